@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// Status is what "ctwarden status -o json" prints. Its JSON names are part of the contract.
+type Status struct {
+	// Running is false when no agent answered and only the kernel part was filled in.
+	Running   bool             `json:"running"`
+	Version   string           `json:"version"`
+	Host      string           `json:"host"`
+	Site      string           `json:"site,omitempty"`
+	Mode      remediate.Mode   `json:"mode,omitempty"`
+	Kernel    string           `json:"kernel"`
+	BootID    string           `json:"boot_id"`
+	StartedAt time.Time        `json:"started_at,omitzero"`
+	At        time.Time        `json:"at"`
+	Held      *remediate.Hold  `json:"held,omitempty"`
+	Limits    remediate.Limits `json:"limits"`
+	Memory    MemoryStatus     `json:"memory"`
+	// NetNS has the first namespace first, then the others by falling count.
+	NetNS     []NetNSStatus        `json:"netns"`
+	Sources   []SourceStatus       `json:"sources"`
+	Incidents []remediate.Incident `json:"incidents"`
+	// Steps are the last ones, newest first.
+	Steps  []remediate.Step `json:"steps"`
+	Outbox OutboxStatus     `json:"outbox"`
+	NATS   NATSStatus       `json:"nats"`
+	// Totals since the agent's start.
+	IncidentsTotal uint64      `json:"incidents_total"`
+	StepsTotal     []StepTotal `json:"steps_total,omitempty"`
+	// Notes are problems that an operator should know of, each with its remedy.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// MemoryStatus is what the table costs.
+type MemoryStatus struct {
+	remediate.Memory
+	// TableBytes is what the entries of now cost, WorstBytes what they can cost at the limit.
+	TableBytes uint64 `json:"table_bytes"`
+	WorstBytes uint64 `json:"worst_bytes"`
+}
+
+// NetNSStatus is one namespace as last read.
+type NetNSStatus struct {
+	remediate.NetNS
+	Count      uint64             `json:"count"`
+	Peak       uint64             `json:"peak"`
+	Counters   remediate.Counters `json:"counters"`
+	Blind      bool               `json:"blind,omitempty"`
+	InsertRate float64            `json:"insert_rate"`
+	TimeToFull *float64           `json:"time_to_full_s,omitempty"`
+}
+
+// SourceStatus is one stream of records.
+type SourceStatus struct {
+	Source     remediate.Source `json:"source"`
+	Path       string           `json:"path,omitempty"`
+	Up         bool             `json:"up"`
+	CaughtUp   bool             `json:"caught_up"`
+	Problem    string           `json:"problem,omitempty"`
+	Remedy     string           `json:"remedy,omitempty"`
+	Records    uint64           `json:"records"`
+	Matches    uint64           `json:"matches"`
+	Lost       uint64           `json:"lost"`
+	LastRecord time.Time        `json:"last_record,omitzero"`
+	// LagSeconds is how late the last record was read.
+	LagSeconds float64 `json:"lag_seconds"`
+}
+
+// OutboxStatus is the queue of events not yet acknowledged by NATS.
+type OutboxStatus struct {
+	Enabled bool   `json:"enabled"`
+	Events  int    `json:"events"`
+	Max     int    `json:"max"`
+	Dropped uint64 `json:"dropped"`
+}
+
+// NATSStatus is the connection to NATS.
+type NATSStatus struct {
+	Configured bool      `json:"configured"`
+	Connected  bool      `json:"connected"`
+	Server     string    `json:"server,omitempty"`
+	Since      time.Time `json:"since,omitzero"`
+	Error      string    `json:"error,omitempty"`
+}
+
+// StepTotal counts steps by result (applied, confirmed, refused, failed, reverted) and reason.
+type StepTotal struct {
+	Result string           `json:"result"`
+	Reason remediate.Reason `json:"reason"`
+	Count  uint64           `json:"count"`
+}
