@@ -23,6 +23,10 @@ const (
 // Policy is what the operator allows. It is the configuration's section remediate and the mode.
 type Policy struct {
 	Mode Mode
+	// Pressure is the share of the limit from which a table counts as filling; Horizon is how far ahead a full table
+	// is foreseen.
+	Pressure float64
+	Horizon  time.Duration
 	// Ceiling is the highest limit ever written, in entries.
 	Ceiling uint64
 	// Step is the factor of one step, MaxStep the largest that demand may ask for; both above 1.
@@ -51,7 +55,7 @@ type Policy struct {
 // DefaultPolicy is the policy of an empty configuration.
 func DefaultPolicy() Policy {
 	return Policy{
-		Mode: ModeObserve, Ceiling: 524288, Step: 2, MaxStep: 4, MaxInsertRate: 200000, MemoryShare: 0.05,
+		Mode: ModeObserve, Pressure: 0.90, Horizon: time.Minute, Ceiling: 524288, Step: 2, MaxStep: 4, MaxInsertRate: 200000, MemoryShare: 0.05,
 		StepsPerHour: 12, Buckets: BucketsPresize, MaxStall: 100 * time.Millisecond,
 		ForeignPause: 10 * time.Minute, Persist: true,
 	}

@@ -1,0 +1,91 @@
+package remediate
+
+import "time"
+
+// guardMemory keeps the table's worst case within its share of RAM, and its growth within what is available now. An
+// automatic step is made as small as it must be; a named target is met or refused.
+func guardMemory(p Policy, s Situation, d *Decision) Reason {
+	if memoryFits(p, s, d.To) {
+		return ""
+	}
+	if s.Ask.named() {
+		return ReasonMemory
+	}
+	fits, over := d.From, d.To
+	for over-fits > 1 {
+		if mid := fits + (over-fits)/2; memoryFits(p, s, mid) {
+			fits = mid
+		} else {
+			over = mid
+		}
+	}
+	return shrink(d, fits, ReasonMemory)
+}
+
+// memoryFits says whether the limit to can be paid for. Where the memory is not known, nothing can.
+func memoryFits(p Policy, s Situation, to uint64) bool {
+	m := s.Memory
+	worst := WorstEntries(to, s.OtherPeaks)
+	if m.EntryBytes == 0 || worst > (1<<62)/m.EntryBytes {
+		return false
+	}
+	bytes := worst*m.EntryBytes + bucketBytes*max(s.Limits.Buckets, PresizedBuckets(p.Ceiling))
+	used := s.Entries * m.EntryBytes
+	return float64(bytes) <= p.MemoryShare*float64(m.Total) && bytes <= m.Available+used
+}
+
+// WorstEntries is how many entries all namespaces together may come to hold at a limit: the one that is pressed fills
+// up to it, each other one to twice its peak.
+func WorstEntries(limit uint64, otherPeaks []uint64) uint64 {
+	sum := limit
+	for _, peak := range otherPeaks {
+		sum += min(limit, 2*peak)
+	}
+	return sum
+}
+
+// guardChain keeps the limit within what the hash can carry, or asks for a larger hash where its price is bearable.
+func guardChain(p Policy, s Situation, d *Decision) Reason {
+	carries := ChainFactor * s.Limits.Buckets
+	if !s.ChainLimited || d.To <= carries {
+		return ""
+	}
+	if p.Buckets == BucketsPresize && s.Limits.BucketsWritable && stallBearable(p, s) {
+		d.Buckets = max(PresizedBuckets(p.Ceiling), PresizedBuckets(d.To), s.Limits.Buckets)
+		return ""
+	}
+	if s.Ask.named() {
+		return ReasonChainLimit
+	}
+	return shrink(d, carries, ReasonChainLimit)
+}
+
+// stallBearable says whether the hash may be resized now: always when the stall is short, once an incident up to
+// max_stall while connections are refused, since a short stall beats an outage.
+func stallBearable(p Policy, s Situation) bool {
+	stall := PredictedStall(s.Entries)
+	return stall <= QuietStall || s.Ask.Reason == ReasonFull && !s.Ask.Resized && stall <= p.MaxStall
+}
+
+// PredictedStall is how long a resize of the hash would stop all inserts.
+func PredictedStall(entries uint64) time.Duration {
+	if entries > uint64(time.Hour/StallPerEntry) {
+		return time.Hour
+	}
+	return time.Duration(entries) * StallPerEntry
+}
+
+// PresizedBuckets is the hash size that serves a limit well, as a multiple of what the kernel rounds to.
+func PresizedBuckets(limit uint64) uint64 {
+	per := uint64(presizeFactor * bucketMultiple)
+	return (limit + per - 1) / per * bucketMultiple
+}
+
+// shrink makes the step end at to, or refuses it for the reason where less than a sixteenth would be gained.
+func shrink(d *Decision, to uint64, reason Reason) Reason {
+	if to < d.From+max(d.From/leastGain, 1) {
+		return reason
+	}
+	d.To = to
+	return ""
+}

@@ -1,0 +1,183 @@
+package remediate
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	// FullShare is the share of the limit from which a rising counter of refusals means a full table: the counter
+	// also rises for other verdicts, and entries expire between the refusal and the reading.
+	FullShare = 0.97
+	// MaxReadingAge is how old the reading under a decision may be.
+	MaxReadingAge = time.Second
+	// ChainFactor is how many entries a bucket may carry on average. Each connection is hashed twice, so 8 means
+	// chains of 16, where Linux 5.15 and later refuse an insert at 50 to 80.
+	ChainFactor = 8
+	// StallPerEntry is how long a resize of the hash stops all inserts for each entry that it moves; measured.
+	StallPerEntry = 450 * time.Nanosecond
+	// QuietStall is the longest predicted stall of a resize that is never too long.
+	QuietStall = 20 * time.Millisecond
+	// MaxLimit is the highest limit that the kernel takes (INT_MAX).
+	MaxLimit = math.MaxInt32
+
+	// presizeFactor is how many entries at the ceiling share one bucket of a presized hash: the kernel's own ratio of
+	// limit to buckets until 5.14, and kube-proxy's.
+	presizeFactor = 4
+	// bucketMultiple is what the kernel rounds the number of buckets up to.
+	bucketMultiple = 512
+	// bucketBytes is what one bucket costs.
+	bucketBytes = 8
+	// leastGain is the smallest part of the limit that is worth a step: 1/16.
+	leastGain = 16
+	// risingWithin is how many horizons ahead a full table must lie for pressure to count as rising demand.
+	risingWithin = 2
+)
+
+// Decide says what to do next and why. It is a pure function: the same input gives the same answer.
+//
+// What asks is checked first (no_pressure); then the guards, in a fixed order, of which the first that objects names
+// the reason. A guard may also make the step smaller, as long as enough of it is left. The limit is never lowered,
+// never set to 0 and never above the ceiling.
+func Decide(p Policy, s Situation) Decision {
+	d := Decision{
+		From: s.Limits.Max, Trigger: s.Ask.Reason, IncidentID: s.Ask.IncidentID, NetNS: s.Ask.Reading.NetNS,
+		Reason: ReasonNoPressure,
+	}
+	want := wanted(p, s)
+	if want <= d.From {
+		return d
+	}
+	d.To = min(want, max(p.Ceiling, d.From), MaxLimit)
+	for _, guard := range guards {
+		if reason := guard(p, s, &d); reason != "" {
+			d.Reason, d.Buckets = reason, 0
+			return d
+		}
+	}
+	d.Do, d.Reason = true, s.Ask.Reason
+	return d
+}
+
+// wanted is the limit that the situation asks for before any guard is heard; 0: nothing asks. A limit of 0 means no
+// limit at all (before Linux 6.19) and never wants one.
+func wanted(p Policy, s Situation) uint64 {
+	limit := float64(s.Limits.Max)
+	if limit == 0 {
+		return 0
+	}
+	switch s.Ask.Reason {
+	case ReasonManual, ReasonBoot:
+		return s.Ask.To
+	case ReasonPressure:
+		if s.Ask.Reading.Fill() < p.Pressure || !rising(p, s.Ask) {
+			return 0
+		}
+	case ReasonForecast:
+		if s.Ask.TimeToFull <= 0 || s.Ask.TimeToFull > p.Horizon {
+			return 0
+		}
+	case ReasonFull:
+	default:
+		return 0
+	}
+	want := max(limit*p.Step, min(float64(s.Ask.Demand), limit*p.MaxStep))
+	return uint64(math.Ceil(min(want, MaxLimit)))
+}
+
+// rising tells growing demand from a table that merely stands high.
+func rising(p Policy, a Ask) bool {
+	return a.TimeToFull > 0 && a.TimeToFull <= risingWithin*p.Horizon
+}
+
+// A guard looks at a step that is asked for. It returns the reason why the step must not be, or "" after making it
+// smaller where it has to be.
+type guard func(p Policy, s Situation, d *Decision) Reason
+
+var guards = []guard{
+	guardUnverified, guardMode, guardHeld, guardReadOnly, guardForeign, guardFlood, guardCooldown, guardBudget,
+	guardCeiling, guardMemory, guardChain,
+}
+
+// guardUnverified wants a reading of the last second that shows what the ask says.
+func guardUnverified(_ Policy, s Situation, _ *Decision) Reason {
+	r := s.Ask.Reading
+	age := s.Now.Sub(r.At)
+	switch {
+	case s.Ask.named():
+		return ""
+	case r.Blind, r.At.IsZero(), age < 0, age >= MaxReadingAge:
+		return ReasonUnverified
+	case s.Ask.Reason == ReasonFull && (!r.CountersOK || s.Ask.Refused == 0):
+		return ReasonUnverified
+	case s.Ask.Reason == ReasonFull && float64(r.Count) < FullShare*float64(s.Limits.Max):
+		return ReasonUnverified
+	}
+	return ""
+}
+
+func guardMode(p Policy, s Situation, _ *Decision) Reason {
+	if s.Ask.automatic() && p.Mode != ModeRemediate {
+		return ReasonObserveMode
+	}
+	return ""
+}
+
+func guardHeld(_ Policy, s Situation, _ *Decision) Reason {
+	if s.Ask.automatic() && s.Held.Active(s.Now) {
+		return ReasonHeld
+	}
+	return ""
+}
+
+func guardReadOnly(_ Policy, s Situation, _ *Decision) Reason {
+	if !s.Limits.Writable {
+		return ReasonReadOnly
+	}
+	return ""
+}
+
+func guardForeign(p Policy, s Situation, _ *Decision) Reason {
+	if s.Ask.automatic() && !s.ForeignAt.IsZero() && s.Now.Sub(s.ForeignAt) < p.ForeignPause {
+		return ReasonForeignChange
+	}
+	return ""
+}
+
+func guardFlood(p Policy, s Situation, _ *Decision) Reason {
+	if s.Flood && !p.RaiseOnFlood && !s.Ask.named() {
+		return ReasonFlood
+	}
+	return ""
+}
+
+func guardCooldown(p Policy, s Situation, _ *Decision) Reason {
+	if !s.Ask.named() && !s.Ask.LastStep.IsZero() && s.Now.Sub(s.Ask.LastStep) < p.Cooldown {
+		return ReasonCooldown
+	}
+	return ""
+}
+
+func guardBudget(p Policy, s Situation, _ *Decision) Reason {
+	if s.Ask.named() {
+		return ""
+	}
+	taken := 0
+	for _, at := range s.StepTimes {
+		if s.Now.Sub(at) < time.Hour {
+			taken++
+		}
+	}
+	if taken >= p.StepsPerHour {
+		return ReasonBudget
+	}
+	return ""
+}
+
+// guardCeiling refuses what is left of a step that the ceiling took away, and a named target above it.
+func guardCeiling(p Policy, s Situation, d *Decision) Reason {
+	if d.To <= d.From || s.Ask.Reason == ReasonManual && s.Ask.To > p.Ceiling {
+		return ReasonAtCeiling
+	}
+	return ""
+}

@@ -1,0 +1,53 @@
+package remediate
+
+import "time"
+
+// Situation is all that [Decide] may know, as it is at Now.
+type Situation struct {
+	Now time.Time
+	Ask Ask
+	// Limits are as read just before; Limits.Max is what a step starts from.
+	Limits Limits
+	Memory Memory
+	// ChainLimited is true on kernels that refuse an insert on a long hash chain (Linux 5.15 and later).
+	ChainLimited bool
+	// Entries is the number of entries of all namespaces together: what a resize of the hash has to move.
+	Entries uint64
+	// OtherPeaks has the highest count seen of each namespace in use other than the one that asks.
+	OtherPeaks []uint64
+	// Held is the operator's hold; nil: none.
+	Held *Hold
+	// Flood is true where the table is known to be filled by a flood.
+	Flood bool
+	// ForeignAt is when somebody else last changed the limit; zero: never seen.
+	ForeignAt time.Time
+	// StepTimes are the times of the automatic steps of the last hour or longer, in any order.
+	StepTimes []time.Time
+}
+
+// Ask is a request for a step: who asks, and on what evidence.
+type Ask struct {
+	// Reason is full, pressure, forecast, manual or boot. Empty: nothing asks.
+	Reason     Reason
+	IncidentID string
+	// Reading is the newest one of the namespace that asks. Unused by hand and at boot.
+	Reading Reading
+	// Refused is by how much the counters of refusals rose between the two newest readings.
+	Refused uint64
+	// TimeToFull is how long the table lasts at its present growth; zero: it does not grow.
+	TimeToFull time.Duration
+	// To is the limit asked for by hand or at boot.
+	To uint64
+	// Demand is how many entries the forecast asks for; zero: unknown.
+	Demand uint64
+	// LastStep is when the incident's last step was taken; zero: none yet.
+	LastStep time.Time
+	// Resized is true once the hash was resized under load in this incident.
+	Resized bool
+}
+
+// automatic tells whether nobody asked for the step but ctwarden itself.
+func (a Ask) automatic() bool { return a.Reason != ReasonManual }
+
+// named tells whether the step has a target of its own, to be met exactly or not at all.
+func (a Ask) named() bool { return a.Reason == ReasonManual || a.Reason == ReasonBoot }
