@@ -1,0 +1,225 @@
+package remediate
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// suppressedBefore is how long before the first match of an episode a notice of suppressed messages still belongs
+	// to it: the kernel's rate limit runs over 5 s, and the notice comes with the next message that passes.
+	suppressedBefore = 5 * time.Second
+	// maxLead bounds the times kept of one episode of one stream.
+	maxLead = 1 << 16
+)
+
+// History turns old matches into the incidents that they were. Nothing is known of the counters of that time, so the
+// records are all there is: an incident lasts until the messages stop for closeAfter.
+//
+// Matches of one stream (Match.Key) are added in order; streams may follow each other or come mixed. Its memory grows
+// with the number of incidents, not of matches.
+type History struct {
+	closeAfter time.Duration
+	streams    map[streamKey]*stream
+}
+
+// Past is an incident of the past.
+type Past struct {
+	Incident
+	// Lead has the times of the records of the stream that counted most, in order; the first 65,536 of them.
+	Lead []time.Time
+}
+
+type historyKey struct {
+	host  string
+	netns uint64
+}
+
+type streamKey struct {
+	source string
+	host   string
+}
+
+// stream is what one source says of one host.
+type stream struct {
+	episodes map[uint64][]*episode // by namespace inode
+	// last is the episode of the stream's last match, which a notice of suppressed messages belongs to.
+	last    *episode
+	pending []Match // notices that came before a match
+}
+
+// episode is a run of matches of one stream in one namespace without a gap of closeAfter.
+type episode struct {
+	host        string
+	bootID      string
+	first, last time.Time
+	count       int
+	suppressed  int
+	lead        []time.Time
+}
+
+// NewHistory returns an empty history in which an incident closes after so long without a match.
+func NewHistory(closeAfter time.Duration) *History {
+	return &History{closeAfter: closeAfter, streams: map[streamKey]*stream{}}
+}
+
+// Add takes a match. One without any time is taken as following the one before it in its stream.
+func (h *History) Add(m Match) {
+	key := streamKey{m.Key(), HostLabel(m.Host)}
+	s := h.streams[key]
+	if s == nil {
+		s = &stream{episodes: map[uint64][]*episode{}}
+		h.streams[key] = s
+	}
+	m.Time = recordTime(m)
+	if m.Count == 0 {
+		s.notice(m, h.closeAfter)
+		return
+	}
+	e := s.episode(m, h.closeAfter)
+	for _, n := range s.pending {
+		if m.Time.Sub(n.Time) <= suppressedBefore {
+			e.suppressed += n.Suppressed
+		}
+	}
+	s.last, s.pending = e, nil
+}
+
+// recordTime is the record's wall-clock time, or its time since boot on a clock that starts at the zero hour of 1970.
+func recordTime(m Match) time.Time {
+	if m.Time.IsZero() && m.Mono > 0 {
+		return time.Unix(0, 0).Add(m.Mono).UTC()
+	}
+	return m.Time
+}
+
+func (s *stream) notice(m Match, closeAfter time.Duration) {
+	if s.last != nil && m.Time.Sub(s.last.last) < closeAfter {
+		s.last.suppressed += m.Suppressed
+		return
+	}
+	s.pending = append(s.pending, m)
+	if len(s.pending) > 16 {
+		s.pending = s.pending[1:]
+	}
+}
+
+func (s *stream) episode(m Match, closeAfter time.Duration) *episode {
+	list := s.episodes[m.NetNS]
+	var e *episode
+	if n := len(list); n > 0 && m.Time.Sub(list[n-1].last) < closeAfter {
+		e = list[n-1]
+	} else {
+		e = &episode{host: m.Host, bootID: m.BootID, first: m.Time}
+		s.episodes[m.NetNS] = append(list, e)
+	}
+	if m.Time.After(e.last) {
+		e.last = m.Time
+	}
+	e.count += m.Count
+	if len(e.lead) < maxLead {
+		e.lead = append(e.lead, m.Time)
+	}
+	return e
+}
+
+// Incidents returns the incidents of all matches so far, by opening time. Episodes of several streams that overlap
+// within closeAfter are one incident, with the largest count of any one stream.
+func (h *History) Incidents() []Past {
+	type part struct {
+		source string
+		*episode
+	}
+	parts := map[historyKey][]part{}
+	for key, s := range h.streams {
+		for inode, list := range s.episodes {
+			for _, e := range list {
+				k := historyKey{key.host, inode}
+				parts[k] = append(parts[k], part{key.source, e})
+			}
+		}
+	}
+	var out []Past
+	for key, list := range parts {
+		slices.SortFunc(list, func(a, b part) int {
+			return cmp.Or(a.first.Compare(b.first), cmp.Compare(a.source, b.source))
+		})
+		var open *merged
+		for _, p := range list {
+			if open == nil || p.first.Sub(open.last) >= h.closeAfter {
+				if open != nil {
+					out = append(out, open.past(key, h.closeAfter))
+				}
+				open = newMerged(p.episode)
+			}
+			open.add(p.source, p.episode)
+		}
+		if open != nil {
+			out = append(out, open.past(key, h.closeAfter))
+		}
+	}
+	slices.SortFunc(out, func(a, b Past) int {
+		return cmp.Or(a.OpenedAt.Compare(b.OpenedAt), cmp.Compare(a.Host, b.Host),
+			cmp.Compare(a.NetNS.Inode, b.NetNS.Inode))
+	})
+	return out
+}
+
+// merged is an incident in the making, from the episodes of several streams.
+type merged struct {
+	*episode
+	counts     map[string]int
+	suppressed map[string]int
+	leads      map[string][]time.Time
+}
+
+func newMerged(e *episode) *merged {
+	return &merged{
+		episode: &episode{host: e.host, bootID: e.bootID, first: e.first},
+		counts:  map[string]int{}, suppressed: map[string]int{}, leads: map[string][]time.Time{},
+	}
+}
+
+func (m *merged) add(source string, e *episode) {
+	if e.last.After(m.last) {
+		m.last = e.last
+	}
+	m.host = cmp.Or(m.host, e.host)
+	m.bootID = cmp.Or(m.bootID, e.bootID)
+	m.counts[source] += e.count
+	m.suppressed[source] += e.suppressed
+	m.leads[source] = append(m.leads[source], e.lead...)
+}
+
+func (m *merged) past(key historyKey, closeAfter time.Duration) Past {
+	leader := Largest(m.counts)
+	closed := m.last.Add(closeAfter)
+	p := Past{Lead: m.leads[leader], Incident: Incident{
+		Severity: SeverityCritical, BootID: m.bootID, Host: m.host, NetNS: NetNS{Inode: key.netns},
+		OpenedAt: m.first, ClosedAt: &closed, Matches: m.counts[leader],
+		Suppressed: m.suppressed[Largest(m.suppressed)], PerSource: m.counts, Historical: true,
+	}}
+	if key.netns == 0 {
+		p.NetNS.Name, p.NetNS.Init = "init", true
+	}
+	return p
+}
+
+// Largest returns the key with the largest count, the first in order among equals; "" for an empty map.
+func Largest(counts map[string]int) string {
+	best := ""
+	for key, n := range counts {
+		if best == "" || n > counts[best] || n == counts[best] && key < best {
+			best = key
+		}
+	}
+	return best
+}
+
+// HostLabel is a host name as it is compared: its first label in lower case.
+func HostLabel(host string) string {
+	label, _, _ := strings.Cut(host, ".")
+	return strings.ToLower(label)
+}
