@@ -1,0 +1,83 @@
+package remediate
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// ongoing is an open incident with what is needed to go on with it, also after a restart.
+type ongoing struct {
+	Incident
+	// Counters are as last read; what they rise by is booked to the incident.
+	Counters Counters `json:"counters"`
+	// TroubleAt is when there was last a reason to keep the incident open, RefusedAt when the counters last showed
+	// a refusal.
+	TroubleAt time.Time `json:"trouble_at"`
+	RefusedAt time.Time `json:"refused_at,omitzero"`
+	// UpdateAt is when it was last published, UpdateEvery the least time to the next update; Dirty is true when
+	// something has changed since.
+	UpdateAt    time.Time     `json:"update_at"`
+	UpdateEvery time.Duration `json:"update_every"`
+	Dirty       bool          `json:"dirty"`
+	// SuppressedBy counts suppressed messages of each stream.
+	SuppressedBy map[string]int `json:"suppressed_by,omitempty"`
+	// Said has what is said once an incident: reasons of refused steps, errors of failed ones.
+	Said map[string]bool `json:"said,omitempty"`
+	// StepAt is when its last step was taken; Resized is true once the hash was resized under load.
+	StepAt  time.Time `json:"step_at,omitzero"`
+	Resized bool      `json:"resized,omitempty"`
+
+	fresh bool // opened, but not yet published
+}
+
+// take books a reading and what it shows.
+func (o *ongoing) take(r Reading, seen growth) {
+	o.Drops += seen.drops
+	o.EarlyDrops += seen.earlyDrops
+	if r.CountersOK {
+		o.Counters = r.Counters
+	}
+	if seen.drops+seen.earlyDrops > 0 || r.Count > o.PeakCount || r.Max != o.Max {
+		o.Dirty = true
+	}
+	o.Count, o.Max, o.PeakCount = r.Count, r.Max, max(o.PeakCount, r.Count)
+	if r.Buckets != 0 {
+		o.Buckets = r.Buckets
+	}
+}
+
+func (o *ongoing) setRate(rate float64, free uint64) {
+	o.InsertRate = max(o.InsertRate, rate)
+	o.TimeToFull = nil
+	if ttf := timeToFull(rate, free); ttf > 0 {
+		seconds := ttf.Seconds()
+		o.TimeToFull = &seconds
+	}
+}
+
+// count books a matching record.
+func (o *ongoing) count(key string, matches, suppressed int) {
+	o.PerSource[key] += matches
+	o.SuppressedBy[key] += suppressed
+	o.Matches = max(o.Matches, o.PerSource[key])
+	o.Suppressed = max(o.Suppressed, o.SuppressedBy[key])
+	o.Dirty = true
+}
+
+// covers tells whether the incident explains a record of that time.
+func (o *ongoing) covers(at time.Time) bool {
+	if !o.Verified {
+		return true
+	}
+	return !o.RefusedAt.IsZero() && !at.Before(o.OpenedAt.Add(-recordSlack)) && !at.After(o.RefusedAt.Add(recordSlack))
+}
+
+// snapshot is the incident as it is now, sharing nothing with it.
+func (o *ongoing) snapshot() Incident {
+	i := o.Incident
+	i.PerSource = maps.Clone(i.PerSource)
+	i.LimitHitBy = slices.Clone(i.LimitHitBy)
+	i.Top = slices.Clone(i.Top)
+	return i
+}

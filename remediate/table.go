@@ -1,0 +1,105 @@
+package remediate
+
+import "time"
+
+const (
+	// rateWindow is over what time the growth of a table is measured when it is slow.
+	rateWindow = 2 * time.Second
+	// rateShare is the part of the limit (1/64) by which a table may grow before its growth is measured at once.
+	rateShare = 64
+)
+
+// table is one namespace's table as the tracker knows it.
+type table struct {
+	ns   NetNS
+	last Reading // newest reading of any kind
+	// counted is the newest reading that had the counters, valid where hasCounted.
+	counted    Reading
+	hasCounted bool
+	// refused is by how much the counters of refusals rose between the two newest counted readings, refusedAt when
+	// they last did at a full table, dropAt when drop last rose at all.
+	refused   uint64
+	refusedAt time.Time
+	dropAt    time.Time
+	peak      uint64
+	// rate is the net growth in entries per second; anchor is where its measurement began.
+	rate    float64
+	anchor  Reading
+	ongoing *ongoing
+}
+
+// growth is what a reading shows against the one before it.
+type growth struct {
+	drops, earlyDrops uint64
+	// refusing is true where the counters rose at a full table.
+	refusing bool
+}
+
+// resumedTable is the table of an incident that was open before a restart, so that what the counters rose by
+// meanwhile is booked to it.
+func resumedTable(o *ongoing) *table {
+	return &table{
+		ns: o.NetNS, ongoing: o, peak: o.PeakCount, hasCounted: true,
+		counted: Reading{NetNS: o.NetNS, Count: o.Count, Max: o.Max, Counters: o.Counters, CountersOK: true},
+	}
+}
+
+// take books a reading and says what it shows.
+func (tb *table) take(r Reading) growth {
+	tb.measureRate(r)
+	tb.peak = max(tb.peak, r.Count)
+	before := tb.last
+	tb.last = r
+	if !r.CountersOK {
+		return growth{}
+	}
+	prev, had := tb.counted, tb.hasCounted
+	tb.counted, tb.hasCounted = r, true
+	tb.refused = 0
+	if !had || r.Counters.Drop < prev.Counters.Drop || r.Counters.EarlyDrop < prev.Counters.EarlyDrop {
+		return growth{}
+	}
+	g := growth{
+		drops:      r.Counters.Drop - prev.Counters.Drop,
+		earlyDrops: r.Counters.EarlyDrop - prev.Counters.EarlyDrop,
+	}
+	if g.drops > 0 {
+		tb.dropAt = r.At
+	}
+	if g.drops+g.earlyDrops > 0 && (full(prev, prev.Max) || full(before, prev.Max) || full(r, prev.Max) || full(r, r.Max)) {
+		tb.refused, tb.refusedAt, g.refusing = g.drops+g.earlyDrops, r.At, true
+	}
+	return g
+}
+
+// full tells whether the count stands at a limit, as near as entries that expire meanwhile allow.
+func full(r Reading, limit uint64) bool {
+	return limit > 0 && float64(r.Count) >= FullShare*float64(limit)
+}
+
+// measureRate keeps the growth of the table: over two seconds when it is slow, at once when it is fast.
+func (tb *table) measureRate(r Reading) {
+	if tb.anchor.At.IsZero() {
+		tb.anchor = r
+		return
+	}
+	dt := r.At.Sub(tb.anchor.At)
+	grown := float64(r.Count) - float64(tb.anchor.Count)
+	fast := max(grown, -grown) > float64(r.Max/rateShare)
+	if dt <= 0 || dt < rateWindow && !fast {
+		return
+	}
+	tb.rate, tb.anchor = grown/dt.Seconds(), r
+}
+
+// timeToFull is how long the table lasts at its present growth; zero: it does not grow.
+func timeToFull(rate float64, free uint64) time.Duration {
+	if rate <= 0 {
+		return 0
+	}
+	seconds := float64(free) / rate
+	if seconds > (24 * time.Hour).Seconds() {
+		return 0
+	}
+	return max(time.Duration(seconds*float64(time.Second)), 1)
+}

@@ -1,0 +1,259 @@
+package remediate
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+const (
+	// recordSlack is how far a record's time may lie outside the refusals that the counters show: the table is read
+	// at most once a second, old syslog stamps have whole seconds, and clocks are set.
+	recordSlack = 5 * time.Second
+	// startSlack is how much older than the first reading a record may be and still count as new.
+	startSlack = time.Second
+	// hysteresis is how far below the pressure share the table must fall before it counts as quiet.
+	hysteresis = 0.05
+	// maxUpdateEvery is where the doubling of the time between updates ends.
+	maxUpdateEvery = time.Hour
+	// keptClosed is how many closed incidents are remembered, for records that come late.
+	keptClosed = 64
+)
+
+// TrackerConfig is what a [Tracker] needs to know beforehand.
+type TrackerConfig struct {
+	Host, BootID string
+	// Start is when the first reading was taken: older records make history.
+	Start time.Time
+	// Pressure is the share of the limit from which a table counts as filling.
+	Pressure float64
+	// CloseAfter is how long all must be quiet before an incident closes.
+	CloseAfter time.Duration
+	// UpdateEvery is the least time between two updates of an incident, doubled with each up to an hour.
+	UpdateEvery time.Duration
+	// Horizon is how far ahead a full table is foreseen.
+	Horizon time.Duration
+}
+
+// TrackerState is what must survive a restart, in JSON.
+type TrackerState struct {
+	BootID string     `json:"boot_id"`
+	Seq    uint64     `json:"seq"`
+	Open   []*ongoing `json:"open,omitempty"`
+	Closed []Incident `json:"closed,omitempty"`
+	// Pending is the step whose outcome is not known yet.
+	Pending *Step `json:"pending,omitempty"`
+	// ForeignAt is when somebody else last changed the limit.
+	ForeignAt time.Time `json:"foreign_at,omitzero"`
+	// StepTimes are the times of the automatic steps of the last hour.
+	StepTimes []time.Time `json:"step_times,omitempty"`
+}
+
+// Tracker turns matches and readings into incidents. It is not safe for concurrent use: one loop owns it.
+//
+// Every method that takes the time also returns the events that came of it, in order.
+type Tracker struct {
+	cfg    TrackerConfig
+	st     TrackerState
+	tables map[uint64]*table
+	events []Event
+
+	history    *History
+	historyAt  time.Time // when the last old record came
+	caughtUp   bool
+	unverified unverifiedLines
+	notices    map[string]Match // per stream, the last notice of suppressed messages that no incident was open for
+	limit      uint64           // the limit as last read or written; 0: not read yet
+}
+
+// NewTracker returns a tracker that goes on from a saved state; the zero state is a fresh start. Incidents of another
+// boot are closed at the first [Tracker.Tick].
+func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
+	t := &Tracker{
+		cfg: cfg, st: st, tables: map[uint64]*table{}, history: NewHistory(cfg.CloseAfter),
+		notices: map[string]Match{},
+	}
+	if st.BootID != cfg.BootID {
+		t.st.Pending, t.st.ForeignAt = nil, time.Time{}
+		return t
+	}
+	for _, o := range st.Open {
+		t.tables[o.NetNS.Inode] = resumedTable(o)
+	}
+	return t
+}
+
+// State returns what has to be saved. It shares memory with the tracker: encode it before the next call.
+func (t *Tracker) State() TrackerState {
+	t.st.BootID = t.cfg.BootID
+	return t.st
+}
+
+// Read takes a reading.
+func (t *Tracker) Read(now time.Time, r Reading) []Event {
+	t.noticeLimit(now, r.Max)
+	tb := t.table(r.NetNS)
+	seen := tb.take(r)
+	o := tb.ongoing
+	switch {
+	case seen.refusing && o == nil:
+		o = t.open(now, tb, SeverityCritical)
+	case r.Fill() >= t.cfg.Pressure && o == nil:
+		o = t.open(now, tb, SeverityWarning)
+	}
+	if o != nil {
+		t.observe(now, o, r, seen)
+	}
+	return t.take()
+}
+
+// Gone tells that a namespace is no more. Its incident closes.
+func (t *Tracker) Gone(now time.Time, inode uint64) []Event {
+	if tb := t.tables[inode]; tb != nil {
+		delete(t.tables, inode)
+		if tb.ongoing != nil {
+			t.close(now, tb.ongoing)
+		}
+	}
+	return t.take()
+}
+
+// Tick closes incidents that have been quiet, sends updates that are due and finishes what is left of old records. It
+// is called at least once a second.
+func (t *Tracker) Tick(now time.Time) []Event {
+	for _, o := range slices.Clone(t.st.Open) {
+		switch {
+		case o.BootID != t.cfg.BootID:
+			t.close(now, o)
+		case now.Sub(o.TroubleAt) >= t.cfg.CloseAfter:
+			t.close(now, o)
+		case o.Dirty && now.Sub(o.UpdateAt) >= o.UpdateEvery:
+			o.UpdateEvery = min(2*o.UpdateEvery, max(maxUpdateEvery, t.cfg.UpdateEvery))
+			t.update(now, o)
+		}
+	}
+	t.flushUnverified(now)
+	t.flushHistory(now)
+	return t.take()
+}
+
+// Open returns the open incidents, the oldest first.
+func (t *Tracker) Open() []Incident {
+	out := make([]Incident, 0, len(t.st.Open))
+	for _, o := range t.st.Open {
+		out = append(out, o.snapshot())
+	}
+	return out
+}
+
+// Critical tells whether connections are being refused somewhere or were until a short while ago: sampling must stay
+// fast, since the kernel will be silent.
+func (t *Tracker) Critical() bool {
+	return slices.ContainsFunc(t.st.Open, func(o *ongoing) bool { return o.Severity == SeverityCritical && o.Verified })
+}
+
+// table returns the table of a namespace, known or new.
+func (t *Tracker) table(ns NetNS) *table {
+	tb := t.tables[ns.Inode]
+	if tb == nil {
+		tb = &table{}
+		t.tables[ns.Inode] = tb
+	}
+	if ns.Name != "" || ns.Init {
+		tb.ns = ns
+	}
+	tb.ns.Inode = ns.Inode
+	return tb
+}
+
+// noticeLimit compares the limit with what it was last known to be: a difference is somebody else's change.
+func (t *Tracker) noticeLimit(now time.Time, limit uint64) {
+	old := t.limit
+	t.limit = limit
+	if old != 0 && limit != 0 && limit != old {
+		t.st.ForeignAt = now
+		t.emit(now, EventLimitChanged, LimitChange{Old: old, New: limit})
+	}
+}
+
+// open begins an incident in the namespace of the table.
+func (t *Tracker) open(now time.Time, tb *table, severity Severity) *ongoing {
+	o := &ongoing{
+		Incident: Incident{
+			ID:       hashID("incident", t.cfg.Host, t.cfg.BootID, tb.ns.Inode, now.UnixNano()),
+			Severity: severity, Verified: true, BootID: t.cfg.BootID, NetNS: tb.ns, OpenedAt: now,
+			PerSource: map[string]int{},
+		},
+		TroubleAt: now, UpdateAt: now, UpdateEvery: t.cfg.UpdateEvery, SuppressedBy: map[string]int{},
+		Said: map[string]bool{}, fresh: true,
+	}
+	tb.ongoing = o
+	t.st.Open = append(t.st.Open, o)
+	return o
+}
+
+// observe books a reading to an incident and emits what is worth saying at once.
+func (t *Tracker) observe(now time.Time, o *ongoing, r Reading, seen growth) {
+	tb := t.tables[o.NetNS.Inode]
+	worse := seen.refusing && (o.Severity != SeverityCritical || o.RefusedAt.IsZero())
+	o.NetNS = tb.ns
+	o.take(r, seen)
+	o.setRate(tb.rate, r.Free())
+	if seen.refusing {
+		o.Severity, o.Verified, o.RefusedAt = SeverityCritical, true, now
+	}
+	if seen.refusing || r.Fill() >= t.cfg.Pressure-hysteresis {
+		o.TroubleAt = now
+	}
+	o.LimitHitBy = t.limitHitBy()
+	switch {
+	case o.fresh:
+		o.fresh = false
+		t.emit(now, EventIncidentOpened, o.snapshot())
+		o.Dirty = false
+	case worse:
+		t.update(now, o)
+	}
+}
+
+// limitHitBy lists the namespaces at the limit, when there is more than one.
+func (t *Tracker) limitHitBy() []NetNS {
+	var hit []NetNS
+	for _, tb := range t.tables {
+		if tb.last.Fill() >= FullShare {
+			hit = append(hit, tb.ns)
+		}
+	}
+	if len(hit) < 2 {
+		return nil
+	}
+	slices.SortFunc(hit, func(a, b NetNS) int { return cmp.Compare(a.Inode, b.Inode) })
+	return hit
+}
+
+func (t *Tracker) update(now time.Time, o *ongoing) {
+	o.UpdateAt, o.Dirty = now, false
+	t.emit(now, EventIncidentUpdated, o.snapshot())
+}
+
+// close ends an incident and remembers it for late records.
+func (t *Tracker) close(now time.Time, o *ongoing) {
+	closed := now
+	if o.BootID != t.cfg.BootID {
+		closed = o.TroubleAt
+	}
+	o.ClosedAt = &closed
+	t.st.Open = slices.DeleteFunc(t.st.Open, func(x *ongoing) bool { return x == o })
+	if tb := t.tables[o.NetNS.Inode]; tb != nil && tb.ongoing == o {
+		tb.ongoing = nil
+	}
+	t.remember(o.snapshot())
+	t.emit(now, EventIncidentClosed, o.snapshot())
+}
+
+func (t *Tracker) remember(i Incident) {
+	t.st.Closed = append(t.st.Closed, i)
+	if n := len(t.st.Closed); n > keptClosed {
+		t.st.Closed = slices.Delete(t.st.Closed, 0, n-keptClosed)
+	}
+}
