@@ -111,6 +111,9 @@ func (t *Tracker) Failed(now time.Time, s Step) []Event {
 	return t.take()
 }
 
+// Settling tells whether a step awaits its outcome, so that every table must be read with its counters.
+func (t *Tracker) Settling() bool { return t.st.Pending != nil }
+
 // Settle returns the pending step once its outcome is known: two seconds without a refusal anywhere, or still refusing
 // then although there is room. A table that filled up again says nothing yet.
 func (t *Tracker) Settle(now time.Time) (Step, bool) {
