@@ -63,6 +63,16 @@ func (t *Tracker) Peaks(except uint64) []uint64 {
 	return peaks
 }
 
+// Growth returns a namespace's net growth in entries per second, and how long its table lasts at that; zero: it does
+// not grow.
+func (t *Tracker) Growth(inode uint64) (rate float64, timeToFullAt time.Duration) {
+	tb := t.tables[inode]
+	if tb == nil {
+		return 0, 0
+	}
+	return tb.rate, timeToFull(tb.rate, tb.last.Free())
+}
+
 // ForeignAt is when somebody else last changed the limit; zero: never seen.
 func (t *Tracker) ForeignAt() time.Time { return t.st.ForeignAt }
 
