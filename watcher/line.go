@@ -1,0 +1,190 @@
+package watcher
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// Verdict is what a line turned out to be.
+type Verdict int
+
+// The verdicts. All but the first two are for lines that hold the message of a full table in some context.
+const (
+	VerdictNone      Verdict = iota // nothing of ours
+	VerdictMatch                    // the kernel's message, or its notice of suppressed messages
+	VerdictNotKernel                // somebody else's line that quotes the message
+	VerdictOtherHost                // another host's kernel
+	VerdictUnparsed                 // neither the message exactly nor clearly somebody else's
+)
+
+// LineConfig says what the lines of a stream are to be taken for.
+type LineConfig struct {
+	// Source and Path are copied to each match.
+	Source remediate.Source
+	Path   string
+	// Host is the host whose lines count, compared by the first label, case ignored; "*" is any. Lines that name no
+	// host count as its own.
+	Host string
+	// BootID and BootTime are those of the running kernel, where the lines may come from it; zero: unknown. A line
+	// with no time of day gets BootTime plus its time since boot.
+	BootID   string
+	BootTime time.Time
+	// Now bounds the times of lines that carry no year: none lies more than a day behind it. For a file at rest it is
+	// the time of the last change. Zero: the clock's time when the line is parsed, as is right for a live stream.
+	Now time.Time
+	// Year is the year of the first line that carries none. Zero: the latest that Now allows.
+	Year int
+	// Location is the time zone of lines that carry none. Nil: the local one.
+	Location *time.Location
+}
+
+// maxOpen is how many lines a match waits for a "last message repeated" behind it. Old syslog daemons write it as that
+// host's next line, so that only the lines of other hosts can stand between.
+const maxOpen = 1000
+
+// maxText is the longest Text of a match, in bytes.
+const maxText = 256
+
+// LineParser turns lines of text, as written by syslog daemons, dmesg and journalctl, into matches. It is for one
+// stream and one goroutine: it keeps the year and the matches that the next line may repeat.
+type LineParser struct {
+	cfg  LineConfig
+	host string
+	last time.Time
+	// open has each host's match whose next line has not been seen; openLines counts the lines since the last match.
+	open      map[string]remediate.Match
+	openLines int
+}
+
+// NewLineParser makes a parser for the stream that cfg describes.
+func NewLineParser(cfg LineConfig) *LineParser {
+	if cfg.Location == nil {
+		cfg.Location = time.Local
+	}
+	return &LineParser{cfg: cfg, host: remediate.HostLabel(cfg.Host), open: map[string]remediate.Match{}}
+}
+
+// Open tells whether the next line may repeat a match ("last message repeated N times"). While it is true, every line
+// must be given to Parse; else those for which [HoldsPhrase] is false may be left out.
+func (p *LineParser) Open() bool { return len(p.open) > 0 }
+
+// Parse judges one line, with or without its end. The match is valid only with VerdictMatch. "last message repeated N
+// times", as old syslog daemons write it behind a match, is a match with a Count of N.
+func (p *LineParser) Parse(line []byte) (remediate.Match, Verdict) {
+	if !p.Open() && !HoldsPhrase(line) {
+		return remediate.Match{}, VerdictNone
+	}
+	if p.openLines++; p.openLines > maxOpen {
+		clear(p.open)
+	}
+	env, ok := cutEnvelope(line)
+	if !ok {
+		// Whose line it is cannot be told, so that it may be any host's last message.
+		clear(p.open)
+		return reject(line, VerdictUnparsed)
+	}
+	key := p.key(env.host)
+	if env.repeats > 0 {
+		return p.repeat(key, env)
+	}
+	delete(p.open, key)
+	if !HoldsPhrase(line) {
+		return remediate.Match{}, VerdictNone
+	}
+	return p.judge(key, env, line)
+}
+
+// judge decides on a line of a known envelope that holds the phrase.
+func (p *LineParser) judge(key string, env envelope, line []byte) (remediate.Match, Verdict) {
+	form, text, ok := matchMessage(env.msg)
+	switch {
+	case !env.kernel, !ok && quoted(env.msg):
+		return reject(line, VerdictNotKernel)
+	case p.host != "*" && key != p.host:
+		return reject(line, VerdictOtherHost)
+	case !ok:
+		return reject(line, VerdictUnparsed)
+	}
+	m := p.match(env)
+	m.NetNS, m.Count, m.Suppressed = form.NetNS, form.Count, form.Suppressed
+	m.Text = string(text[:min(len(text), maxText)])
+	p.open[key], p.openLines = m, 0
+	return m, VerdictMatch
+}
+
+// reject is the verdict on a line that is not a match: why, if it holds the message at all.
+func reject(line []byte, why Verdict) (remediate.Match, Verdict) {
+	if holdsMessage(line) {
+		return remediate.Match{}, why
+	}
+	return remediate.Match{}, VerdictNone
+}
+
+// quoted tells whether msg, a kernel message that is not exactly ours, merely quotes ours: in its middle, as audit does,
+// or in front of the packet that a netfilter LOG rule describes.
+func quoted(msg []byte) bool {
+	if bytes.Contains(msg, []byte("IN=")) && bytes.Contains(msg, []byte(" OUT=")) {
+		return true
+	}
+	for _, start := range []string{"nf_conntrack", "ip_conntrack", "message repeated "} {
+		if bytes.HasPrefix(msg, []byte(start)) {
+			return false
+		}
+	}
+	return true
+}
+
+// match is what the envelope alone says of a record.
+func (p *LineParser) match(env envelope) remediate.Match {
+	m := remediate.Match{
+		Source: p.cfg.Source, Path: p.cfg.Path, Host: string(env.host), Mono: env.mono, Time: p.time(env.stamp),
+	}
+	if m.Time.IsZero() && env.mono > 0 && !p.cfg.BootTime.IsZero() {
+		m.Time = p.cfg.BootTime.Add(env.mono)
+	}
+	if p.thisBoot(m) {
+		m.BootID = p.cfg.BootID
+	}
+	return m
+}
+
+// thisBoot tells whether the record can belong to the boot of the configuration: it did not start before that did. The
+// kernel's clock stands still in suspend, so a record may seem to have started later. A minute is for clocks that were
+// set right after the boot.
+func (p *LineParser) thisBoot(m remediate.Match) bool {
+	if p.cfg.BootTime.IsZero() || m.Time.IsZero() {
+		return true
+	}
+	return m.Time.Add(-m.Mono).After(p.cfg.BootTime.Add(-time.Minute))
+}
+
+// repeat makes the match that "last message repeated N times" stands for.
+func (p *LineParser) repeat(key string, env envelope) (remediate.Match, Verdict) {
+	last, ok := p.open[key]
+	if !ok {
+		return remediate.Match{}, VerdictNone
+	}
+	// The next such line, half a minute on, counts from this one.
+	p.openLines = 0
+	m := p.match(env)
+	if m.Time.IsZero() {
+		m.Time = last.Time
+	}
+	m.NetNS, m.Text = last.NetNS, last.Text
+	if last.Count > 0 {
+		m.Count = env.repeats
+	} else {
+		m.Suppressed = last.Suppressed * env.repeats
+	}
+	return m, VerdictMatch
+}
+
+// key is the host's name as compared. A line that names no host is this host's.
+func (p *LineParser) key(host []byte) string {
+	if len(host) == 0 {
+		return p.host
+	}
+	return remediate.HostLabel(string(host))
+}
