@@ -1,0 +1,107 @@
+package testkernel
+
+import "encoding/binary"
+
+// Kind is what a flow's first packet looks like.
+type Kind int
+
+// The kinds of flows.
+const (
+	UDP  Kind = iota // UDP over IPv4
+	UDP6             // UDP over IPv6
+	SYN              // the first packet of a TCP connection over IPv4
+	// Established is a TCP connection over IPv4 in use, of which the kernel sees a packet, an answer and another. Its
+	// entry is assured: the kernel does not throw it out to make room, as it does with those of the other kinds, so
+	// that a table full of these refuses.
+	Established
+)
+
+// packets is the number of packets of a flow.
+func (k Kind) packets() int {
+	if k == Established {
+		return 3
+	}
+	return 1
+}
+
+// packetSize is large enough for a packet of any kind.
+const packetSize = 64
+
+// Destinations: 198.18.0.0/15, kept for benchmarks by RFC 2544, less the first few; and a prefix of unique local
+// addresses.
+const (
+	firstAddress = 198<<24 | 18<<16 | 16
+	addresses    = 1<<17 - 32
+	firstPort    = 1024
+	ports        = 1<<16 - firstPort
+)
+
+// source is the sender of all IPv4 flows. It is nobody's address, so that an answer to it leaves, and vanishes, the
+// same way.
+var source = [4]byte{198, 18, 0, 8}
+
+// service is the destination port of all flows: discard.
+const service = 9
+
+// template is the packet of this kind without its flow's address and port.
+func (k Kind) template(buf []byte) int {
+	clear(buf)
+	switch k {
+	case UDP6:
+		buf[0] = 0x60
+		buf[5], buf[6], buf[7] = 8, 17, 64 // payload, UDP, hop limit
+		copy(buf[8:], []byte{0xfd, 0x63, 0x74, 0x78, 15: 1})
+		copy(buf[24:], []byte{0xfd, 0x63, 0x74, 0x77})
+		return udp(buf, 40)
+	case SYN:
+		return tcp(buf, 2)
+	case Established:
+		return tcp(buf, 16) // ACK: the kernel picks the connection up in its midst
+	default:
+		ipv4(buf, 28, 17)
+		return udp(buf, 20)
+	}
+}
+
+// ipv4 leaves the checksum to the kernel, which fills it in for a raw socket.
+func ipv4(buf []byte, size byte, protocol byte) {
+	buf[0], buf[3], buf[8], buf[9] = 0x45, size, 64, protocol
+	copy(buf[12:], source[:])
+}
+
+func tcp(buf []byte, flags byte) int {
+	ipv4(buf, 40, 6)
+	binary.BigEndian.PutUint32(buf[24:], 1) // sequence
+	binary.BigEndian.PutUint32(buf[28:], 1) // acknowledged
+	buf[32], buf[33] = 5<<4, flags          // header length
+	buf[34] = 0xff                          // window
+	return 40
+}
+
+func udp(buf []byte, header int) int {
+	buf[header+3] = service
+	buf[header+5] = 8 // length
+	return header + 8
+}
+
+// aim gives the packet the address and port of a flow, and the socket address its destination. Flows of different
+// numbers differ, up to 8,000 million of them. An answer goes the other way.
+func (k Kind) aim(buf, sockaddr []byte, flow uint64, answer bool) {
+	port := uint16(firstPort + flow/addresses%ports)
+	if k == UDP6 {
+		binary.BigEndian.PutUint32(buf[36:], uint32(flow%addresses)+1)
+		binary.BigEndian.PutUint16(buf[40:], port)
+		copy(sockaddr[8:24], buf[24:40])
+		return
+	}
+	near, far := buf[12:16], buf[16:20]
+	nearPort, farPort := buf[20:], buf[22:]
+	if answer {
+		near, far, nearPort, farPort = far, near, farPort, nearPort
+	}
+	copy(near, source[:])
+	binary.BigEndian.PutUint32(far, firstAddress+uint32(flow%addresses))
+	binary.BigEndian.PutUint16(nearPort, port)
+	binary.BigEndian.PutUint16(farPort, service)
+	copy(sockaddr[4:8], buf[16:20])
+}
