@@ -188,3 +188,11 @@ func (p *LineParser) key(host []byte) string {
 	}
 	return remediate.HostLabel(string(host))
 }
+
+// passOver judges a line that is too long to be a log line. Whose it is is not asked, so that it may be any host's last
+// message.
+func (p *LineParser) passOver(start []byte) Verdict {
+	clear(p.open)
+	_, verdict := reject(start, VerdictUnparsed)
+	return verdict
+}
