@@ -25,13 +25,14 @@ func guardMemory(p Policy, s Situation, d *Decision) Reason {
 // memoryFits says whether the limit to can be paid for. Where the memory is not known, nothing can.
 func memoryFits(p Policy, s Situation, to uint64) bool {
 	m := s.Memory
-	worst := WorstEntries(to, s.OtherPeaks)
-	if m.EntryBytes == 0 || worst > (1<<62)/m.EntryBytes {
+	if m.EntryBytes == 0 {
 		return false
 	}
-	bytes := worst*m.EntryBytes + bucketBytes*max(s.Limits.Buckets, PresizedBuckets(p.Ceiling))
-	used := s.Entries * m.EntryBytes
-	return float64(bytes) <= p.MemoryShare*float64(m.Total) && bytes <= m.Available+used
+	entry := float64(m.EntryBytes) // in floating point, since products of what was read may overflow
+	hash := bucketBytes * float64(max(s.Limits.Buckets, PresizedBuckets(p.Ceiling)))
+	bytes := float64(WorstEntries(to, s.OtherPeaks))*entry + hash
+	used := float64(s.Entries) * entry
+	return bytes <= p.MemoryShare*float64(m.Total) && bytes <= float64(m.Available)+used
 }
 
 // WorstEntries is how many entries all namespaces together may come to hold at a limit: the one that is pressed fills
@@ -39,7 +40,7 @@ func memoryFits(p Policy, s Situation, to uint64) bool {
 func WorstEntries(limit uint64, otherPeaks []uint64) uint64 {
 	sum := limit
 	for _, peak := range otherPeaks {
-		sum += min(limit, 2*peak)
+		sum += min(limit, 2*min(peak, limit))
 	}
 	return sum
 }
@@ -78,7 +79,7 @@ func PredictedStall(entries uint64) time.Duration {
 // PresizedBuckets is the hash size that serves a limit well, as a multiple of what the kernel rounds to.
 func PresizedBuckets(limit uint64) uint64 {
 	per := uint64(presizeFactor * bucketMultiple)
-	return (limit + per - 1) / per * bucketMultiple
+	return (min(limit, MaxLimit) + per - 1) / per * bucketMultiple
 }
 
 // shrink makes the step end at to, or refuses it for the reason where less than a sixteenth would be gained.

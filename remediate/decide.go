@@ -62,27 +62,35 @@ func Decide(p Policy, s Situation) Decision {
 // wanted is the limit that the situation asks for before any guard is heard; 0: nothing asks. A limit of 0 means no
 // limit at all (before Linux 6.19) and never wants one.
 func wanted(p Policy, s Situation) uint64 {
-	limit := float64(s.Limits.Max)
-	if limit == 0 {
+	if s.Limits.Max == 0 {
 		return 0
 	}
 	switch s.Ask.Reason {
 	case ReasonManual, ReasonBoot:
 		return s.Ask.To
-	case ReasonPressure:
-		if s.Ask.Reading.Fill() < p.Pressure || !rising(p, s.Ask) {
-			return 0
-		}
-	case ReasonForecast:
-		if s.Ask.TimeToFull <= 0 || s.Ask.TimeToFull > p.Horizon {
+	case ReasonPressure, ReasonForecast:
+		// Under a higher limit than the reading's own, what it foresaw no longer holds: a step was just taken.
+		if s.Ask.Reading.Max < s.Limits.Max || !foreseen(p, s.Ask) {
 			return 0
 		}
 	case ReasonFull:
 	default:
 		return 0
 	}
-	want := max(limit*p.Step, min(float64(s.Ask.Demand), limit*p.MaxStep))
-	return uint64(math.Ceil(min(want, MaxLimit)))
+	limit := float64(s.Limits.Max)
+	want := min(max(limit*p.Step, float64(s.Ask.Demand)), limit*p.MaxStep, MaxLimit)
+	if math.IsNaN(want) {
+		return 0
+	}
+	return uint64(math.Ceil(want))
+}
+
+// foreseen tells whether the reading and its trend bear out an ask that comes before anything is refused.
+func foreseen(p Policy, a Ask) bool {
+	if a.Reason == ReasonForecast {
+		return a.TimeToFull > 0 && a.TimeToFull <= p.Horizon
+	}
+	return a.Reading.Fill() >= p.Pressure && rising(p, a)
 }
 
 // rising tells growing demand from a table that merely stands high.
@@ -97,6 +105,12 @@ type guard func(p Policy, s Situation, d *Decision) Reason
 var guards = []guard{
 	guardUnverified, guardMode, guardHeld, guardReadOnly, guardForeign, guardFlood, guardCooldown, guardBudget,
 	guardCeiling, guardMemory, guardChain,
+}
+
+// within tells whether at is known and less than span away from now. A time ahead of now was written before the clock
+// was set back; it counts for as long as it would have, and no longer.
+func within(now, at time.Time, span time.Duration) bool {
+	return !at.IsZero() && now.Sub(at) < span && at.Sub(now) < span
 }
 
 // guardUnverified wants a reading of the last second that shows what the ask says.
@@ -138,7 +152,7 @@ func guardReadOnly(_ Policy, s Situation, _ *Decision) Reason {
 }
 
 func guardForeign(p Policy, s Situation, _ *Decision) Reason {
-	if s.Ask.automatic() && !s.ForeignAt.IsZero() && s.Now.Sub(s.ForeignAt) < p.ForeignPause {
+	if s.Ask.automatic() && within(s.Now, s.ForeignAt, p.ForeignPause) {
 		return ReasonForeignChange
 	}
 	return ""
@@ -152,7 +166,7 @@ func guardFlood(p Policy, s Situation, _ *Decision) Reason {
 }
 
 func guardCooldown(p Policy, s Situation, _ *Decision) Reason {
-	if !s.Ask.named() && !s.Ask.LastStep.IsZero() && s.Now.Sub(s.Ask.LastStep) < p.Cooldown {
+	if !s.Ask.named() && within(s.Now, s.Ask.LastStep, p.Cooldown) {
 		return ReasonCooldown
 	}
 	return ""
@@ -164,7 +178,7 @@ func guardBudget(p Policy, s Situation, _ *Decision) Reason {
 	}
 	taken := 0
 	for _, at := range s.StepTimes {
-		if s.Now.Sub(at) < time.Hour {
+		if within(s.Now, at, time.Hour) {
 			taken++
 		}
 	}

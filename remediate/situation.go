@@ -32,7 +32,8 @@ type Ask struct {
 	IncidentID string
 	// Reading is the newest one of the namespace that asks. Unused by hand and at boot.
 	Reading Reading
-	// Refused is by how much the counters of refusals rose between the two newest readings.
+	// Refused is by how much the counters of refusals rose when they last did at a full table, which is less than a
+	// second ago.
 	Refused uint64
 	// TimeToFull is how long the table lasts at its present growth; zero: it does not grow.
 	TimeToFull time.Duration
@@ -49,5 +50,6 @@ type Ask struct {
 // automatic tells whether nobody asked for the step but ctwarden itself.
 func (a Ask) automatic() bool { return a.Reason != ReasonManual }
 
-// named tells whether the step has a target of its own, to be met exactly or not at all.
+// named tells whether the step has a target of its own: it is met or refused, never made smaller. Only the ceiling may
+// cut what a boot asks for, since the operator has lowered it meanwhile.
 func (a Ask) named() bool { return a.Reason == ReasonManual || a.Reason == ReasonBoot }
