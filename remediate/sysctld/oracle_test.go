@@ -1,0 +1,219 @@
+package sysctld
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// oracleKeys are settings that each network namespace has of its own, take any small number and move no other:
+// the kernel copies what is written to default only to devices that nobody has set yet, so the script sets all first.
+var oracleKeys = []string{
+	"net.ipv4.conf.all.medium_id", "net.ipv4.conf.all.tag", "net.ipv4.conf.default.medium_id",
+	"net.ipv4.conf.default.tag", "net.ipv4.conf.eth9/100.medium_id", "net.ipv4.conf.eth9/100.tag",
+	"net.ipv4.conf.lo.medium_id", "net.ipv4.conf.lo.tag",
+}
+
+// oracle runs the real programs on a scratch root, in a mount namespace and a network namespace of their own.
+type oracle struct {
+	dir string // holds the programs and their libraries
+}
+
+const (
+	systemdSysctl = "/lib/systemd/systemd-sysctl"
+	procpsSysctl  = "/sbin/sysctl"
+)
+
+// newOracle copies the two programs and their libraries, so that they run in any root.
+func newOracle(t *testing.T) *oracle {
+	if os.Getuid() != 0 {
+		skip(t, "namespaces need root")
+	}
+	o := &oracle{dir: t.TempDir()}
+	for _, bin := range []string{systemdSysctl, procpsSysctl, "/bin/cat"} {
+		out, err := exec.Command("ldd", bin).Output()
+		if err != nil {
+			skip(t, "no "+bin+" to compare with")
+		}
+		for _, lib := range regexp.MustCompile(`/\S+`).FindAllString(string(out), -1) {
+			o.copy(t, lib, filepath.Base(lib))
+			if strings.HasPrefix(filepath.Base(lib), "ld-linux") {
+				o.copy(t, lib, "ld.so")
+			}
+		}
+		o.copy(t, bin, filepath.Base(bin))
+	}
+	return o
+}
+
+func (o *oracle) copy(t *testing.T, from, to string) {
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(o.dir, to), data, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run has the loader apply the tree below root. It gives the program's output and the values before and after.
+func (o *oracle) run(t *testing.T, root string, l Loader) (output string, before, after []string) {
+	t.Helper()
+	plant(t, root, map[string]string{"proc": "dir/", "dev": "dir/", "oracle": "dir/", "dev/null": ""})
+	const script = `mount --bind "$2" "$1/oracle"; mount -t proc proc "$1/proc"; mount --bind /dev/null "$1/dev/null"
+root=$1; shift 2; cmd=$1; shift
+run() { chroot "$root" /oracle/ld.so --library-path /oracle "$@"; }
+ip link add eth9.100 type dummy
+for k; do echo 7 > "$k"; done
+run /oracle/cat "$@"; echo ---; run $cmd 2>&1 || true; echo ---; run /oracle/cat "$@"`
+	args := []string{"-m", "-n", "sh", "-ec", script, "sh", root, o.dir}
+	if l == Systemd {
+		args = append(args, "/oracle/systemd-sysctl")
+	} else {
+		args = append(args, "/oracle/sysctl --system")
+	}
+	for _, k := range oracleKeys {
+		args = append(args, "/proc/sys/"+normalize(k))
+	}
+	cmd := exec.Command("unshare", args...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console"}
+	out, err := cmd.CombinedOutput()
+	part := strings.Split(string(out), "---\n")
+	if err != nil || len(part) != 3 {
+		skip(t, fmt.Sprintf("cannot run the programs in a namespace: %v\n%s", err, out))
+	}
+	return part[1], strings.Fields(part[0]), strings.Fields(part[2])
+}
+
+// wrote extracts from a loader's output what it wrote to the oracle's keys, in order.
+func wrote(output string, l Loader) []string {
+	re := regexp.MustCompile(`(?m)^Setting '/proc/sys/(\S+)' to '(.*)'$`)
+	if l == Procps {
+		re = regexp.MustCompile(`(?m)^(\S+) = (.*)$`)
+	}
+	var out []string
+	for _, m := range re.FindAllStringSubmatch(output, -1) {
+		// procps prints the name as it was written, so that "net..x" comes out with both dots.
+		if key := dotted(normalize(m[1])); slices.Contains(oracleKeys, key) {
+			out = append(out, key+"="+m[2])
+		}
+	}
+	return out
+}
+
+// compare runs both programs on the tree below root and holds their writes and the values against ours.
+func (o *oracle) compare(t *testing.T, root string) {
+	t.Helper()
+	for _, l := range []Loader{Systemd, Procps} {
+		tree := load(t, root)
+		output, before, after := o.run(t, root, l)
+		if got, want := writes(tree, l), wrote(output, l); !slices.Equal(got, want) {
+			t.Errorf("%v wrote\n\t%q, we say\n\t%q\n%s", l, want, got, output)
+		}
+		for i, k := range oracleKeys {
+			want := before[i]
+			if s, ok := lastNumber(tree.Writes(l, k)); ok {
+				want = s.Value
+			}
+			if after[i] != want {
+				t.Errorf("%v left %s at %s, we say %s\n%s", l, k, after[i], want, output)
+			}
+		}
+	}
+}
+
+// writes lists what we say the loader writes and, with procps, prints: it is silent about what the kernel refused.
+func writes(tree *Tree, l Loader) []string {
+	var out []string
+	for _, s := range tree.Writes(l, oracleKeys...) {
+		if _, ok := s.Number(); ok || l == Systemd {
+			out = append(out, s.Key+"="+s.Value)
+		}
+	}
+	return out
+}
+
+func lastNumber(all []Setting) (Setting, bool) {
+	for _, s := range slices.Backward(all) {
+		if _, ok := s.Number(); ok {
+			return s, true
+		}
+	}
+	return Setting{}, false
+}
+
+// Trees drawn by a fixed seed from the forms that matter are read as the real programs read them.
+func TestAsTheRealProgramsDo(t *testing.T) {
+	o := newOracle(t)
+	const trees = 40
+	for seed := range uint64(trees) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			root := t.TempDir()
+			plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 7))))
+			o.compare(t, root)
+			if t.Failed() {
+				listing, _ := exec.Command("sh", "-c", `cd "$1" && find etc run usr lib -name '*.conf' | while read f; do
+					echo "== $f $(readlink $f)"; cat "$f"; done`, "sh", root).CombinedOutput()
+				t.Logf("%s", listing)
+			}
+		})
+	}
+}
+
+// drawTree makes up the files of one tree.
+func drawTree(r *rand.Rand) map[string]string {
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	files := map[string]string{}
+	usrMerge := r.IntN(2) == 0
+	if usrMerge {
+		files["lib"] = "-> " + pick("usr/lib", "/usr/lib")
+		files["usr/lib/sysctl.d"] = "dir/"
+	}
+	for range 4 + r.IntN(8) {
+		dir := pick("etc", "run", "usr/local/lib", "usr/lib", "lib")
+		if dir == "lib" && usrMerge {
+			continue
+		}
+		name := dir + "/sysctl.d/" + pick("10-a", "10-B", "20-c", "9-d", "_e", "é", ".f", "99-zz") + ".conf"
+		switch r.IntN(12) {
+		case 0:
+			files[name] = "-> " + pick("/dev/null", "nowhere", "/nowhere", "../sysctl.conf", "/etc/sysctl.conf")
+		case 1:
+			files[name] = pick("", "dir/", "\xef\xbb\xbf")
+		default:
+			files[name] = drawLines(r, pick)
+		}
+	}
+	if r.IntN(3) > 0 {
+		files["etc/sysctl.conf"] = drawLines(r, pick)
+	}
+	return files
+}
+
+// drawLines makes up the lines of one file.
+func drawLines(r *rand.Rand, pick func(...string) string) string {
+	var b strings.Builder
+	for range 1 + r.IntN(6) {
+		dev, key := pick("all", "default", "lo", "eth9/100", "eth9.100"), pick("medium_id", "tag")
+		if r.IntN(4) == 0 {
+			dev = pick("*", "[dl]*", "[!a]*", "???", "a*", "e*", "eth9?100")
+		}
+		name := pick("", "", "", "", "-", "- ", " -", "#", " ;") + "net.ipv4.conf." + dev + "." + key
+		switch r.IntN(8) {
+		case 0:
+			name = "net/ipv4/conf/" + dev + "/" + key
+		case 1:
+			name = pick("/net/ipv4/conf/", ".net.ipv4/conf.", "net.ipv4.conf/", "net/ipv4.conf.") + dev + "/" + key
+		}
+		value := fmt.Sprint(1 + r.IntN(5))
+		b.WriteString(name + pick("=", "=", "=", " = ", "\t=\t", "==", "", " : ") + value + pick("", "", "", " ", "\r", "\x00x"))
+		b.WriteString(pick("\n", "\n", "\n\n", "\r\n"))
+	}
+	return b.String()
+}

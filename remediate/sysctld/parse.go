@@ -1,0 +1,117 @@
+package sysctld
+
+import (
+	"bytes"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// Setting is one line of a file.
+type Setting struct {
+	// File is the file's path below the root, Line counts from 1.
+	File string `json:"file"`
+	Line int    `json:"line"`
+	// Key is the setting's name with dots as separators, in an answer always the name that was asked for.
+	Key string `json:"key"`
+	// Glob is the pattern that the line has in place of a key; empty where it names the key.
+	Glob string `json:"glob,omitempty"`
+	// Value is as written, without blanks around it. A loader that writes it may still be refused by the kernel.
+	Value string `json:"value"`
+	// Ignore is true for a line with a leading "-", whose failure is no failure.
+	Ignore bool `json:"ignore,omitempty"`
+	// bare is true for "-key" without a value, which excludes the key from globs.
+	bare bool
+}
+
+// Number is what the kernel makes of the value for an unsigned integer, and false where it would refuse the write.
+// As in its proc_douintvec, a number may be octal or hexadecimal, and what stands behind a blank is not looked at.
+func (s Setting) Number() (uint64, bool) {
+	word := strings.TrimLeft(s.Value, " \t\n")
+	if i := strings.IndexAny(word, " \t\n"); i >= 0 {
+		word = word[:i]
+	}
+	prefix := strings.ToLower(word[:min(2, len(word))])
+	if prefix == "0b" || prefix == "0o" || strings.Contains(word, "_") {
+		return 0, false // Go's notations, not the kernel's
+	}
+	n, err := strconv.ParseUint(word, 0, 64)
+	return n, err == nil
+}
+
+// lines cuts a file as the loader does. systemd ends a line at a newline, a carriage return or a NUL; procps at a
+// newline, and does not see what follows a NUL.
+func lines(data []byte, l Loader) [][]byte {
+	if l == Procps {
+		out := bytes.Split(data, []byte("\n"))
+		for i := range out {
+			out[i], _, _ = bytes.Cut(out[i], []byte{0})
+		}
+		return out
+	}
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+	data = bytes.ReplaceAll(data, []byte{0}, []byte("\n"))
+	return bytes.Split(data, []byte("\n"))
+}
+
+// parse reads the settings of a file. File is left empty.
+func parse(data []byte, l Loader) ([]Setting, []Problem) {
+	var out []Setting
+	var bad []Problem
+	blanks := " \t\r\n"
+	if l == Procps {
+		blanks += "\v\f"
+	}
+	for i, raw := range lines(data, l) {
+		line := strings.Trim(string(raw), blanks)
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		key, value, assigned := strings.Cut(line, "=")
+		name, ignore := strings.CutPrefix(strings.Trim(key, blanks), "-")
+		if l == Systemd {
+			name = strings.Trim(name, blanks)
+		}
+		if !assigned && !ignore || name == "" {
+			bad = append(bad, Problem{Line: i + 1, Text: "not an assignment: " + strconv.Quote(clip(line))})
+			continue
+		}
+		out = append(out, Setting{
+			Line: i + 1, Key: normalize(name), Value: strings.Trim(value, blanks), Ignore: ignore, bare: !assigned,
+		})
+	}
+	return out, bad
+}
+
+// clip keeps a damaged line from filling a report.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}
+
+// normalize turns a key into its path below /proc/sys.
+func normalize(key string) string {
+	if i := strings.IndexAny(key, "/."); i >= 0 && key[i] == '.' {
+		key = swap(key)
+	}
+	return strings.TrimPrefix(path.Clean("/"+key), "/")
+}
+
+// dotted turns a path below /proc/sys into the usual name.
+func dotted(p string) string { return swap(p) }
+
+// swap exchanges dots and slashes.
+func swap(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '.':
+			return '/'
+		case '/':
+			return '.'
+		}
+		return r
+	}, s)
+}

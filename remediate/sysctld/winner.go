@@ -1,0 +1,111 @@
+package sysctld
+
+import (
+	"path"
+	"strings"
+)
+
+// Winner is the line that has the last word on key with the loader, and false where none sets it. Its value may still
+// be one that the kernel refuses, in which case an earlier one stays: see [Tree.Writes].
+func (t *Tree) Winner(key string, l Loader) (Setting, bool) {
+	w := t.Writes(l, key)
+	if len(w) == 0 {
+		return Setting{}, false
+	}
+	return w[len(w)-1], true
+}
+
+// Writes lists, in order, what the loader writes to the settings named keys. Where the names are of one variable, as
+// the two of nf_conntrack_max, the last one is the value that stays.
+func (t *Tree) Writes(l Loader, keys ...string) []Setting {
+	all := t.merged(l)
+	named := map[string]bool{}
+	for _, s := range all {
+		if !isGlob(s.Key) {
+			named[s.Key] = true
+		}
+	}
+	var out []Setting
+	for _, s := range all {
+		if s.bare {
+			continue
+		}
+		for _, k := range keys {
+			if w, ok := s.write(normalize(k), named); ok {
+				out = append(out, w)
+			}
+		}
+	}
+	return out
+}
+
+// All lists every line that names or matches key, in the order of procps' reading, whether it has an effect or not:
+// bare exclusions too, but nothing of hidden files.
+func (t *Tree) All(key string) []Setting {
+	key = normalize(key)
+	var out []Setting
+	for _, s := range t.settings(Procps) {
+		if w, ok := s.write(key, nil); ok {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// write is the setting as applied to the key at path p. named are the keys that globs leave alone.
+func (s Setting) write(p string, named map[string]bool) (Setting, bool) {
+	if isGlob(s.Key) {
+		if named[p] || !matches(s.Key, p) {
+			return Setting{}, false
+		}
+		s.Glob = dotted(s.Key)
+	} else if s.Key != p {
+		return Setting{}, false
+	}
+	s.Key = dotted(p)
+	return s, true
+}
+
+// settings lists the lines of all files that the loader reads, their keys as paths.
+func (t *Tree) settings(l Loader) []Setting {
+	var out []Setting
+	for _, f := range t.Files(l) {
+		lines, _ := parse(f.data, l)
+		for _, s := range lines {
+			s.File = f.Path
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// merged lists the lines in the order of writing. procps writes each in its turn. systemd keeps one a key.
+func (t *Tree) merged(l Loader) []Setting {
+	all := t.settings(l)
+	if l == Procps {
+		return all
+	}
+	last := map[string]int{} // index of the line that counts, by key
+	for i, s := range all {
+		if j, ok := last[s.Key]; ok && all[j].Value == s.Value && all[j].bare == s.bare {
+			continue
+		}
+		last[s.Key] = i
+	}
+	var out []Setting
+	for i, s := range all {
+		if last[s.Key] == i {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// isGlob tells whether a key is a pattern to both loaders.
+func isGlob(key string) bool { return strings.ContainsAny(key, "*?[") }
+
+// matches is glob(7) on a path below /proc/sys: no wildcard matches a slash.
+func matches(pattern, p string) bool {
+	ok, err := path.Match(strings.ReplaceAll(pattern, "[!", "[^"), p)
+	return err == nil && ok
+}
