@@ -1,0 +1,59 @@
+# make help lists the targets.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -X main.version=$(VERSION)
+PACKAGES := ./...
+# Test programs that no shipped program imports; ./... leaves testdata out.
+TESTPROGRAMS := ./testdata/flood ./testdata/demo
+STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build both programs into bin/
+	@scripts/setup.sh build
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ctwarden ./cmd/ctwarden-hub
+
+.PHONY: run
+run: ## watch this host in observe mode, with a NATS server of its own; Ctrl-C ends it
+	@scripts/setup.sh run
+	@$(MAKE) --no-print-directory -s build
+	@scripts/run.sh
+
+.PHONY: demo
+demo: ## fill a scratch namespace on this kernel and watch ctwarden raise the limit; all is put back (root)
+	@scripts/setup.sh run
+	@$(MAKE) --no-print-directory -s build
+	@$(GO) build -o bin/ ./testdata/demo
+	@bin/demo
+
+.PHONY: test
+test: ## set up what the tests need and run them all (as root also those on the real kernel)
+	@scripts/setup.sh test
+	@# One package at a time: several of them change the kernel's one limit, and wait for each other's lock.
+	CTWARDEN_TEST_REQUIRE=$(REQUIRE) $(GO) test $(RACE) -p 1 -timeout 30m $(PACKAGES)
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck, and a build without cgo
+	@scripts/setup.sh build
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "lint: run gofmt -w on the files above" >&2; exit 1; }
+	$(GO) vet $(PACKAGES) $(TESTPROGRAMS)
+	CGO_ENABLED=0 $(GO) vet ./watcher ./cmd/ctwarden
+	$(GO) run $(STATICCHECK) $(PACKAGES) $(TESTPROGRAMS)
+
+.PHONY: check
+check: lint ## what CI runs: lint, then make test under the race detector
+	@$(MAKE) --no-print-directory test RACE=-race
+
+.PHONY: bench
+bench: ## the benchmarks behind the figures in README.md
+	@scripts/setup.sh test
+	$(GO) test -run '^$$' -bench . -benchmem ./watcher ./remediate/... ./internal/replay ./internal/state
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

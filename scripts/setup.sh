@@ -1,0 +1,76 @@
+#!/bin/sh
+# Installs what a target needs: setup.sh build | run | test
+# As root it installs what is missing through apt-get or dnf; otherwise it prints the exact command and ends with 3.
+set -eu
+
+want=${1:-build}
+missing=
+
+# need COMMAND-OR-FILE DEBIAN-PACKAGE FEDORA-PACKAGE
+need() {
+    case $1 in
+    /*) [ -e "$1" ] && return ;;
+    *) command -v "$1" >/dev/null 2>&1 && return ;;
+    esac
+    if [ "$manager" = dnf ]; then missing="$missing $3"; else missing="$missing $2"; fi
+}
+
+PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin
+manager=none
+if command -v apt-get >/dev/null 2>&1; then
+    manager=apt-get
+elif command -v dnf >/dev/null 2>&1; then
+    manager=dnf
+fi
+
+if ! command -v go >/dev/null 2>&1; then
+    echo "setup: the go command is not in PATH; install Go 1.26 or newer from https://go.dev/dl/" >&2
+    exit 3
+fi
+need gcc gcc gcc
+need /usr/include/stdio.h libc6-dev glibc-devel
+need /usr/include/systemd/sd-journal.h libsystemd-dev systemd-devel
+if [ "$want" = run ] || [ "$want" = test ]; then
+    need ip iproute2 iproute
+    need nft nftables nftables
+    need flock util-linux util-linux
+    need conntrack conntrack conntrack-tools
+fi
+if [ "$want" = test ]; then
+    need rsyslogd rsyslog rsyslog
+    need logrotate logrotate logrotate
+    need /lib/systemd/systemd-journald systemd systemd
+    need journalctl systemd systemd
+    need sysctl procps procps-ng
+    need xz xz-utils xz
+    need zstd zstd zstd
+    need setpriv util-linux util-linux
+    need logger bsdutils util-linux
+fi
+
+[ -z "$missing" ] && exit 0
+missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+missing=${missing% }
+
+case $manager in
+apt-get) command="apt-get update && apt-get install -y --no-install-recommends $missing" ;;
+dnf) command="dnf install -y $missing" ;;
+*)
+    echo "setup: neither apt-get nor dnf is here; install: $missing" >&2
+    exit 3
+    ;;
+esac
+if [ "$(id -u)" != 0 ]; then
+    echo "setup: missing: $missing" >&2
+    echo "setup: run as root: $command" >&2
+    exit 3
+fi
+echo "setup: installing: $missing" >&2
+log=$(mktemp)
+if ! DEBIAN_FRONTEND=noninteractive sh -c "$command" >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "setup: installing failed: $command" >&2
+    rm -f "$log"
+    exit 3
+fi
+rm -f "$log"
