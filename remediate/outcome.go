@@ -97,7 +97,7 @@ func (t *Tracker) Refused(now time.Time, p Policy, d Decision) []Event {
 func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
 	t.limit = s.To
 	pending := s
-	t.st.Pending = &pending
+	t.st.Pending, t.settled = &pending, false
 	if s.Reason != ReasonManual && s.Reason != ReasonBoot {
 		recent := slices.DeleteFunc(t.st.StepTimes, func(at time.Time) bool { return now.Sub(at) >= time.Hour })
 		t.st.StepTimes = append(recent, now)
@@ -122,13 +122,14 @@ func (t *Tracker) Failed(now time.Time, s Step) []Event {
 }
 
 // Settling tells whether a step awaits its outcome, so that every table must be read with its counters.
-func (t *Tracker) Settling() bool { return t.st.Pending != nil }
+func (t *Tracker) Settling() bool { return t.st.Pending != nil && !t.settled }
 
 // Settle returns the pending step once its outcome is known: two seconds without a refusal anywhere, or still refusing
-// then although there is room. A table that filled up again says nothing yet.
+// then although there is room. A table that filled up again says nothing yet. It returns a step once; until the step is
+// confirmed or reverted it stays in the state, so that a restart in between settles it again.
 func (t *Tracker) Settle(now time.Time) (Step, bool) {
 	s := t.st.Pending
-	if s == nil || now.Sub(s.At) < SettleAfter {
+	if s == nil || t.settled || now.Sub(s.At) < SettleAfter {
 		return Step{}, false
 	}
 	done := *s
@@ -149,12 +150,15 @@ func (t *Tracker) Settle(now time.Time) (Step, bool) {
 	if done.Outcome == "" {
 		done.Outcome = OutcomeEffective
 	}
-	t.st.Pending = nil
+	t.settled = true
 	return done, true
 }
 
 // Confirmed takes a settled step, with the file it was persisted in.
 func (t *Tracker) Confirmed(now time.Time, s Step) []Event {
+	if t.st.Pending != nil && t.st.Pending.ID == s.ID {
+		t.st.Pending, t.settled = nil, false
+	}
 	t.emit(now, EventStepConfirmed, s)
 	if o := t.incident(s.IncidentID); o != nil {
 		o.Outcome = s.Outcome
@@ -166,7 +170,7 @@ func (t *Tracker) Confirmed(now time.Time, s Step) []Event {
 // Reverted takes a step back that was written and read back.
 func (t *Tracker) Reverted(now time.Time, s Step) []Event {
 	t.limit = s.To
-	t.st.Pending = nil
+	t.st.Pending, t.settled = nil, false
 	t.emit(now, EventStepReverted, s)
 	return t.take()
 }

@@ -63,6 +63,7 @@ type Tracker struct {
 	caughtUp   bool
 	unverified unverifiedLines
 	notices    map[string]Match // per stream, the last notice of suppressed messages that no incident was open for
+	settled    bool             // the pending step's outcome was told
 	limit      uint64           // the limit as last read or written; 0: not read yet
 }
 
