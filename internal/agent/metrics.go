@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// MetricsConfig says where the metrics are served and where they come from.
+type MetricsConfig struct {
+	// Listen is host:port; port 0 takes a free one.
+	Listen string
+	// Status is the agent's state; it is called from several goroutines and returns when ctx ends at the latest.
+	Status func(ctx context.Context) (Status, error)
+	// Ready is closed once every source is positioned. Until then /metrics is 503. A nil channel is never ready.
+	Ready <-chan struct{}
+	Log   *zap.Logger
+}
+
+// Metrics serves /metrics, for Prometheus, and /healthz, which is 200 while the loop answers.
+type Metrics struct {
+	cfg      MetricsConfig
+	listener net.Listener
+	registry *prometheus.Registry
+}
+
+// ListenMetrics opens the listener, so that an address that is taken is an error at the start.
+func ListenMetrics(cfg MetricsConfig) (*Metrics, error) {
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(newCollector(cfg.Status)); err != nil {
+		return nil, fmt.Errorf("register the metrics: %w", err)
+	}
+	l, err := net.Listen("tcp", cfg.Listen)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("metrics.listen %s: another program uses this address; choose another port, or \"\" for no metrics: %w", cfg.Listen, err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("metrics.listen %s: not permitted; choose a port above 1023: %w", cfg.Listen, err)
+	case err != nil:
+		return nil, fmt.Errorf("metrics.listen %s: %w", cfg.Listen, err)
+	}
+	return &Metrics{cfg: cfg, listener: l, registry: registry}, nil
+}
+
+// Addr is the address that is listened on.
+func (m *Metrics) Addr() net.Addr { return m.listener.Addr() }
+
+// Run serves until ctx is done; it returns nil then.
+func (m *Metrics) Run(ctx context.Context) error {
+	srv := &http.Server{
+		Handler: m.handler(), ErrorLog: zap.NewStdLog(m.cfg.Log), ReadHeaderTimeout: 2 * time.Second,
+		ReadTimeout: 5 * time.Second, WriteTimeout: 15 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := srv.Serve(m.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve metrics on %s: %w", m.cfg.Listen, err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return srv.Close() // a scrape that is cut off is tried again
+	})
+	return g.Wait()
+}
+
+func (m *Metrics) handler() http.Handler {
+	mux := http.NewServeMux()
+	metrics := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorLog: zap.NewStdLog(m.cfg.Log)})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-m.cfg.Ready:
+			metrics.ServeHTTP(w, r)
+		default:
+			http.Error(w, "not ready: not every source is positioned yet", http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), statusWithin)
+		defer cancel()
+		if _, err := m.cfg.Status(ctx); err != nil {
+			http.Error(w, "the agent does not answer: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = fmt.Fprintln(w, "ok")
+	})
+	return mux
+}

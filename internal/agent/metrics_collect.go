@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// statusWithin bounds how long one scrape waits for the loop.
+const statusWithin = 5 * time.Second
+
+// metric is one of the names of the contract.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+}
+
+func counter(name, help string, labels ...string) metric {
+	return metric{prometheus.NewDesc("ctwarden_"+name, help, labels, nil), prometheus.CounterValue}
+}
+
+func gauge(name, help string, labels ...string) metric {
+	return metric{prometheus.NewDesc("ctwarden_"+name, help, labels, nil), prometheus.GaugeValue}
+}
+
+// metricSet holds every metric.
+type metricSet struct {
+	records, matches, lost, sourceUp, sourceLag        metric
+	entries, limit, buckets, drops, earlyDrops         metric
+	incidentsOpen, incidents, steps                    metric
+	outbox, eventsDropped, natsConnected, buildVersion metric
+}
+
+func newMetricSet() metricSet {
+	return metricSet{
+		records:       counter("records_total", "Log records read, of any kind.", "source"),
+		matches:       counter("matches_total", "Records that say that the table is full, as read, before deduplication.", "source"),
+		lost:          counter("records_lost_total", "Records known to be lost before they could be read.", "source"),
+		sourceUp:      gauge("source_up", "1 where the source is read, 0 where it has a problem.", "source"),
+		sourceLag:     gauge("source_lag_seconds", "How late the last record was read.", "source"),
+		entries:       gauge("conntrack_entries", "Entries in the connection-tracking table.", "netns"),
+		limit:         gauge("conntrack_limit", "The limit on entries, nf_conntrack_max."),
+		buckets:       gauge("conntrack_buckets", "Buckets of the hash table."),
+		drops:         counter("conntrack_drops_total", "Packets refused, by the kernel's counter drop.", "netns"),
+		earlyDrops:    counter("conntrack_early_drops_total", "Entries thrown out to make room, by the kernel's counter early_drop.", "netns"),
+		incidentsOpen: gauge("incidents_open", "Incidents that are open now.", "severity"),
+		incidents:     counter("incidents_total", "Incidents opened since the agent's start."),
+		steps:         counter("steps_total", "Changes of the limit by result and reason, since the agent's start.", "result", "reason"),
+		outbox:        gauge("outbox_events", "Events that NATS has not acknowledged yet."),
+		eventsDropped: counter("events_dropped_total", "Events dropped because the outbox was full or could not be written."),
+		natsConnected: gauge("nats_connected", "1 while the connection to NATS stands."),
+		buildVersion:  gauge("build_info", "1, with the version as labels.", "version", "goversion"),
+	}
+}
+
+// collector makes the metrics from one status at each scrape, so that they cannot disagree with what "ctwarden
+// status" says. It may be collected from several goroutines.
+type collector struct {
+	status func(context.Context) (Status, error)
+	set    metricSet
+
+	mu   sync.Mutex // guards book
+	book *netnsBook
+}
+
+func newCollector(status func(context.Context) (Status, error)) *collector {
+	return &collector{status: status, set: newMetricSet(), book: newNetnsBook(ownLabels)}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	s := c.set
+	for _, m := range []metric{s.records, s.matches, s.lost, s.sourceUp, s.sourceLag, s.entries, s.limit, s.buckets, s.drops,
+		s.earlyDrops, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.natsConnected, s.buildVersion} {
+		ch <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector. A loop that does not answer makes the scrape fail, rather than show old
+// values.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), statusWithin)
+	defer cancel()
+	// Under the lock from status to book: two scrapes at once must be booked in the order of their snapshots.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st, err := c.status(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.set.buildVersion.desc, err)
+		return
+	}
+	send := func(m metric, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
+	}
+	c.sources(st, send)
+	c.tables(st, send)
+	c.incidents(st, send)
+	c.delivery(st, send)
+	send(c.set.buildVersion, 1, st.Version, runtime.Version())
+}
+
+type sendFunc func(m metric, value float64, labels ...string)
+
+// sources adds up the streams of each kind. A kind is up while one of its streams is and none has a problem.
+func (c *collector) sources(st Status, send sendFunc) {
+	for _, kind := range []remediate.Source{remediate.SourceKmsg, remediate.SourceJournal, remediate.SourceSyslog} {
+		var records, matches, lost uint64
+		var lag float64
+		any, up, problem := false, false, false
+		for _, s := range st.Sources {
+			if s.Source != kind {
+				continue
+			}
+			any, up, problem = true, up || s.Up, problem || s.Problem != ""
+			records, matches, lost = records+s.Records, matches+s.Matches, lost+s.Lost
+			lag = max(lag, s.LagSeconds)
+		}
+		if !any {
+			continue
+		}
+		send(c.set.records, float64(records), string(kind))
+		send(c.set.matches, float64(matches), string(kind))
+		send(c.set.lost, float64(lost), string(kind))
+		send(c.set.sourceUp, truth(up && !problem), string(kind))
+		send(c.set.sourceLag, lag, string(kind))
+	}
+}
+
+func (c *collector) tables(st Status, send sendFunc) {
+	send(c.set.limit, float64(st.Limits.Max))
+	send(c.set.buckets, float64(st.Limits.Buckets))
+	for _, row := range c.book.book(st.NetNS) {
+		send(c.set.entries, float64(row.entries), row.label)
+		if row.blind {
+			continue
+		}
+		send(c.set.drops, float64(row.drops), row.label)
+		send(c.set.earlyDrops, float64(row.earlyDrops), row.label)
+	}
+}
+
+func (c *collector) incidents(st Status, send sendFunc) {
+	open := map[remediate.Severity]int{}
+	for _, in := range st.Incidents {
+		if in.ClosedAt == nil {
+			open[in.Severity]++
+		}
+	}
+	for _, severity := range []remediate.Severity{remediate.SeverityWarning, remediate.SeverityCritical} {
+		send(c.set.incidentsOpen, float64(open[severity]), string(severity))
+	}
+	send(c.set.incidents, float64(st.IncidentsTotal))
+	for _, t := range st.StepsTotal {
+		send(c.set.steps, float64(t.Count), t.Result, string(t.Reason))
+	}
+}
+
+func (c *collector) delivery(st Status, send sendFunc) {
+	send(c.set.outbox, float64(st.Outbox.Events))
+	send(c.set.eventsDropped, float64(st.Outbox.Dropped))
+	send(c.set.natsConnected, truth(st.NATS.Connected))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
