@@ -84,6 +84,13 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	return t
 }
 
+// Configure takes over a changed configuration: the share that counts as pressure and the times. Host, boot and start
+// stay.
+func (t *Tracker) Configure(cfg TrackerConfig) {
+	cfg.Host, cfg.BootID, cfg.Start = t.cfg.Host, t.cfg.BootID, t.cfg.Start
+	t.cfg = cfg
+}
+
 // State returns what has to be saved. It shares memory with the tracker: encode it before the next call.
 func (t *Tracker) State() TrackerState {
 	t.st.BootID = t.cfg.BootID
