@@ -70,15 +70,17 @@ func cutForm(b []byte, facility int) (envelope, bool) {
 	if at, rest, ok := cutStamp(b); ok {
 		return cutStamped(at, rest), true
 	}
-	// Without a time: what a program writes to the local log socket, or dmesg -r of a kernel that prints no times.
+	// Without a time: what is written to the local log socket and to terminals, or, with a priority and no tag, dmesg -r
+	// of a kernel that prints no times.
 	var env envelope
-	if facility != facilityUnknown {
-		if !env.cutTag(b) {
-			env.kernel, env.msg = true, b
-		}
+	if env.cutTag(b) {
 		return env, true
 	}
-	return envelope{}, false
+	if facility == facilityUnknown {
+		return envelope{}, false
+	}
+	env.kernel, env.msg = true, b
+	return env, true
 }
 
 // cutPriority takes "<N>" off the front of b.

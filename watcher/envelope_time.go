@@ -166,10 +166,12 @@ func cutOffset(b []byte) (*time.Location, []byte, bool) {
 // cutZoneName takes the zone off the front of rest that journalctl's short-full ends a time with. An abbreviation other
 // than UTC's is taken for the reader's own zone, since it names none by itself.
 func cutZoneName(at stampText, rest []byte) (stampText, []byte) {
-	word, after, _ := bytes.Cut(bytes.TrimPrefix(rest, []byte(" ")), []byte(" "))
-	if len(word) == 0 || len(word) > 6 {
+	after := bytes.TrimPrefix(rest, []byte(" "))
+	n := bytes.IndexByte(after, ' ')
+	if n <= 0 || n > len("+05:30") {
 		return at, rest
 	}
+	word, after := after[:n], after[n:]
 	if zone, tail, ok := cutOffset(word); ok && len(tail) == 0 {
 		at.zone = zone
 	} else if s := string(word); s == "UTC" || s == "GMT" {
@@ -177,7 +179,7 @@ func cutZoneName(at stampText, rest []byte) (stampText, []byte) {
 	} else if bytes.ContainsFunc(word, func(r rune) bool { return r < 'A' || r > 'Z' }) {
 		return at, rest
 	}
-	return at, rest[len(rest)-len(after):]
+	return at, after
 }
 
 // cutUnix reads "1542749422.123456".
