@@ -9,8 +9,10 @@ import (
 // ongoing is an open incident with what is needed to go on with it, also after a restart.
 type ongoing struct {
 	Incident
-	// Counters are as last read; what they rise by is booked to the incident.
+	// Counters are as last read; what they rise by is booked to the incident. They are valid only where Counted is
+	// true.
 	Counters Counters `json:"counters"`
+	Counted  bool     `json:"counted"`
 	// TroubleAt is when there was last a reason to keep the incident open, RefusedAt when the counters last showed
 	// a refusal.
 	TroubleAt time.Time `json:"trouble_at"`
@@ -31,12 +33,43 @@ type ongoing struct {
 	fresh bool // opened, but not yet published
 }
 
+// saidAtMost bounds what an incident keeps of what was said, since errors come in many wordings.
+const saidAtMost = 64
+
+// say tells whether a thing that is said once an incident is to be said now.
+func (o *ongoing) say(what string) bool {
+	if o.Said[what] || len(o.Said) >= saidAtMost {
+		return false
+	}
+	o.Said[what] = true
+	return true
+}
+
+// resume mends what a restart brings about: JSON leaves out empty maps, and the clock may have been set back since, in
+// which case no time may lie ahead.
+func (o *ongoing) resume(start time.Time) {
+	if o.PerSource == nil {
+		o.PerSource = map[string]int{}
+	}
+	if o.SuppressedBy == nil {
+		o.SuppressedBy = map[string]int{}
+	}
+	if o.Said == nil {
+		o.Said = map[string]bool{}
+	}
+	for _, at := range []*time.Time{&o.TroubleAt, &o.RefusedAt, &o.UpdateAt, &o.StepAt} {
+		if at.After(start) {
+			*at = start
+		}
+	}
+}
+
 // take books a reading and what it shows.
 func (o *ongoing) take(r Reading, seen growth) {
 	o.Drops += seen.drops
 	o.EarlyDrops += seen.earlyDrops
 	if r.CountersOK {
-		o.Counters = r.Counters
+		o.Counters, o.Counted = r.Counters, true
 	}
 	if seen.drops+seen.earlyDrops > 0 || r.Count > o.PeakCount || r.Max != o.Max {
 		o.Dirty = true
@@ -58,8 +91,12 @@ func (o *ongoing) setRate(rate float64, free uint64) {
 
 // count books a matching record.
 func (o *ongoing) count(key string, matches, suppressed int) {
-	o.PerSource[key] += matches
-	o.SuppressedBy[key] += suppressed
+	if matches > 0 {
+		o.PerSource[key] += matches
+	}
+	if suppressed > 0 {
+		o.SuppressedBy[key] += suppressed
+	}
 	o.Matches = max(o.Matches, o.PerSource[key])
 	o.Suppressed = max(o.Suppressed, o.SuppressedBy[key])
 	o.Dirty = true

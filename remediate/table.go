@@ -7,21 +7,28 @@ const (
 	rateWindow = 2 * time.Second
 	// rateShare is the part of the limit (1/64) by which a table may grow before its growth is measured at once.
 	rateShare = 64
+	// calmWindow is over what time drops at a table with room are counted.
+	calmWindow = 10 * time.Second
 )
 
 // table is one namespace's table as the tracker knows it.
 type table struct {
 	ns   NetNS
 	last Reading // newest reading of any kind
-	// counted is the newest reading that had the counters, valid where hasCounted.
+	// counted is the newest reading that had the counters, valid where hasCounted; resumed tells that it is from
+	// before a restart. high is the highest fill since.
 	counted    Reading
 	hasCounted bool
-	// refused is by how much the counters of refusals rose between the two newest counted readings, refusedAt when
-	// they last did at a full table, dropAt when drop last rose at all.
+	resumed    bool
+	high       float64
+	// refused is by how much the counters of refusals last rose at a full table, refusedAt when that was.
 	refused   uint64
 	refusedAt time.Time
-	dropAt    time.Time
-	peak      uint64
+	// calm is how many drops a second the table shows while it has room, which have other causes; calmFrom is where
+	// its measurement began.
+	calm     float64
+	calmFrom Reading
+	peak     uint64
 	// rate is the net growth in entries per second; anchor is where its measurement began.
 	rate    float64
 	anchor  Reading
@@ -39,7 +46,7 @@ type growth struct {
 // meanwhile is booked to it.
 func resumedTable(o *ongoing) *table {
 	return &table{
-		ns: o.NetNS, ongoing: o, peak: o.PeakCount, hasCounted: true,
+		ns: o.NetNS, ongoing: o, peak: o.PeakCount, hasCounted: o.Counted, resumed: o.Counted,
 		counted: Reading{NetNS: o.NetNS, Count: o.Count, Max: o.Max, Counters: o.Counters, CountersOK: true},
 	}
 }
@@ -48,28 +55,44 @@ func resumedTable(o *ongoing) *table {
 func (tb *table) take(r Reading) growth {
 	tb.measureRate(r)
 	tb.peak = max(tb.peak, r.Count)
-	before := tb.last
 	tb.last = r
+	tb.high = max(tb.high, r.Fill())
 	if !r.CountersOK {
 		return growth{}
 	}
-	prev, had := tb.counted, tb.hasCounted
-	tb.counted, tb.hasCounted = r, true
-	tb.refused = 0
+	prev, had, high, resumed := tb.counted, tb.hasCounted, tb.high, tb.resumed
+	tb.counted, tb.hasCounted, tb.high, tb.resumed = r, true, r.Fill(), false
 	if !had || r.Counters.Drop < prev.Counters.Drop || r.Counters.EarlyDrop < prev.Counters.EarlyDrop {
+		tb.calmFrom = Reading{}
 		return growth{}
 	}
 	g := growth{
 		drops:      r.Counters.Drop - prev.Counters.Drop,
 		earlyDrops: r.Counters.EarlyDrop - prev.Counters.EarlyDrop,
 	}
-	if g.drops > 0 {
-		tb.dropAt = r.At
+	atFull := high >= FullShare || full(prev, prev.Max) || full(r, prev.Max)
+	if resumed && tb.ongoing != nil && tb.ongoing.Severity == SeverityCritical {
+		atFull = true // it was refusing before the restart, and nobody looked meanwhile
 	}
-	if g.drops+g.earlyDrops > 0 && (full(prev, prev.Max) || full(before, prev.Max) || full(r, prev.Max) || full(r, r.Max)) {
+	if g.drops+g.earlyDrops > 0 && atFull {
 		tb.refused, tb.refusedAt, g.refusing = g.drops+g.earlyDrops, r.At, true
 	}
+	tb.measureCalm(r, atFull)
 	return g
+}
+
+// measureCalm keeps the rate of drops at a table with room, over calmWindow.
+func (tb *table) measureCalm(r Reading, atFull bool) {
+	dt := r.At.Sub(tb.calmFrom.At)
+	switch {
+	case atFull:
+		tb.calmFrom = Reading{}
+	case tb.calmFrom.At.IsZero() || dt < 0:
+		tb.calmFrom = r
+	case dt >= calmWindow:
+		tb.calm = float64(r.Counters.Drop-tb.calmFrom.Counters.Drop) / dt.Seconds()
+		tb.calmFrom = r
+	}
 }
 
 // full tells whether the count stands at a limit, as near as entries that expire meanwhile allow.
@@ -86,7 +109,11 @@ func (tb *table) measureRate(r Reading) {
 	dt := r.At.Sub(tb.anchor.At)
 	grown := float64(r.Count) - float64(tb.anchor.Count)
 	fast := max(grown, -grown) > float64(r.Max/rateShare)
-	if dt <= 0 || dt < rateWindow && !fast {
+	if dt < 0 {
+		tb.anchor = r // the clock was set back
+		return
+	}
+	if dt == 0 || dt < rateWindow && !fast {
 		return
 	}
 	tb.rate, tb.anchor = grown/dt.Seconds(), r

@@ -41,7 +41,7 @@ type TrackerState struct {
 	Seq    uint64     `json:"seq"`
 	Open   []*ongoing `json:"open,omitempty"`
 	Closed []Incident `json:"closed,omitempty"`
-	// Pending is the step whose outcome is not known yet.
+	// Pending is the step whose outcome is not booked yet.
 	Pending *Step `json:"pending,omitempty"`
 	// ForeignAt is when somebody else last changed the limit.
 	ForeignAt time.Time `json:"foreign_at,omitzero"`
@@ -63,8 +63,10 @@ type Tracker struct {
 	caughtUp   bool
 	unverified unverifiedLines
 	notices    map[string]Match // per stream, the last notice of suppressed messages that no incident was open for
+	limit      uint64           // the limit as last read or written
+	limitAt    time.Time        // when that was; zero: not read yet
+	mark       Reading          // the first reading of the pending step's namespace after it, with counters
 	settled    bool             // the pending step's outcome was told
-	limit      uint64           // the limit as last read or written; 0: not read yet
 }
 
 // NewTracker returns a tracker that goes on from a saved state; the zero state is a fresh start. Incidents of another
@@ -74,9 +76,15 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 		cfg: cfg, st: st, tables: map[uint64]*table{}, history: NewHistory(cfg.CloseAfter),
 		notices: map[string]Match{},
 	}
+	for _, o := range st.Open {
+		o.resume(cfg.Start)
+	}
 	if st.BootID != cfg.BootID {
 		t.st.Pending, t.st.ForeignAt = nil, time.Time{}
 		return t
+	}
+	if p := st.Pending; p != nil && p.At.After(cfg.Start) {
+		p.At = cfg.Start
 	}
 	for _, o := range st.Open {
 		t.tables[o.NetNS.Inode] = resumedTable(o)
@@ -99,9 +107,10 @@ func (t *Tracker) State() TrackerState {
 
 // Read takes a reading.
 func (t *Tracker) Read(now time.Time, r Reading) []Event {
-	t.noticeLimit(now, r.Max)
+	t.noticeLimit(now, r)
 	tb := t.table(r.NetNS)
 	seen := tb.take(r)
+	t.markPending(r)
 	o := tb.ongoing
 	switch {
 	case seen.refusing && o == nil:
@@ -174,14 +183,17 @@ func (t *Tracker) table(ns NetNS) *table {
 	return tb
 }
 
-// noticeLimit compares the limit with what it was last known to be: a difference is somebody else's change.
-func (t *Tracker) noticeLimit(now time.Time, limit uint64) {
-	old := t.limit
-	t.limit = limit
-	if old != 0 && limit != 0 && limit != old {
-		t.st.ForeignAt = now
-		t.emit(now, EventLimitChanged, LimitChange{Old: old, New: limit})
+// noticeLimit compares the limit with what it was last known to be: a difference is somebody else's change. A reading
+// that was taken before our own write knows nothing of it.
+func (t *Tracker) noticeLimit(now time.Time, r Reading) {
+	if r.At.Before(t.limitAt) {
+		return
 	}
+	if !t.limitAt.IsZero() && r.Max != t.limit {
+		t.st.ForeignAt = now
+		t.emit(now, EventLimitChanged, LimitChange{Old: t.limit, New: r.Max})
+	}
+	t.limit, t.limitAt = r.Max, r.At
 }
 
 // open begins an incident in the namespace of the table.
@@ -189,9 +201,10 @@ func (t *Tracker) open(now time.Time, tb *table, severity Severity) *ongoing {
 	o := &ongoing{
 		Incident: Incident{
 			ID:       hashID("incident", t.cfg.Host, t.cfg.BootID, tb.ns.Inode, now.UnixNano()),
-			Severity: severity, Verified: true, BootID: t.cfg.BootID, NetNS: tb.ns, OpenedAt: now,
+			Severity: severity, Verified: !tb.last.Blind, BootID: t.cfg.BootID, NetNS: tb.ns, OpenedAt: now,
 			PerSource: map[string]int{},
 		},
+		Counters: tb.counted.Counters, Counted: tb.hasCounted,
 		TroubleAt: now, UpdateAt: now, UpdateEvery: t.cfg.UpdateEvery, SuppressedBy: map[string]int{},
 		Said: map[string]bool{}, fresh: true,
 	}
@@ -207,13 +220,16 @@ func (t *Tracker) observe(now time.Time, o *ongoing, r Reading, seen growth) {
 	o.NetNS = tb.ns
 	o.take(r, seen)
 	o.setRate(tb.rate, r.Free())
+	o.Verified = o.Verified || !r.Blind && r.Fill() >= t.cfg.Pressure
 	if seen.refusing {
 		o.Severity, o.Verified, o.RefusedAt = SeverityCritical, true, now
 	}
 	if seen.refusing || r.Fill() >= t.cfg.Pressure-hysteresis {
 		o.TroubleAt = now
 	}
-	o.LimitHitBy = t.limitHitBy()
+	if hit := t.limitHitBy(); !slices.Equal(hit, o.LimitHitBy) {
+		o.LimitHitBy, o.Dirty = hit, true
+	}
 	switch {
 	case o.fresh:
 		o.fresh = false
@@ -250,10 +266,16 @@ func (t *Tracker) close(now time.Time, o *ongoing) {
 	if o.BootID != t.cfg.BootID {
 		closed = o.TroubleAt
 	}
+	if closed.Before(o.OpenedAt) {
+		closed = o.OpenedAt // the clock was set back meanwhile
+	}
 	o.ClosedAt = &closed
 	t.st.Open = slices.DeleteFunc(t.st.Open, func(x *ongoing) bool { return x == o })
 	if tb := t.tables[o.NetNS.Inode]; tb != nil && tb.ongoing == o {
 		tb.ongoing = nil
+		if tb.last.At.IsZero() {
+			delete(t.tables, o.NetNS.Inode) // known from lines alone
+		}
 	}
 	t.remember(o.snapshot())
 	t.emit(now, EventIncidentClosed, o.snapshot())

@@ -1,0 +1,114 @@
+package remediate
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// SettleAfter is how long no connection may be refused before a step counts as effective.
+	SettleAfter = 2 * time.Second
+	// settlePatience is how long after a step a namespace that is not read keeps its outcome open.
+	settlePatience = 10 * time.Second
+	// leastWatched is over what time drops after a step are counted at least.
+	leastWatched = time.Second
+	// roomShare is the share of the limit below which a table has room, so that refusals have another cause.
+	roomShare = 0.90
+	// calmFactor and calmDrops say how many drops a second at a table with room have nothing to do with the step:
+	// the counter also rises for other verdicts.
+	calmFactor = 2
+	calmDrops  = 10
+)
+
+// Applied takes a step that was written and read back. Its outcome is awaited.
+func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
+	t.limit, t.limitAt = s.To, now
+	pending := s
+	t.st.Pending, t.mark, t.settled = &pending, Reading{}, false
+	if s.Reason != ReasonManual && s.Reason != ReasonBoot {
+		recent := slices.DeleteFunc(t.st.StepTimes, func(at time.Time) bool { return now.Sub(at) >= time.Hour })
+		t.st.StepTimes = append(recent, now)
+	}
+	t.emit(now, EventStepApplied, s)
+	if o := t.incident(s.IncidentID); o != nil {
+		o.StepAt, o.Resized, o.Max, o.Dirty = now, o.Resized || resized, s.To, true
+	}
+	return t.take()
+}
+
+// markPending keeps the first counters after the pending step: what they rise by from there on it did not prevent.
+func (t *Tracker) markPending(r Reading) {
+	p := t.st.Pending
+	if p != nil && t.mark.At.IsZero() && r.CountersOK && r.NetNS.Inode == p.NetNS.Inode && !r.At.Before(p.At) {
+		t.mark = r
+	}
+}
+
+// Settling tells whether a step awaits its outcome, so that every table must be read with its counters.
+func (t *Tracker) Settling() bool { return t.st.Pending != nil && !t.settled }
+
+// Settle returns the pending step, once, when its outcome is known: two seconds without a refusal anywhere, or still
+// dropping then although there is room. A table that filled up again says nothing yet. The step stays in the state
+// until [Tracker.Confirmed] or [Tracker.Reverted] books it, so that after a crash in between it settles again.
+func (t *Tracker) Settle(now time.Time) (Step, bool) {
+	s := t.st.Pending
+	if !t.Settling() || now.Sub(s.At) < SettleAfter {
+		return Step{}, false
+	}
+	heard := false
+	for _, tb := range t.tables {
+		switch own := tb.ns.Inode == s.NetNS.Inode; {
+		case tb.last.Blind:
+		case !tb.refusedAt.IsZero() && now.Sub(tb.refusedAt) < SettleAfter:
+			return Step{}, false
+		case !tb.counted.At.Before(s.At.Add(SettleAfter)):
+			heard = true
+			if own && tb.counted.At.Sub(t.mark.At) < leastWatched {
+				return Step{}, false
+			}
+		case own || now.Sub(s.At) < settlePatience:
+			return Step{}, false
+		}
+	}
+	if !heard {
+		return Step{}, false
+	}
+	done := *s
+	done.Outcome = OutcomeEffective
+	if tb := t.tables[s.NetNS.Inode]; tb != nil && t.stillDropping(tb) {
+		done.Outcome = OutcomeIneffective
+	}
+	t.settled = true
+	return done, true
+}
+
+// stillDropping tells whether a table drops much more since the step than it always does, although it has room.
+func (t *Tracker) stillDropping(tb *table) bool {
+	from, to := t.mark.Counters.Drop, tb.counted.Counters.Drop
+	if t.mark.At.IsZero() || to < from || tb.counted.Fill() >= roomShare {
+		return false
+	}
+	rate := float64(to-from) / tb.counted.At.Sub(t.mark.At).Seconds()
+	return rate > calmFactor*tb.calm+calmDrops
+}
+
+// Confirmed takes a settled step, with the file it was persisted in.
+func (t *Tracker) Confirmed(now time.Time, s Step) []Event {
+	if p := t.st.Pending; p != nil && p.ID == s.ID {
+		t.st.Pending, t.settled = nil, false
+	}
+	t.emit(now, EventStepConfirmed, s)
+	if o := t.incident(s.IncidentID); o != nil {
+		o.Outcome = s.Outcome
+		t.update(now, o)
+	}
+	return t.take()
+}
+
+// Reverted takes a step back that was written and read back.
+func (t *Tracker) Reverted(now time.Time, s Step) []Event {
+	t.limit, t.limitAt = s.To, now
+	t.st.Pending, t.settled = nil, false
+	t.emit(now, EventStepReverted, s)
+	return t.take()
+}
