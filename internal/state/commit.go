@@ -1,0 +1,218 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/ctwarden/ctwarden/notify"
+)
+
+// Record is a step in the journal of steps.
+type Record struct {
+	ID string
+	// JSON is a remediate.Step.
+	JSON []byte
+}
+
+// Change is what one commit writes. All of it is optional.
+type Change struct {
+	// Positions maps a stream (remediate.Match.Key) to its position. An empty position forgets the stream.
+	Positions map[string][]byte
+	// Tracker is the tracker's snapshot; nil leaves the last one.
+	Tracker []byte
+	// Steps are added to the journal; one whose ID is there already replaces it, in its place.
+	Steps []Record
+	// Meta are small values of the agent's own. An empty value deletes.
+	Meta map[string][]byte
+	// Events go to the end of the outbox, in this order.
+	Events []notify.Outgoing
+}
+
+// Committed tells what became of the events of a change.
+type Committed struct {
+	// Added events are in the outbox.
+	Added int
+	// Duplicates were in it already, by their ID.
+	Duplicates int
+	// Dropped is how many events this commit cost, of the change or of those that waited. Store.Dropped adds them up.
+	Dropped int
+}
+
+// Snapshot is what a store holds apart from the outbox.
+type Snapshot struct {
+	Positions map[string][]byte
+	// Tracker is nil where none was saved.
+	Tracker []byte
+	// Steps are the last 1000, oldest first.
+	Steps []Record
+	Meta  map[string][]byte
+}
+
+// Commit writes the change in one transaction and returns when it is on the disk. On an error nothing was written.
+//
+// When the outbox holds MaxEvents, room is made by dropping what matters least and is oldest: first incident.updated,
+// then the other events that only inform (source.*, match.unverified, limit.changed, agent.*). An incident.opened, an
+// incident.closed and a step.* are never dropped for that: they are kept even above MaxEvents, and only the bound in
+// bytes (MaxBytes), which a disk needs, refuses a new one. Every drop is counted.
+func (s *Store) Commit(c Change) (Committed, error) {
+	if len(c.Positions) == 0 && c.Tracker == nil && len(c.Steps) == 0 && len(c.Meta) == 0 && len(c.Events) == 0 {
+		return Committed{}, nil
+	}
+	var done Committed
+	err := s.safely("write", func() error {
+		now := tally{events: s.events.Load(), bytes: s.bytes.Load(), dropped: s.dropped.Load()}
+		err := s.db.Update(func(t *bolt.Tx) (err error) {
+			if err := writeState(t, c); err != nil {
+				return err
+			}
+			q := outbox{tx: t, names: names(), tally: now, opts: s.opts}
+			if done, err = q.append(c.Events); err != nil {
+				return err
+			}
+			now = q.tally
+			return nil
+		})
+		if err == nil {
+			s.keep(now)
+		}
+		return err
+	})
+	if err != nil {
+		return Committed{}, err
+	}
+	return done, nil
+}
+
+func writeState(t *bolt.Tx, c Change) error {
+	b := names()
+	for k, v := range c.Positions {
+		if err := put(t.Bucket(b.positions), b.positions, []byte(k), v); err != nil {
+			return fmt.Errorf("position of %s: %w", k, err)
+		}
+	}
+	for k, v := range c.Meta {
+		if err := put(t.Bucket(b.agent), b.agent, []byte(k), v); err != nil {
+			return fmt.Errorf("%s: %w", k, err)
+		}
+	}
+	if c.Tracker != nil {
+		if err := put(t.Bucket(b.tracker), b.tracker, []byte("snapshot"), c.Tracker); err != nil {
+			return fmt.Errorf("tracker: %w", err)
+		}
+	}
+	for _, r := range c.Steps {
+		if err := writeStep(t, r); err != nil {
+			return fmt.Errorf("step %s: %w", r.ID, err)
+		}
+	}
+	return nil
+}
+
+// writeStep adds or replaces a step and removes the oldest beyond maxSteps.
+func writeStep(t *bolt.Tx, r Record) error {
+	b := names()
+	steps, ids := t.Bucket(b.steps), t.Bucket(b.stepIDs)
+	v, err := json.Marshal(record(r))
+	if err != nil {
+		return err
+	}
+	if at := ids.Get([]byte(r.ID)); at != nil {
+		key, err := unseal(b.stepIDs, []byte(r.ID), at)
+		if err != nil {
+			return err
+		}
+		return put(steps, b.steps, bytes.Clone(key), v)
+	}
+	seq, err := steps.NextSequence()
+	if err != nil {
+		return err
+	}
+	if err := put(ids, b.stepIDs, []byte(r.ID), seqKey(seq)); err != nil {
+		return err
+	}
+	if err := put(steps, b.steps, seqKey(seq), v); err != nil {
+		return err
+	}
+	if seq <= maxSteps {
+		return nil
+	}
+	return removeStep(t, seqKey(seq-maxSteps))
+}
+
+func removeStep(t *bolt.Tx, key []byte) error {
+	b := names()
+	old := t.Bucket(b.steps).Get(key)
+	if old == nil {
+		return nil
+	}
+	v, err := unseal(b.steps, key, old)
+	if err != nil {
+		return err
+	}
+	var r record
+	if err := json.Unmarshal(v, &r); err != nil {
+		return err
+	}
+	if err := t.Bucket(b.stepIDs).Delete([]byte(r.ID)); err != nil {
+		return err
+	}
+	return t.Bucket(b.steps).Delete(key)
+}
+
+// Load reads everything but the outbox.
+func (s *Store) Load() (Snapshot, error) {
+	var snap Snapshot
+	err := s.safely("read", func() error {
+		return s.db.View(func(t *bolt.Tx) (err error) {
+			b := names()
+			if snap.Positions, err = readAll(t, b.positions); err != nil {
+				return err
+			}
+			if snap.Meta, err = readAll(t, b.agent); err != nil {
+				return err
+			}
+			tracker, err := readAll(t, b.tracker)
+			if err != nil {
+				return err
+			}
+			snap.Tracker = tracker["snapshot"]
+			snap.Steps, err = readSteps(t)
+			return err
+		})
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return snap, nil
+}
+
+func readAll(t *bolt.Tx, name []byte) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	err := t.Bucket(name).ForEach(func(k, v []byte) error {
+		v, err := unseal(name, k, v)
+		all[string(k)] = bytes.Clone(v)
+		return err
+	})
+	return all, err
+}
+
+func readSteps(t *bolt.Tx) ([]Record, error) {
+	var steps []Record
+	name := names().steps
+	err := t.Bucket(name).ForEach(func(k, v []byte) error {
+		v, err := unseal(name, k, v)
+		if err != nil {
+			return err
+		}
+		var r record
+		if err := json.Unmarshal(v, &r); err != nil {
+			return fmt.Errorf("%w: step: %w", ErrDamaged, err)
+		}
+		steps = append(steps, Record(r))
+		return nil
+	})
+	return steps, err
+}
