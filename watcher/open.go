@@ -50,6 +50,14 @@ type logReader struct {
 	file *os.File
 }
 
+func (r *logReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		err = errWindow
+	}
+	return n, err
+}
+
 func (r *logReader) Close() error {
 	if z, ok := r.Reader.(*zstd.Decoder); ok {
 		z.Close()
@@ -57,7 +65,7 @@ func (r *logReader) Close() error {
 	return r.file.Close()
 }
 
-// magic is the longest start of a file that is looked at, enough for the first block of an xz file.
+// magicLen is the longest start of a file that is looked at, enough for the first block of an xz file.
 const magicLen = 64
 
 // unpack reads what r holds, unpacked if it is packed.

@@ -3,7 +3,6 @@ package watcher
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/ctwarden/ctwarden/remediate"
@@ -41,7 +40,7 @@ func ScanReader(ctx context.Context, r io.Reader, p *LineParser, emit func(remed
 			return s.stats, s.end(buf[:held])
 		}
 		if err != nil {
-			return s.stats, fmt.Errorf("read: %w", err)
+			return s.stats, err
 		}
 		if idle++; n > 0 {
 			idle = 0
