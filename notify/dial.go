@@ -1,0 +1,157 @@
+package notify
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// The times of a connection.
+const (
+	dialTimeout = 2 * time.Second
+	// firstReconnect and lastReconnect bound the wait between two attempts to connect, which doubles from one to the
+	// other and is shortened by up to half at random, so that a fleet does not come back all at once.
+	firstReconnect = 250 * time.Millisecond
+	lastReconnect  = 8 * time.Second
+	// stalledWrite is how long a server may refuse to read before the connection is given up for a new one.
+	stalledWrite = 2 * time.Second
+	pingInterval = 20 * time.Second
+)
+
+// Dial says how to reach NATS.
+type Dial struct {
+	// Servers are URLs: nats://, tls://, ws:// or wss://, or host:port.
+	Servers []string
+	// Credentials is a .creds file, read anew at every connect. It must not be readable by other users.
+	Credentials string
+	TLS         TLS
+	// Name is shown in the server's list of connections.
+	Name string
+	// InboxPrefix is where replies come in; the server's permissions may name it. Empty: "_INBOX".
+	InboxPrefix string
+}
+
+// TLS holds the names of PEM files. All are optional; Cert and Key go together.
+type TLS struct {
+	CA, Cert, Key string
+}
+
+// ErrUnavailable says that no server could be reached, or that none lets us in.
+var ErrUnavailable = errors.New("NATS is not available")
+
+// Check looks for what makes connecting impossible whatever the server says: a bad URL, a file that is not there or
+// that other users can read. It returns all that it finds.
+func (d Dial) Check() error {
+	var errs []error
+	if len(d.Servers) == 0 {
+		errs = append(errs, errors.New("nats.servers is empty"))
+	}
+	for _, s := range d.Servers {
+		errs = append(errs, checkServer(s))
+	}
+	if (d.TLS.Cert == "") != (d.TLS.Key == "") {
+		errs = append(errs, errors.New("nats.tls: cert and key go together"))
+	}
+	errs = append(errs, checkSecret("nats.credentials", d.Credentials), checkSecret("nats.tls.key", d.TLS.Key))
+	for key, path := range map[string]string{"nats.tls.ca": d.TLS.CA, "nats.tls.cert": d.TLS.Cert} {
+		if path == "" {
+			continue
+		}
+		if _, err := os.ReadFile(path); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkServer never quotes the address as it stands, since it may hold a password.
+func checkServer(server string) error {
+	u, err := url.Parse(server)
+	if err == nil && u.Host == "" && u.User == nil {
+		u, err = url.Parse("nats://" + server)
+	}
+	if err != nil {
+		return errors.New("nats.servers: an address that cannot be read; write nats://host:4222")
+	}
+	switch u.Scheme {
+	case "nats", "tls", "ws", "wss":
+	default:
+		return fmt.Errorf("nats.servers: %s: scheme %q; use nats, tls, ws or wss", u.Redacted(), u.Scheme)
+	}
+	if u.Hostname() == "" {
+		return fmt.Errorf("nats.servers: %s: no host; write nats://host:4222", u.Redacted())
+	}
+	return nil
+}
+
+// checkSecret refuses a secret that every user of the host can read.
+func checkSecret(key, path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: %s is not a regular file", key, path)
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return fmt.Errorf("%s: %s can be read by every user (mode %04o); chmod 0600 it", key, path, info.Mode().Perm())
+	}
+	return nil
+}
+
+// options are what every connection of ours has: it never gives up, keeps nothing in memory while it is away (the
+// outbox does), and tells why it is away.
+func (d Dial) options() []nats.Option {
+	opts := []nats.Option{
+		nats.Name(d.Name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
+		nats.CustomReconnectDelay(reconnectDelay), nats.IgnoreAuthErrorAbort(),
+		nats.FlusherTimeout(stalledWrite), nats.PingInterval(pingInterval),
+	}
+	if d.InboxPrefix != "" {
+		opts = append(opts, nats.CustomInboxPrefix(d.InboxPrefix))
+	}
+	if d.Credentials != "" {
+		opts = append(opts, nats.UserCredentials(d.Credentials))
+	}
+	if d.TLS.CA != "" {
+		opts = append(opts, nats.RootCAs(d.TLS.CA))
+	}
+	if d.TLS.Cert != "" {
+		opts = append(opts, nats.ClientCert(d.TLS.Cert, d.TLS.Key))
+	}
+	return opts
+}
+
+func reconnectDelay(attempts int) time.Duration {
+	d := lastReconnect
+	if attempts < 6 {
+		d = min(d, firstReconnect<<max(attempts-1, 0))
+	}
+	return d/2 + rand.N(d/2)
+}
+
+// Connect connects once, for a command that should say at once what is wrong. Later losses of the connection are
+// mended in the background. The caller closes the connection. The error wraps [ErrUnavailable] or is [Dial.Check]'s.
+func (d Dial) Connect(more ...nats.Option) (*nats.Conn, error) {
+	if err := d.Check(); err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(joinServers(d.Servers), append(d.options(), more...)...)
+	if err != nil {
+		return nil, fmt.Errorf("%w at %s: %w", ErrUnavailable, redacted(d.Servers), err)
+	}
+	return nc, nil
+}
