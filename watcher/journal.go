@@ -242,6 +242,9 @@ func (j *Journal) live(ctx context.Context, h *sdjournal.Journal) error {
 // drain reads all that is there and tells how many records that was.
 func (j *Journal) drain(ctx context.Context, h *sdjournal.Journal) (read int, err error) {
 	for {
+		if ctx.Err() != nil {
+			return read, ctx.Err()
+		}
 		n, err := h.Next()
 		if err != nil || n == 0 {
 			return read, err

@@ -24,7 +24,7 @@ const (
 	// kmsgIdle is how long the source sleeps at most without looking, should a wake-up ever be missed.
 	kmsgIdle = 5 * time.Second
 	// retryEvery is how often a source that is not there is looked for.
-	retryEvery = 5 * time.Second
+	retryEvery = 2 * time.Second
 	// kmsgDevice is the device number of /dev/kmsg, 1:11.
 	kmsgMajor, kmsgMinor = 1, 11
 )

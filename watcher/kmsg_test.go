@@ -225,12 +225,14 @@ func writeKmsg(t *testing.T, text string) {
 	}
 }
 
-// kernelRecord makes the kernel itself print a line: it complains of a tmpfs option that it does not know. The mount
-// fails, in a mount namespace that is gone at once.
-func kernelRecord(t *testing.T) {
+// kernelRecord makes the kernel itself print a line and returns a word of it: it complains of a tmpfs option that it
+// does not know. The mount fails, in a mount namespace that is gone at once.
+func kernelRecord(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "-o", "ctwarden_no_such_option=1", "none", "/mnt").CombinedOutput()
+	word := fmt.Sprintf("ctwarden_test_%d", time.Now().UnixNano())
+	out, err := exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "-o", word+"=1", "none", "/mnt").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "mount") {
 		t.Fatalf("mount with an unknown option: %v: %s", err, out)
 	}
+	return word
 }

@@ -191,12 +191,16 @@ func (s *Syslog) report(ctx context.Context) error {
 			return err
 		}
 	}
+	s.setState()
+	return s.send.tick(ctx)
+}
+
+func (s *Syslog) setState() {
 	st := s.state
 	if st.Up {
 		st = s.hosts.state(s.cfg.Path)
 	}
 	s.send.setState(st)
-	return s.send.tick(ctx)
 }
 
 // notice looks at the path, and queues what has appeared there.

@@ -54,6 +54,7 @@ type logFile struct {
 	skipping bool
 	// copied is true for a copy that a rotation left behind: it does not grow.
 	copied bool
+	end    int64 // size when last looked at
 	// size and changed are as when it was last read to its end.
 	size    int64
 	changed time.Time
@@ -136,7 +137,7 @@ func (f *logFile) idle(info fs.FileInfo) bool {
 }
 
 // unread is how many bytes behind the position were there when the file was last looked at.
-func (f *logFile) unread() int64 { return max(0, f.size-f.off) }
+func (f *logFile) unread() int64 { return max(0, f.end-f.off) }
 
 // read reads on from the position into buf, which is of markSize+blockSize bytes, and returns what is new, valid until
 // the next read; more is true where the file goes on behind it. It fails with errRewritten where the bytes before the
@@ -158,6 +159,7 @@ func (f *logFile) read(buf []byte) (data []byte, more bool, err error) {
 	if n < k || !bytes.Equal(buf[:k], f.mark) {
 		return nil, false, errRewritten
 	}
+	f.end = info.Size()
 	if n < len(buf) {
 		f.size, f.changed = info.Size(), info.ModTime()
 	}
@@ -169,6 +171,7 @@ func (f *logFile) advance(buf []byte, n int) {
 	end := len(f.mark) + n
 	f.mark = bytes.Clone(buf[max(0, end-markSize):end])
 	f.off += int64(n)
+	f.size = -1 // what is behind the position has yet to be looked at
 }
 
 // passHole moves the position, which is at NUL bytes, to the end of the hole if it is in one. A file that is truncated

@@ -30,7 +30,9 @@ func (s *Syslog) open() error {
 		return err // the queue is closed by Run
 	}
 	s.state = State{Up: true}
-	return s.sampleHosts()
+	err = s.sampleHosts()
+	s.setState()
+	return err
 }
 
 // lookBack places the first start ever.

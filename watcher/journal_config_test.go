@@ -1,0 +1,75 @@
+package watcher
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// unreadableEnv hands the directory to TestJournalUnreadableChild.
+const unreadableEnv = "CTWARDEN_TEST_JOURNAL"
+
+// TestJournalUnreadableChild is not a test: it is what TestJournalUnreadable runs as an ordinary user.
+func TestJournalUnreadableChild(t *testing.T) {
+	dir := os.Getenv(unreadableEnv)
+	if dir == "" {
+		return
+	}
+	err := checkJournal(dir)
+	st := journalProblem(err)
+	if !errors.Is(err, errJournalLocked) || !strings.Contains(st.Remedy, "systemd-journal") {
+		t.Errorf("state %+v", st)
+	}
+}
+
+// TestJournalUnreadable sees that missing permission is not taken for an empty journal, as libsystemd has it.
+func TestJournalUnreadable(t *testing.T) {
+	needRoot(t)
+	dir, err := os.MkdirTemp("/tmp", "ctwarden-journal") // t.TempDir lies below a directory for root alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	machine := filepath.Join(dir, "0123456789abcdef0123456789abcdef")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(machine, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkJournal(dir); !errors.Is(err, errNoJournal) {
+		t.Errorf("an empty directory: %v", err)
+	}
+	files := map[string]os.FileMode{"system.journal": 0o640, "user-65534.journal": 0o644}
+	for name, mode := range files {
+		if err := os.WriteFile(filepath.Join(machine, name), nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := checkJournal(dir); err != nil {
+		t.Errorf("as root: %v", err)
+	}
+	asNobody(t, dir)
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	asNobody(t, dir)
+}
+
+func asNobody(t *testing.T, dir string) {
+	t.Helper()
+	exe, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	child := exec.Command("/proc/self/fd/3", "-test.run=^TestJournalUnreadableChild$")
+	child.Env = append(os.Environ(), unreadableEnv+"="+dir)
+	child.Dir = "/"
+	child.ExtraFiles = []*os.File{exe}
+	child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Errorf("as an ordinary user: %v: %s", err, out)
+	}
+}

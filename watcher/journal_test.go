@@ -1,0 +1,297 @@
+//go:build linux && cgo
+
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// journald is a systemd-journald of the test's own, in its own mount namespace, that reads the real /dev/kmsg.
+type journald struct {
+	cmd *exec.Cmd
+	dir string // where it writes, as seen from here
+}
+
+const (
+	journaldPath   = "/lib/systemd/systemd-journald"
+	journaldScript = `set -e
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /run/systemd/journal /run/log/journal /run/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\nReadKMsg=yes\nRateLimitBurst=0\n' >/run/systemd/journald.conf.d/test.conf
+mount --bind "$1" /run/log/journal
+exec ` + journaldPath
+)
+
+// startJournald runs a journald that keeps its journal in dir. Its namespace has its own /run, so that it does not get
+// into the way of another.
+func startJournald(t *testing.T, dir string) *journald {
+	t.Helper()
+	needRoot(t)
+	if _, err := os.Stat(journaldPath); err != nil {
+		skip(t, err.Error())
+	}
+	j := &journald{cmd: exec.Command("unshare", "-m", "sh", "-c", journaldScript, "sh", dir), dir: dir}
+	j.cmd.Stderr = os.Stderr
+	j.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := j.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.stop(t) })
+	eventually(t, "journald's socket", func() bool {
+		_, err := os.Stat(j.path("/run/systemd/journal/socket"))
+		return err == nil && checkJournal(dir) == nil
+	})
+	// The ring buffer is read in order, so this comes last.
+	word := kernelRecord(t)
+	eventually(t, "journald has read the ring buffer", func() bool {
+		out, err := exec.Command("journalctl", "-D", dir, "-q", "-o", "cat", "_TRANSPORT=kernel").Output()
+		return err == nil && strings.Contains(string(out), word)
+	})
+	return j
+}
+
+// path is a path in journald's namespace as seen from here.
+func (j *journald) path(path string) string {
+	return fmt.Sprintf("/proc/%d/root%s", j.cmd.Process.Pid, path)
+}
+
+func (j *journald) stop(t *testing.T) {
+	t.Helper()
+	if j.cmd.ProcessState != nil {
+		return
+	}
+	j.signal(t, syscall.SIGTERM)
+	_ = j.cmd.Wait() // how it ended does not matter
+}
+
+// signal tells journald to rotate (SIGUSR2), to sync (SIGRTMIN+1) or to end.
+func (j *journald) signal(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	if err := j.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+}
+
+const (
+	nobody      = 65534
+	forgeSocket = 3 // the first of exec.Cmd.ExtraFiles
+	forgeEnv    = "CTWARDEN_TEST_FORGE"
+)
+
+// TestForgeChild is not a test: it is the ordinary user that forge runs.
+func TestForgeChild(t *testing.T) {
+	if os.Getenv(forgeEnv) == "" {
+		return // forge runs it
+	}
+	conn, err := net.FileConn(os.NewFile(forgeSocket, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	record := "MESSAGE=" + tableFull + "\nSYSLOG_IDENTIFIER=kernel\nSYSLOG_FACILITY=0\n_TRANSPORT=kernel\nPRIORITY=4\n"
+	for range 500 {
+		if _, err := conn.Write([]byte(record)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// forge writes 1000 records as an ordinary user that look like the kernel's as far as that user can make them so: half
+// of them straight to journald's socket with all the fields, half through systemd-cat.
+func (j *journald) forge(t *testing.T) {
+	t.Helper()
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.path("/run/systemd/journal/socket"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	sock, err := conn.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sock.Close()
+	exe, err := os.Open("/proc/self/exe") // the file may be in a directory that nobody can enter
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	child := exec.Command("/proc/self/fd/4", "-test.run=^TestForgeChild$")
+	child.Env = append(os.Environ(), forgeEnv+"=1")
+	child.Dir = "/"
+	child.ExtraFiles = []*os.File{sock, exe}
+	child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Fatalf("forge: %v: %s", err, out)
+	}
+	cat := exec.Command("nsenter", "-t", fmt.Sprint(j.cmd.Process.Pid), "-m", "setpriv", "--reuid=65534", "--regid=65534",
+		"--clear-groups", "systemd-cat", "-t", "kernel", "-p", "warning", "sh", "-c",
+		`i=0; while [ $i -lt 500 ]; do echo "$0"; i=$((i+1)); done`, tableFull)
+	if out, err := cat.CombinedOutput(); err != nil {
+		t.Fatalf("systemd-cat: %v: %s", err, out)
+	}
+}
+
+// forged counts the forged records that have arrived, with nothing but journalctl.
+func (j *journald) forged(t *testing.T) int {
+	t.Helper()
+	out, err := exec.Command("journalctl", "-D", j.dir, "-q", "-o", "cat", "SYSLOG_IDENTIFIER=kernel", "_UID=65534").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(out), tableFull)
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func runJournal(t *testing.T, cfg JournalConfig) *running {
+	t.Helper()
+	j, err := NewJournal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, j)
+}
+
+// records waits for n records of the kernel.
+func records(n uint64) func(Batch) bool { return func(b Batch) bool { return b.Stats.Records >= n } }
+
+// TestJournal follows a real journal from the first start on: kernel records arrive, forged ones do not count, a
+// rotation and a restart lose and repeat nothing, and a vacuumed position is told of.
+func TestJournal(t *testing.T) {
+	dir := t.TempDir()
+	d := startJournald(t, dir)
+	cfg := JournalConfig{Directory: dir, Host: "*"}
+	r := runJournal(t, cfg)
+	b := r.next(t, func(b Batch) bool { return b.CaughtUp && b.Position.Data != nil })
+	if b.State == nil || !b.State.Up || b.Stats.Records != 0 {
+		t.Fatalf("at first: state %+v, %d records; want none, with no lookback", b.State, b.Stats.Records)
+	}
+
+	start := time.Now()
+	kernelRecord(t)
+	b = r.next(t, records(1))
+	t.Logf("a record of the kernel took %v", time.Since(start))
+	if age := time.Since(b.Last); age < 0 || age > patience {
+		t.Errorf("it is of %v", b.Last)
+	}
+
+	d.forge(t)
+	eventually(t, "1000 forged records", func() bool { return d.forged(t) == 1000 })
+	writeKmsg(t, tableFull) // root's, with the kernel's transport and another facility
+	d.signal(t, syscall.SIGUSR2)
+	eventually(t, "a rotation", func() bool {
+		old, err := filepath.Glob(filepath.Join(dir, "*", "system@*.journal"))
+		return err == nil && len(old) == 1
+	})
+	kernelRecord(t)
+	b = r.next(t, records(1))
+	if b.Stats.Records != 1 || len(b.Matches) != 0 || b.Stats.Matches != 0 {
+		t.Errorf("behind 1001 forged records and a rotation: %+v", b.Stats)
+	}
+
+	r.stop(t)
+	kernelRecord(t)
+	cfg.Position = b.Position.Data
+	r = runJournal(t, cfg)
+	if b = r.next(t, records(1)); b.Stats.Records != 1 || b.Stats.LostText != "" {
+		t.Errorf("after a restart: %+v", b.Stats)
+	}
+	r.stop(t)
+
+	d.signal(t, syscall.SIGUSR2)
+	eventually(t, "a vacuum", func() bool { return vacuum(t, dir) == 0 })
+	kernelRecord(t)
+	r = runJournal(t, cfg)
+	if b = r.next(t, records(1)); b.Stats.LostText == "" {
+		t.Error("a vacuumed position is not told of")
+	}
+}
+
+// vacuum removes the archived files and tells how many are left.
+func vacuum(t *testing.T, dir string) int {
+	t.Helper()
+	old, err := filepath.Glob(filepath.Join(dir, "*", "system@*.journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(old) < 2 {
+		return len(old) + 1 // the second rotation is under way
+	}
+	for _, file := range old {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return 0
+}
+
+// TestJournalLookback reads what the kernel said before the first start.
+func TestJournalLookback(t *testing.T) {
+	dir := t.TempDir()
+	startJournald(t, dir)
+	r := runJournal(t, JournalConfig{Directory: dir, Lookback: time.Minute})
+	if b := r.next(t, records(1)); b.Stats.LostText != "" {
+		t.Errorf("stats %+v", b.Stats)
+	}
+	stats, err := ScanJournal(t.Context(), dir, "*", func(remediate.Match) error { return nil })
+	if err != nil || stats.Records == 0 || stats.Bytes == 0 {
+		t.Errorf("ScanJournal = %+v, %v", stats, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := ScanJournal(ctx, dir, "*", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("ScanJournal when told to stop = %v", err)
+	}
+}
+
+// TestJournalAppears starts before the journal does, and is stopped quickly while it waits.
+func TestJournalAppears(t *testing.T) {
+	dir := t.TempDir()
+	r := runJournal(t, JournalConfig{Directory: dir, Lookback: time.Hour})
+	b := r.next(t, caughtUp)
+	if b.State == nil || b.State.Up || b.State.Remedy == "" {
+		t.Fatalf("state %+v", b.State)
+	}
+	startJournald(t, dir)
+	if b = r.next(t, records(1)); b.State == nil || !b.State.Up {
+		t.Errorf("state %+v", b.State)
+	}
+	start := time.Now()
+	r.stop(t)
+	if took := time.Since(start); took > 2*journalWait {
+		t.Errorf("stopping took %v", took)
+	}
+	if j, err := NewJournal(JournalConfig{Directory: t.TempDir(), Required: true}); err != nil {
+		t.Fatal(err)
+	} else if err := j.Run(t.Context(), make(chan Batch)); !errors.Is(err, errNoJournal) {
+		t.Errorf("a required journal that is not there: %v", err)
+	}
+}
+
+func TestJournalBadPosition(t *testing.T) {
+	if _, err := NewJournal(JournalConfig{Position: []byte("{")}); err == nil {
+		t.Error("a damaged position was taken")
+	}
+}
