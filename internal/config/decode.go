@@ -87,6 +87,8 @@ func (d *decoder) value(path string, n *yaml.Node, v reflect.Value) {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		d.fail(path, "anchors and aliases are not supported; write the value out")
+	case v.Kind() == reflect.Interface:
+		// Accepted in any form and not kept; a rule may refuse it.
 	case v.Kind() == reflect.Struct:
 		d.structure(path, n, v)
 	case v.Kind() == reflect.Pointer:

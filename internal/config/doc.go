@@ -6,7 +6,7 @@
 // with its file, line, key and value; an [Error] holds all of them in the order of the file.
 //
 // Kinds of values: bool, string, int, uint, float64, [time.Duration] (a Go duration, or plain 0), [Size], [Auto],
-// structs and pointers to them, slices, and maps with string keys. A field tagged `config:"secret"` never has its
+// structs and pointers to them, slices, and maps with string keys; any takes everything and keeps nothing. A field tagged `config:"secret"` never has its
 // value shown. A list in the file replaces the default list; a section without content leaves its defaults.
 //
 // Rules beyond the type are code: a struct with a Validate method ([Validator]) is asked after decoding and adds its

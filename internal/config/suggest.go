@@ -76,6 +76,9 @@ func keys(t reflect.Type) []string {
 	return out
 }
 
+// Keys lists the full path of every key of a configuration struct, sections included, in the order of its fields.
+func Keys(schema any) []string { return paths(reflect.TypeOf(schema), "") }
+
 // paths lists the full path of every key below t; lists and maps are not entered.
 func paths(t reflect.Type, prefix string) []string {
 	var out []string

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+)
+
+// loadConfig reads the named file, or the usual one where none is named. A usual file that is not there means the
+// defaults.
+func loadConfig(path string) (Config, *config.File, error) {
+	cfg := defaultConfig()
+	if path != "" {
+		file, err := config.Load(path, &cfg)
+		return cfg, file, err
+	}
+	file, err := config.LoadDefault(defaultConfigPath, &cfg)
+	return cfg, file, err
+}
+
+// onMachine looks at what the configuration names on this machine. A mistake keeps the agent from starting; a warning
+// may be right on the machine that the file is meant for.
+func (c *Config) onMachine(file *config.File) (mistakes, warnings []config.Problem) {
+	for _, secret := range []struct{ key, path string }{{"nats.credentials", c.NATS.Credentials}, {"nats.tls.key", c.NATS.TLS.Key}} {
+		switch mode, err := readable(secret.path); {
+		case secret.path == "":
+		case err != nil:
+			warnings = append(warnings, file.Problem(secret.key, "cannot be read here: %s", cause(err)))
+		case mode.Perm()&0o004 != 0:
+			mistakes = append(mistakes, file.Problem(secret.key,
+				"may be read by every user of this machine; chmod 0640 %s, with the group of the agent's user", secret.path))
+		}
+	}
+	for _, public := range []struct{ key, path string }{{"nats.tls.ca", c.NATS.TLS.CA}, {"nats.tls.cert", c.NATS.TLS.Cert}} {
+		if _, err := readable(public.path); public.path != "" && err != nil {
+			warnings = append(warnings, file.Problem(public.key, "cannot be read here: %s", cause(err)))
+		}
+	}
+	if c.ControlGroup != "" {
+		if _, err := user.LookupGroup(c.ControlGroup); err != nil {
+			warnings = append(warnings, file.Problem("control_group", "there is no such group here; groupadd --system %s", c.ControlGroup))
+		}
+	}
+	if dir := filepath.Dir(c.Remediate.PersistFile); c.Remediate.Persist && !readAtBoot(dir) {
+		warnings = append(warnings, file.Problem("remediate.persist_file",
+			"nothing but ctwarden reads %s at boot; use a file in /etc/sysctl.d", dir))
+	}
+	return mistakes, warnings
+}
+
+// readable opens the file for reading, since its mode alone does not tell.
+func readable(path string) (fs.FileMode, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if info.IsDir() {
+		return 0, errors.New("it is a directory")
+	}
+	return info.Mode(), nil
+}
+
+// cause is the last part of a file error, without the operation and the path, which the message has already.
+func cause(err error) string {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err.Error()
+	}
+	return err.Error()
+}
+
+func readAtBoot(dir string) bool {
+	return slices.Contains([]string{"/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"}, dir)
+}
+
+// hostName is the configured name, or the kernel's.
+func (c *Config) hostName() (string, error) {
+	if c.Host != "" {
+		return c.Host, nil
+	}
+	name, err := os.Hostname()
+	if err != nil || strings.TrimSpace(name) == "" {
+		return "", fmt.Errorf("the kernel has no host name; set host in the configuration: %w", err)
+	}
+	return name, nil
+}
+
+// controlSocket is where a running agent listens.
+func (c *Config) controlSocket() string { return filepath.Join(c.RuntimeDir, "control.sock") }

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
+)
+
+// maxHold is the longest hold with an end.
+const maxHold = 366 * day
+
+func newHoldCommand(std stdio) *cobra.Command {
+	var path string
+	var length time.Duration
+	var out output
+	cmd := &cobra.Command{
+		Use:   "hold [--for DURATION]",
+		Short: "Stop all automatic writes",
+		Long: `Stops all automatic writes, for a while or until "ctwarden unhold". It is a plain file in state_dir, so it works
+whatever state the agent is in, also before it starts. Detection and publication go on.`,
+		Example: "  ctwarden hold --for 2h\n  ctwarden hold",
+		Args:    cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("for") && (length < time.Second || length > maxHold) {
+				return wrongUsage("--for %s: must be from 1s to %dh; without it the hold has no end", length, int(maxHold.Hours()))
+			}
+			return hold(cmd.Context(), std, out, path, length.Truncate(time.Second))
+		}),
+	}
+	cmd.Flags().DurationVar(&length, "for", 0, "how long, such as 30m or 2h (default until unhold)")
+	configFlag(cmd, &path)
+	out.flag(cmd, "text", "json")
+	return cmd
+}
+
+func hold(ctx context.Context, std stdio, out output, path string, length time.Duration) error {
+	cfg, _, err := loadConfig(path)
+	if err != nil {
+		return err
+	}
+	h := remediate.Hold{Since: time.Now().UTC().Truncate(time.Second), By: whoAsks()}
+	until := `until "ctwarden unhold"`
+	if length > 0 {
+		h.Until = h.Since.Add(length)
+		until = "until " + h.Until.Local().Format(time.DateTime+" MST")
+	}
+	text := fmt.Sprintf("held: no automatic writes %s (%s/%s)", until, cfg.StateDir, apply.HoldFile)
+	err = apply.SetHold(cfg.StateDir, h)
+	return heldOr(ctx, std, out, cfg, err, text, agent.Command{Verb: agent.VerbHold, For: length, By: h.By})
+}
+
+func newUnholdCommand(std stdio) *cobra.Command {
+	var path string
+	var out output
+	cmd := &cobra.Command{
+		Use: "unhold", Short: "Allow automatic writes again", Args: cobra.NoArgs, Example: "  ctwarden unhold",
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			cfg, _, err := loadConfig(path)
+			if err != nil {
+				return err
+			}
+			was, err := apply.ClearHold(cfg.StateDir)
+			text := "released: automatic writes are allowed again"
+			if !was {
+				text = fmt.Sprintf("there was no hold (%s/%s)", cfg.StateDir, apply.HoldFile)
+			}
+			return heldOr(cmd.Context(), std, out, cfg, err, text, agent.Command{Verb: agent.VerbUnhold, By: whoAsks()})
+		}),
+	}
+	configFlag(cmd, &path)
+	out.flag(cmd, "text", "json")
+	return cmd
+}
+
+// heldOr prints what was done with the file. Where this user may not write there, the agent is asked to do it.
+func heldOr(ctx context.Context, std stdio, out output, cfg Config, err error, text string, c agent.Command) error {
+	if err == nil {
+		return answer(std, out, agent.Reply{Done: true, Text: text})
+	}
+	if !isPermission(err) {
+		return err
+	}
+	reply, asked := agent.NewClient(cfg.controlSocket()).Do(ctx, c)
+	if asked != nil {
+		return fmt.Errorf("not permitted; run as root: %w (and over the control socket: %w)", err, asked)
+	}
+	return answer(std, out, reply)
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/journal"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// newLogger writes to the journal with native fields where systemd has connected stderr to it, and otherwise lines
+// with the time to stderr.
+func newLogger(stderr io.Writer, level zapcore.LevelEnabler) *zap.Logger {
+	if connected, err := journal.StderrIsJournalStream(); err == nil && connected {
+		return zap.New(&journalCore{LevelEnabler: level, stderr: stderr})
+	}
+	enc := zap.NewProductionEncoderConfig()
+	enc.EncodeTime = zapcore.ISO8601TimeEncoder
+	enc.EncodeLevel = zapcore.CapitalLevelEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(stderr)), level))
+}
+
+// warnLogger is for commands that do the agent's work themselves: what is not a warning is not of interest.
+func warnLogger(stderr io.Writer) *zap.Logger { return newLogger(stderr, zapcore.WarnLevel) }
+
+// journalCore sends each entry to journald, its fields as CTWARDEN_<NAME>, so that journalctl can select by them. The
+// time is journald's own. It may be used from several goroutines.
+type journalCore struct {
+	zapcore.LevelEnabler
+	fields []zapcore.Field
+	stderr io.Writer
+}
+
+// With implements zapcore.Core.
+func (c *journalCore) With(fields []zapcore.Field) zapcore.Core {
+	return &journalCore{LevelEnabler: c.LevelEnabler, stderr: c.stderr, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+}
+
+// Check implements zapcore.Core.
+func (c *journalCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return ce.AddCore(e, c)
+	}
+	return ce
+}
+
+// Write implements zapcore.Core. Where journald does not take the entry, it goes to stderr with its priority in front,
+// which systemd understands.
+func (c *journalCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	enc := zapcore.NewMapObjectEncoder()
+	for _, f := range append(c.fields[:len(c.fields):len(c.fields)], fields...) {
+		f.AddTo(enc)
+	}
+	vars := map[string]string{"SYSLOG_IDENTIFIER": "ctwarden"}
+	text := e.Message
+	for name, value := range maps.All(enc.Fields) {
+		vars["CTWARDEN_"+journalName(name)] = plain(value)
+	}
+	if detail := vars["CTWARDEN_ERROR"]; detail != "" {
+		text += ": " + detail
+	}
+	if err := journal.Send(text, priority(e.Level), vars); err != nil {
+		_, err = fmt.Fprintf(c.stderr, "<%d>%s\n", priority(e.Level), strings.ReplaceAll(text, "\n", " "))
+		return err
+	}
+	return nil
+}
+
+// Sync implements zapcore.Core; nothing is buffered.
+func (c *journalCore) Sync() error { return nil }
+
+// journalName makes a field's name one that journald accepts.
+func journalName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.ToUpper(name))
+}
+
+// plain is a value as text; anything composed is JSON.
+func plain(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case fmt.Stringer:
+		return v.String()
+	}
+	if b, err := json.Marshal(v); err == nil {
+		return string(b)
+	}
+	return fmt.Sprint(v)
+}
+
+func priority(l zapcore.Level) journal.Priority {
+	switch {
+	case l < zapcore.InfoLevel:
+		return journal.PriDebug
+	case l < zapcore.WarnLevel:
+		return journal.PriInfo
+	case l < zapcore.ErrorLevel:
+		return journal.PriWarning
+	case l < zapcore.DPanicLevel:
+		return journal.PriErr
+	}
+	return journal.PriCrit
+}

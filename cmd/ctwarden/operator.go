@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/internal/agent"
+)
+
+// orders is who carries out an operator's orders: the running agent over its socket, or this process.
+type orders interface {
+	Do(ctx context.Context, c agent.Command) (agent.Reply, error)
+}
+
+// here carries out orders in this process, where no agent runs.
+type here struct {
+	cfg agent.Config
+}
+
+// Do implements orders.
+func (h here) Do(ctx context.Context, c agent.Command) (reply agent.Reply, err error) {
+	a, err := agent.Open(h.cfg)
+	if err != nil {
+		return reply, err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	return a.Once(ctx, c)
+}
+
+// order has the agent do what is asked; where none runs, this process does it.
+func order(ctx context.Context, std stdio, cfg Config, c agent.Command) (agent.Reply, error) {
+	var by orders = agent.NewClient(cfg.controlSocket())
+	reply, err := by.Do(ctx, c)
+	if !errors.Is(err, agent.ErrNotRunning) {
+		return reply, err
+	}
+	converted, err := cfg.agent(warnLogger(std.err))
+	if err != nil {
+		return reply, err
+	}
+	reply, err = here{converted}.Do(ctx, c)
+	if isPermission(err) {
+		return reply, fmt.Errorf("not permitted; run as root: %w", err)
+	}
+	return reply, err
+}
+
+// answer prints a reply. One that is not done is an error.
+func answer(std stdio, out output, reply agent.Reply) error {
+	if out.json() {
+		if err := writeJSON(std.out, reply); err != nil {
+			return err
+		}
+		if !reply.Done {
+			return errFindings
+		}
+		return nil
+	}
+	switch {
+	case reply.Done:
+		_, err := fmt.Fprintln(std.out, reply.Text)
+		return err
+	case reply.Reason != "":
+		return refused("refused: %s: %s", reply.Reason, reply.Text)
+	default:
+		return refused("not done: %s", reply.Text)
+	}
+}
+
+// whoAsks is the name of the person who runs this command, as far as it can be known.
+func whoAsks() string {
+	name := fmt.Sprintf("uid %d", os.Getuid())
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	if by := os.Getenv("SUDO_USER"); by != "" && by != name {
+		return by + " (as " + name + ")"
+	}
+	return name
+}
+
+// agent turns the configuration into the agent's own.
+func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
+	host, err := c.hostName()
+	if err != nil {
+		return agent.Config{}, err
+	}
+	return agent.Config{
+		Version: versionString(), Host: host, Site: c.Site, Root: "/", Policy: c.policy(),
+		CloseAfter: c.Incident.CloseAfter, UpdateEvery: c.Incident.UpdateEvery,
+		Sources: agent.SourcesConfig{
+			Lookback: c.Sources.Lookback, Kmsg: agent.Switch(c.Sources.Kmsg.Enabled),
+			Journal: agent.Switch(c.Sources.Journal.Enabled), JournalDirectory: c.Sources.Journal.Directory,
+			Syslog: agent.Switch(c.Sources.Syslog.Enabled), SyslogFiles: c.Sources.Syslog.Files,
+		},
+		OutboxMax: c.Outbox.MaxEvents, MetricsListen: c.Metrics.Listen, StateDir: c.StateDir, RuntimeDir: c.RuntimeDir,
+		ControlGroup: c.ControlGroup, PersistFile: c.Remediate.PersistFile, Log: log,
+	}, nil
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+func newRunCommand(std stdio) *cobra.Command {
+	var path, mode string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the agent",
+		Long: `Runs the agent in the foreground, as systemd wants it: it says when it is ready, re-reads its configuration on
+SIGHUP, and stops within five seconds on SIGTERM with nothing lost. In observe mode, the default, it changes nothing.`,
+		Example: "  ctwarden run\n  ctwarden run --config ./ctwarden.yaml --mode remediate",
+		Args:    cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			if mode != "" && mode != string(remediate.ModeObserve) && mode != string(remediate.ModeRemediate) {
+				return wrongUsage("--mode %s: must be observe or remediate", mode)
+			}
+			return runCommand(cmd.Context(), std, path, remediate.Mode(mode))
+		}),
+	}
+	configFlag(cmd, &path)
+	cmd.Flags().StringVar(&mode, "mode", "", "observe or remediate; takes precedence over the file's `mode`")
+	// The only error is a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"observe", "remediate"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func runCommand(ctx context.Context, std stdio, path string, mode remediate.Mode) error {
+	s := settings{path: path, mode: mode, level: zap.NewAtomicLevel()}
+	s.log = newLogger(std.err, s.level)
+	cfg, err := s.load()
+	if err != nil {
+		return err
+	}
+	return s.runAgent(ctx, cfg)
+}
+
+// settings is where the configuration comes from, at the start and at each reload.
+type settings struct {
+	path  string
+	mode  remediate.Mode // empty: as the file says
+	level zap.AtomicLevel
+	log   *zap.Logger
+}
+
+// load reads the configuration, says what it stumbles over, and sets the log's level.
+func (s settings) load() (agent.Config, error) {
+	cfg, file, err := loadConfig(s.path)
+	if err != nil {
+		return agent.Config{}, err
+	}
+	mistakes, warnings := cfg.onMachine(file)
+	if len(mistakes) > 0 {
+		return agent.Config{}, &config.Error{Problems: mistakes}
+	}
+	if file.Missing {
+		s.log.Info("no configuration file, built-in defaults apply", zap.String("path", file.Path))
+	}
+	for _, w := range warnings {
+		s.log.Warn("configuration", zap.String("problem", w.String()))
+	}
+	if s.mode != "" {
+		cfg.Mode = s.mode
+	}
+	if err := s.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		return agent.Config{}, fmt.Errorf("log.level: %w", err)
+	}
+	return cfg.agent(s.log)
+}
+
+// runAgent runs the agent until ctx is done, and has it take over a changed configuration on SIGHUP.
+func (s settings) runAgent(ctx context.Context, cfg agent.Config) (err error) {
+	a, err := agent.Open(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	// Capacity 1: a second SIGHUP while one waits asks for nothing more.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.Run(ctx) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-hup:
+				s.reload(ctx, a)
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// reload hands a changed configuration to the agent. One with mistakes leaves the running one in force.
+func (s settings) reload(ctx context.Context, a *agent.Agent) {
+	cfg, err := s.load()
+	if err != nil {
+		s.log.Error("configuration not reloaded, the running one stays in force", zap.Error(err))
+		return
+	}
+	within, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	restart, err := a.Reload(within, cfg)
+	switch {
+	case err != nil:
+		s.log.Error("configuration not reloaded, the running one stays in force", zap.Error(err))
+	case len(restart) > 0:
+		s.log.Warn("some changes take effect at the next start", zap.String("keys", strings.Join(restart, ", ")))
+	}
+}
