@@ -1,0 +1,146 @@
+package conntrack
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// Discover looks around for network namespaces and returns all that can be seen, the own one first, the others by
+// inode: those that a file is mounted on and those that a process lives in. It forgets the ones that are gone, also
+// where a new one has the inode of an old one, and opens the new ones' counts. A namespace that it does not return is
+// ErrGone to Read.
+//
+// It costs about 2 µs a process and 20 µs a namespace; call it every second or two. Processes that this one may not
+// look at are passed over.
+func (t *Table) Discover() ([]remediate.NetNS, error) {
+	seen := map[uint64]*sighting{}
+	if err := errors.Join(t.seeMounts(seen), t.seeProcesses(seen)); err != nil {
+		return nil, err
+	}
+	delete(seen, t.own)
+	t.forget(seen)
+	var fresh []*space
+	for inode, now := range seen {
+		s, known := t.spaces[inode]
+		if !known {
+			s = &space{}
+			t.spaces[inode] = s
+		}
+		if !known || s.stale(now) {
+			s.ns = t.name(inode, now)
+		}
+		s.sighting = *now
+		if s.count == nil {
+			fresh = append(fresh, s)
+		}
+	}
+	if len(fresh) > 0 {
+		t.openCounts(fresh)
+	}
+	return t.list(), nil
+}
+
+// forget drops the namespaces that are not seen any more, or whose inode is another's now.
+func (t *Table) forget(seen map[uint64]*sighting) {
+	for inode, s := range t.spaces {
+		if inode == t.own {
+			continue
+		}
+		if now, ok := seen[inode]; !ok || !s.same(now) {
+			t.drop(s)
+		}
+	}
+}
+
+// drop forgets one namespace. Closing a file that was only read cannot lose anything, so its error says nothing.
+func (t *Table) drop(s *space) {
+	_ = s.close()
+	delete(t.spaces, s.ns.Inode)
+}
+
+func (t *Table) list() []remediate.NetNS {
+	all := make([]remediate.NetNS, 0, len(t.spaces))
+	for _, s := range t.spaces {
+		all = append(all, s.ns)
+	}
+	slices.SortFunc(all, func(a, b remediate.NetNS) int {
+		switch {
+		case a.Init:
+			return -1
+		case b.Init:
+			return 1
+		}
+		return cmp.Compare(a.Inode, b.Inode)
+	})
+	return all
+}
+
+func (t *Table) seeMounts(seen map[uint64]*sighting) error {
+	text, err := t.root.ReadFile(mountsFile)
+	if err != nil {
+		return fmt.Errorf("look for mounted namespaces: %w", err)
+	}
+	for _, m := range parseMounts(text) {
+		s := seeing(seen, m.inode)
+		s.mounts = append(s.mounts, m)
+	}
+	return nil
+}
+
+// seeProcesses reads the link of every process. The links are read relative to the open directory, without walking
+// down from the root each time: there may be thousands.
+func (t *Table) seeProcesses(seen map[uint64]*sighting) error {
+	dir, err := t.root.Open("proc")
+	if err != nil {
+		return fmt.Errorf("look for processes: %w", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return fmt.Errorf("look for processes: %w", err)
+	}
+	fd := int(dir.Fd())
+	var link [64]byte
+	for _, pid := range numbers(names) {
+		size, err := unix.Readlinkat(fd, strconv.Itoa(pid)+"/ns/net", link[:])
+		if err != nil {
+			continue // ended meanwhile, or not ours to look at
+		}
+		inode, ok := netInode(string(link[:size]))
+		if !ok || inode == t.own {
+			continue
+		}
+		if s := seeing(seen, inode); len(s.pids) < maxPids {
+			s.pids = append(s.pids, pid)
+		}
+	}
+	return nil
+}
+
+func seeing(seen map[uint64]*sighting, inode uint64) *sighting {
+	s, ok := seen[inode]
+	if !ok {
+		s = &sighting{}
+		seen[inode] = s
+	}
+	return s
+}
+
+// numbers returns the names that are process ids, rising.
+func numbers(names []string) []int {
+	pids := make([]int, 0, len(names))
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids
+}

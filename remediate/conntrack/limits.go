@@ -1,0 +1,103 @@
+package conntrack
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// The kernel's files, below the root. maxFile and oldMaxFile are two names of one variable.
+const (
+	countFile   = "proc/sys/net/netfilter/nf_conntrack_count"
+	maxFile     = "proc/sys/net/netfilter/nf_conntrack_max"
+	oldMaxFile  = "proc/sys/net/nf_conntrack_max"
+	bucketsFile = "proc/sys/net/netfilter/nf_conntrack_buckets"
+	statFile    = "proc/net/stat/nf_conntrack"
+)
+
+// ancient are the names of the limit before nf_conntrack.
+var ancient = [...]string{"proc/sys/net/ipv4/ip_conntrack_max", "proc/sys/net/ipv4/netfilter/ip_conntrack_max"}
+
+// Limits reads the settings under all their names, and whether this process may write them. It writes nothing: the
+// files are opened for writing and closed. It returns ErrNotLoaded or ErrTooOld where there are none.
+func (t *Table) Limits() (remediate.Limits, error) {
+	var limits remediate.Limits
+	var err error
+	if limits.Max, err = t.number(maxFile); errors.Is(err, fs.ErrNotExist) {
+		return remediate.Limits{}, t.missing()
+	} else if err != nil {
+		return remediate.Limits{}, err
+	}
+	if limits.Buckets, err = t.number(bucketsFile); err != nil {
+		return remediate.Limits{}, err
+	}
+	limits.Writable = t.writable(maxFile)
+	limits.BucketsWritable = t.writable(bucketsFile)
+	limits.OldMax, err = t.number(oldMaxFile)
+	if errors.Is(err, fs.ErrNotExist) { // outside the first namespace
+		return limits, nil
+	}
+	limits.Writable = limits.Writable && t.writable(oldMaxFile)
+	return limits, err
+}
+
+// missing tells why there is no table.
+func (t *Table) missing() error {
+	for _, name := range ancient {
+		if n, err := t.number(name); err == nil {
+			return fmt.Errorf("/%s is %d: %w", name, n, ErrTooOld)
+		}
+	}
+	return ErrNotLoaded
+}
+
+// writable opens the file for writing and writes nothing: that is the kernel's own check, with all its rules about
+// capabilities, namespaces and mounts.
+func (t *Table) writable(name string) bool {
+	file, err := t.root.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return false
+	}
+	return file.Close() == nil
+}
+
+// number reads a file that holds one number.
+func (t *Table) number(name string) (uint64, error) {
+	file, err := t.root.Open(name)
+	if err != nil {
+		return 0, fmt.Errorf("read a limit: %w", err)
+	}
+	n, err := t.numberIn(file)
+	return n, errors.Join(err, file.Close())
+}
+
+// numberIn reads the number in an open file, from its start.
+func (t *Table) numberIn(file *os.File) (uint64, error) {
+	size, err := file.ReadAt(t.buf[:64], 0)
+	if err != nil && err != io.EOF {
+		return 0, err // names the file
+	}
+	n, err := parseNumber(t.buf[:size])
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", file.Name(), err)
+	}
+	return n, nil
+}
+
+// parseNumber reads a setting. Kernels before 6.15 took more than 2³¹ and print it as a negative number.
+func parseNumber(text []byte) (uint64, error) {
+	n, err := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("not a number: %q", text)
+	}
+	if n < 0 {
+		return uint64(uint32(n)), nil
+	}
+	return uint64(n), nil
+}

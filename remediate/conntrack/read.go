@@ -1,0 +1,196 @@
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// Read reads one namespace's table: the count, the limit and the buckets, and with counters also what was refused. A
+// reading whose counters cannot be had at all is Blind; its count then may be zero for want of anything better.
+//
+// It returns ErrGone for a namespace that is gone or that Discover has not found, and ErrNotLoaded or ErrTooOld where
+// there is no table. The own namespace costs about 5 µs, 9 with counters on two CPUs; another the same, and with
+// counters 50 through a process or 150 by a visit.
+func (t *Table) Read(inode uint64, counters bool) (remediate.Reading, error) {
+	s, ok := t.spaces[inode]
+	if !ok {
+		return remediate.Reading{}, fmt.Errorf("read network namespace %d: %w", inode, ErrGone)
+	}
+	if err := t.openFiles(); err != nil {
+		return remediate.Reading{}, err
+	}
+	r := remediate.Reading{At: t.now(), NetNS: s.ns}
+	err := t.readLimits(&r)
+	switch {
+	case err != nil:
+	case inode == t.own:
+		err = t.readOwn(&r, s, counters)
+	default:
+		err = t.readOther(&r, s, counters)
+	}
+	if err != nil {
+		return remediate.Reading{}, err
+	}
+	return r, nil
+}
+
+// readLimits reads the two numbers that all namespaces share.
+func (t *Table) readLimits(r *remediate.Reading) (err error) {
+	if r.Max, err = t.numberIn(t.files.max); err == nil {
+		r.Buckets, err = t.numberIn(t.files.buckets)
+	}
+	return t.unloaded(err)
+}
+
+// unloaded turns the error of a kept file whose module was removed into ErrNotLoaded, and closes the files, so that
+// they are opened again when it is back.
+func (t *Table) unloaded(err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(ErrNotLoaded, t.closeFiles())
+}
+
+func (t *Table) readOwn(r *remediate.Reading, s *space, counters bool) (err error) {
+	if r.Count, err = t.numberIn(t.files.count); err != nil {
+		return t.unloaded(err)
+	}
+	if !counters {
+		return nil
+	}
+	if t.files.stat == nil {
+		r.Blind = true
+		return nil
+	}
+	if err := t.readStat(t.files.stat); err != nil {
+		return err
+	}
+	t.take(r, s)
+	return nil
+}
+
+// readOther reads another namespace: its count from the kept file, its counters through a process or by a visit.
+func (t *Table) readOther(r *remediate.Reading, s *space, counters bool) (err error) {
+	if s.count != nil {
+		if r.Count, err = t.numberIn(s.count); errors.Is(err, fs.ErrNotExist) {
+			t.drop(s)
+			return fmt.Errorf("read network namespace %d: %w", s.ns.Inode, ErrGone)
+		} else if err != nil {
+			return err
+		}
+		if !counters {
+			return nil
+		}
+	}
+	if err := t.readCounters(s); errors.Is(err, ErrGone) {
+		return err
+	} else if err != nil {
+		r.Blind = true
+		return nil
+	}
+	if s.count == nil {
+		r.Count = t.stat.entries
+	}
+	t.take(r, s)
+	return nil
+}
+
+// take puts the counters just read into the reading.
+func (t *Table) take(r *remediate.Reading, s *space) {
+	s.meter.add(t.stat.rows)
+	r.Counters, r.CountersOK = s.meter.counters(), true
+}
+
+// readCounters reads the counters of another namespace into t.stat. Where no known way leads in any more, it looks
+// around for a new one; that shows too if the namespace is gone.
+func (t *Table) readCounters(s *space) error {
+	err := t.reach(s)
+	if err == nil || errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if _, err := t.Discover(); err != nil {
+		return err
+	}
+	if t.spaces[s.ns.Inode] != s {
+		return fmt.Errorf("read network namespace %d: %w", s.ns.Inode, ErrGone)
+	}
+	if err = t.reach(s); errors.Is(err, ErrGone) {
+		return fmt.Errorf("read network namespace %d: no way in", s.ns.Inode)
+	}
+	return err
+}
+
+// reach reads the counters through a process, which is cheaper, or else by a visit.
+func (t *Table) reach(s *space) error {
+	for _, pid := range s.pids {
+		if t.readByProcess(s.ns.Inode, pid) == nil {
+			return nil
+		}
+	}
+	return onThread(func() error {
+		if err := t.enter(s); err != nil {
+			return err
+		}
+		return t.readStatAt(visitFile)
+	})
+}
+
+// readByProcess reads through a process's /proc, which needs no capability where the process may be looked at. The
+// process must still be in the namespace.
+func (t *Table) readByProcess(inode uint64, pid int) error {
+	handle := fmt.Sprintf("proc/%d/", pid)
+	link, err := t.root.Readlink(handle + "ns/net")
+	if err != nil {
+		return err
+	}
+	if now, ok := netInode(link); !ok || now != inode {
+		return ErrGone
+	}
+	return t.readStatAt(handle + "net/stat/nf_conntrack")
+}
+
+func (t *Table) readStatAt(name string) error {
+	file, err := t.root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.readStat(file), file.Close())
+}
+
+// readStat reads and parses the kernel's table of counters, from its start, into t.stat.
+func (t *Table) readStat(file *os.File) error {
+	for {
+		size, err := file.ReadAt(t.buf, 0)
+		if err == nil { // no end within the buffer: many CPUs
+			t.buf = make([]byte, 2*len(t.buf))
+			continue
+		}
+		if err != io.EOF {
+			return err
+		}
+		if err := t.stat.parse(t.buf[:size]); err != nil {
+			return fmt.Errorf("read %s: %w", file.Name(), err)
+		}
+		return nil
+	}
+}
+
+// closeFiles closes the own namespace's files.
+func (t *Table) closeFiles() error {
+	if t.files == nil {
+		return nil
+	}
+	var errs []error
+	for _, file := range []*os.File{t.files.count, t.files.max, t.files.buckets, t.files.stat} {
+		if file != nil {
+			errs = append(errs, file.Close())
+		}
+	}
+	t.files = nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,110 @@
+package conntrack
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// space is what is known of one namespace.
+type space struct {
+	ns remediate.NetNS
+	// sighting is where it was last seen: the ways in.
+	sighting
+	// count is its nf_conntrack_count, kept open: it does not keep the namespace alive. Nil: it could not be opened.
+	count *os.File
+	meter meter
+}
+
+// sighting is where a namespace was seen in one look around.
+type sighting struct {
+	mounts []mount
+	pids   []int // the lowest few, rising
+}
+
+// maxPids is how many processes of a namespace are remembered.
+const maxPids = 16
+
+// files are those of the own namespace, kept open.
+type files struct {
+	count, max, buckets *os.File
+	stat                *os.File // nil where the kernel was built without
+}
+
+// same tells whether the namespace seen now under this inode is the one known, not a new one with the inode of one that
+// is gone; the kernel gives them out again at once. An open count file tells for sure. Without one, a mount or a
+// process seen both times does.
+func (s *space) same(now *sighting) bool {
+	if s.count != nil {
+		var b [1]byte
+		_, err := s.count.ReadAt(b[:], 0)
+		return err == nil || err == io.EOF
+	}
+	for _, was := range s.mounts {
+		for _, is := range now.mounts {
+			if was.id == is.id {
+				return true
+			}
+		}
+	}
+	for _, was := range s.pids {
+		for _, is := range now.pids {
+			if was == is {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *space) close() error {
+	if s.count == nil {
+		return nil
+	}
+	err := s.count.Close()
+	s.count = nil
+	return err
+}
+
+// stale tells whether the name is to be looked up again: a container keeps its name while the process that gave it is
+// there, whereas a process may yet execute something else, move to another cgroup or have its namespace mounted.
+func (s *space) stale(now *sighting) bool {
+	if s.ns.Owner != ownerContainer || len(s.pids) == 0 || len(now.pids) == 0 || s.pids[0] != now.pids[0] {
+		return true
+	}
+	for _, m := range now.mounts {
+		if m.named() {
+			return true
+		}
+	}
+	return false
+}
+
+// openFiles opens the own namespace's files, if they are not open yet. It returns ErrNotLoaded or ErrTooOld where
+// there are none.
+func (t *Table) openFiles() error {
+	if t.files != nil {
+		return nil
+	}
+	t.files = &files{}
+	for _, f := range []struct {
+		name string
+		file **os.File
+	}{{countFile, &t.files.count}, {maxFile, &t.files.max}, {bucketsFile, &t.files.buckets}} {
+		file, err := t.root.Open(f.name)
+		if err != nil {
+			t.closeFiles() // only closes what was read
+			if os.IsNotExist(err) {
+				return t.missing()
+			}
+			return fmt.Errorf("open the table: %w", err)
+		}
+		*f.file = file
+	}
+	if file, err := t.root.Open(statFile); err == nil {
+		t.files.stat = file
+	}
+	return nil
+}

@@ -1,0 +1,333 @@
+package conntrack
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// host is a small host with the module loaded, as files.
+func host() map[string]string {
+	return map[string]string{
+		"proc/self/ns/net":    "-> net:[4026531840]",
+		"proc/self/mountinfo": "22 1 254:0 / / rw - ext4 /dev/vda rw\n",
+		countFile:             "1234\n",
+		maxFile:               "65536\n",
+		oldMaxFile:            "65536\n",
+		bucketsFile:           "16384\n",
+		statFile:              header6 + rowA,
+		meminfoFile:           "MemTotal:       49152 kB\nMemFree:  10 kB\nMemAvailable:   40960 kB\n",
+		slabFile:              "256\n",
+	}
+}
+
+// without returns the host less some files, plus others.
+func without(names []string, more map[string]string) map[string]string {
+	files := host()
+	for _, name := range names {
+		delete(files, name)
+	}
+	maps.Copy(files, more)
+	return files
+}
+
+func TestLimits(t *testing.T) {
+	all := []string{maxFile, oldMaxFile, countFile, bucketsFile, statFile}
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  remediate.Limits
+		err   error
+	}{
+		{"both names", host(), remediate.Limits{
+			Max: 65536, OldMax: 65536, Buckets: 16384, Writable: true, BucketsWritable: true,
+		}, nil},
+		{"the second name is not there", without([]string{oldMaxFile}, nil), remediate.Limits{
+			Max: 65536, Buckets: 16384, Writable: true, BucketsWritable: true,
+		}, nil},
+		{"the names disagree", without(nil, map[string]string{oldMaxFile: "70000\n"}), remediate.Limits{
+			Max: 65536, OldMax: 70000, Buckets: 16384, Writable: true, BucketsWritable: true,
+		}, nil},
+		{"a negative number", without(nil, map[string]string{maxFile: "-1\n"}), remediate.Limits{
+			Max: 1<<32 - 1, OldMax: 65536, Buckets: 16384, Writable: true, BucketsWritable: true,
+		}, nil},
+		{"not loaded", without(all, nil), remediate.Limits{}, ErrNotLoaded},
+		{"too old", without(all, map[string]string{ancient[0]: "65528\n"}), remediate.Limits{}, ErrTooOld},
+		{"too old, the other name", without(all, map[string]string{ancient[1]: "65528\n"}), remediate.Limits{}, ErrTooOld},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := open(t, tree(t, c.files))
+			got, err := table.Limits()
+			if got != c.want || !errors.Is(err, c.err) {
+				t.Errorf("limits = %+v, %v; want %+v, %v", got, err, c.want, c.err)
+			}
+			if _, err := table.Read(table.Own().Inode, true); !errors.Is(err, c.err) {
+				t.Errorf("a reading gives %v, want %v", err, c.err)
+			}
+		})
+	}
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	table := open(t, tree(t, without([]string{maxFile}, map[string]string{ancient[0]: "65528\n"})))
+	_, err := table.Limits()
+	for _, want := range []string{"/proc/sys/net/ipv4/ip_conntrack_max is 65528", "update the kernel"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v does not say %q", err, want)
+		}
+	}
+	if !strings.Contains(ErrNotLoaded.Error(), "modprobe nf_conntrack") {
+		t.Errorf("error %v does not say what to do", ErrNotLoaded)
+	}
+}
+
+func TestLimitsRefuseNonsense(t *testing.T) {
+	table := open(t, tree(t, without(nil, map[string]string{maxFile: "many\n"})))
+	if _, err := table.Limits(); err == nil || !strings.Contains(err.Error(), maxFile) {
+		t.Errorf("error = %v, want one that names the file", err)
+	}
+}
+
+func TestMemory(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  remediate.Memory
+	}{
+		{"all there", host(), remediate.Memory{Total: 48 * mib, Available: 40 * mib, EntryBytes: 512}},
+		{"no slab file", without([]string{slabFile}, nil),
+			remediate.Memory{Total: 48 * mib, Available: 40 * mib, EntryBytes: 576}},
+		{"nonsense in the slab file", without(nil, map[string]string{slabFile: "0\n"}),
+			remediate.Memory{Total: 48 * mib, Available: 40 * mib, EntryBytes: 576}},
+		{"before 3.14", without(nil, map[string]string{
+			meminfoFile: "MemTotal: 1024 kB\nMemFree: 4 kB\nBuffers: 2 kB\nCached: 1 kB\nHugePages_Total: 0\n",
+		}), remediate.Memory{Total: mib, Available: 7 << 10, EntryBytes: 512}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := open(t, tree(t, c.files)).Memory()
+			if got != c.want || err != nil {
+				t.Errorf("memory = %+v, %v; want %+v", got, err, c.want)
+			}
+		})
+	}
+	table := open(t, tree(t, without([]string{meminfoFile}, nil)))
+	if _, err := table.Memory(); err == nil {
+		t.Error("no error without /proc/meminfo")
+	}
+}
+
+func TestReadOwn(t *testing.T) {
+	counters := remediate.Counters{Drop: 10, EarlyDrop: 11, InsertFailed: 9, SearchRestart: 16, ChainLength: 7}
+	for _, c := range []struct {
+		name     string
+		files    map[string]string
+		counters bool
+		want     remediate.Reading
+	}{
+		{"the count alone", host(), false, remediate.Reading{}},
+		{"with counters", host(), true, remediate.Reading{Counters: counters, CountersOK: true}},
+		{"a kernel without the table", without([]string{statFile}, nil), true, remediate.Reading{Blind: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := open(t, tree(t, c.files))
+			got, err := table.Read(4026531840, c.counters)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := c.want
+			want.Count, want.Max, want.Buckets, want.At = 1234, 65536, 16384, got.At
+			want.NetNS = remediate.NetNS{Inode: 4026531840, Name: "init", Owner: "host", Init: true}
+			if got != want || got.At.IsZero() {
+				t.Errorf("reading = %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestReadManyCPUs(t *testing.T) {
+	const cpus = 512
+	table := open(t, tree(t, without(nil, map[string]string{statFile: header6 + strings.Repeat(rowA, cpus)})))
+	r, err := table.Read(table.Own().Inode, true)
+	if err != nil || r.Counters.Drop != 10*cpus {
+		t.Errorf("drops = %d, %v; want %d", r.Counters.Drop, err, 10*cpus)
+	}
+}
+
+func TestReadUnknown(t *testing.T) {
+	table := open(t, tree(t, host()))
+	if _, err := table.Read(17, true); !errors.Is(err, ErrGone) {
+		t.Errorf("error = %v, want ErrGone", err)
+	}
+}
+
+func TestModuleLoadedLater(t *testing.T) {
+	files := host()
+	root := tree(t, without([]string{maxFile, oldMaxFile, countFile, bucketsFile, statFile}, nil))
+	table := open(t, root)
+	if _, err := table.Read(table.Own().Inode, true); !errors.Is(err, ErrNotLoaded) {
+		t.Fatalf("error = %v, want ErrNotLoaded", err)
+	}
+	for _, name := range []string{maxFile, oldMaxFile, countFile, bucketsFile, statFile} {
+		put(t, root, name, files[name])
+	}
+	if r, err := table.Read(table.Own().Inode, true); err != nil || r.Count != 1234 {
+		t.Errorf("reading = %+v, %v", r, err)
+	}
+}
+
+func TestOpenNeedsAProc(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"nothing":  {},
+		"nonsense": {"proc/self/ns/net": "-> mnt:[5]"},
+	} {
+		if _, err := Open(tree(t, files), nil); err == nil || !strings.Contains(err.Error(), "network namespace") {
+			t.Errorf("%s: error = %v", name, err)
+		}
+	}
+}
+
+func TestDiscoverNames(t *testing.T) {
+	const id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	files := without(nil, map[string]string{
+		"proc/self/mountinfo": "22 1 254:0 / / rw - ext4 /dev/vda rw\n" +
+			"30 22 0:4 net:[101] /run/netns/blue rw shared:5 - nsfs nsfs rw\n" +
+			"31 22 0:4 net:[102] /run/docker/netns/f00d rw shared:6 - nsfs nsfs rw\n" +
+			`32 22 0:4 net:[103] /run/netns/a\040b rw - nsfs nsfs rw` + "\n" +
+			"33 22 0:4 mnt:[104] /run/other rw - nsfs nsfs rw\n" +
+			"34 22 0:4 net:[108] /run/docker/netns/cafe rw - nsfs nsfs rw\n" +
+			"35 22 0:4 net:[4026531840] /run/netns/host rw - nsfs nsfs rw\n",
+		"proc/1/ns/net":    "-> net:[4026531840]",
+		"proc/7/ns/net":    "-> net:[101]", // a process in a named namespace: the name wins
+		"proc/7/comm":      "haproxy\n",
+		"proc/8/ns/net":    "-> net:[102]",
+		"proc/8/cgroup":    "0::/system.slice/docker-" + id + ".scope\n",
+		"proc/10/ns/net":   "-> net:[105]", // the lowest id, not the first name
+		"proc/10/cgroup":   "3:cpu:/\n1:name=systemd:/system.slice/named.service\n",
+		"proc/9/ns/net":    "-> net:[105]",
+		"proc/9/cgroup":    "3:cpu:/\n0::/system.slice/unbound.service\n",
+		"proc/11/ns/net":   "-> net:[106]",
+		"proc/11/cgroup":   "0::/\n",
+		"proc/11/comm":     "sleep\n",
+		"proc/12/ns/net":   "-> net:[107]", // ended: nothing more can be read
+		"proc/13/comm":     "no link\n",
+		"proc/uptime":      "1 2\n",
+		"proc/14/ns/net":   "-> net:[109]",
+		"proc/14/cgroup":   "4:memory:/kubepods/burstable/pod1/" + id + "\n0::/kubepods.slice/some.service\n",
+		"proc/15/ns/net":   "-> net:[110]",
+		"proc/15/cgroup":   "0::/lxc.payload.web1/system.slice/nginx.service\n",
+		"proc/16/ns/net":   "-> net:[111]",
+		"proc/16/cgroup":   "0::/lxc/web2\n",
+		"proc/4000/ns/net": "-> net:[0]",
+	})
+	want := []remediate.NetNS{
+		{Inode: 4026531840, Name: "init", Owner: "host", Init: true},
+		{Inode: 101, Name: "blue", Owner: "netns"},
+		{Inode: 102, Name: "0123456789ab", Owner: "container"},
+		{Inode: 103, Name: "a b", Owner: "netns"},
+		{Inode: 105, Name: "unbound.service", Owner: "unit"},
+		{Inode: 106, Name: "sleep[11]", Owner: "process"},
+		{Inode: 107, Name: "net:[107]", Owner: "netns"},
+		{Inode: 108, Name: "cafe", Owner: "netns"},
+		{Inode: 109, Name: "0123456789ab", Owner: "container"},
+		{Inode: 110, Name: "web1", Owner: "container"},
+		{Inode: 111, Name: "web2", Owner: "container"},
+	}
+	table := open(t, tree(t, files))
+	for range 2 { // the second time from what is remembered
+		got := discover(t, table)
+		if len(got) != len(want) {
+			t.Fatalf("found %+v", got)
+		}
+		for i := range want {
+			if got[i] != want[i] {
+				t.Errorf("found %+v, want %+v", got[i], want[i])
+			}
+		}
+	}
+}
+
+// TestCountersThroughAProcess has no namespace that could be entered, as without CAP_SYS_ADMIN.
+func TestCountersThroughAProcess(t *testing.T) {
+	const handle = "proc/50/net/stat/nf_conntrack"
+	files := map[string]string{
+		"proc/50/ns/net": "-> net:[200]", "proc/50/comm": "guest\n", handle: "entries drop\n00000010 00000005\n",
+		"proc/51/ns/net": "-> net:[201]", "proc/51/comm": "other\n",
+	}
+	root := tree(t, without(nil, files))
+	table := open(t, root)
+	discover(t, table)
+	first, err := table.Read(200, true)
+	if err != nil || first.Count != 16 || first.Counters.Drop != 5 || first.Blind || first.Max != 65536 {
+		t.Errorf("reading = %+v, %v", first, err)
+	}
+	blind, err := table.Read(201, true)
+	if err != nil || !blind.Blind || blind.CountersOK {
+		t.Errorf("a namespace without counters: %+v, %v; want a blind reading", blind, err)
+	}
+
+	// The namespace ends and a new one has its inode: nothing of the old may be carried on.
+	if err := os.RemoveAll(filepath.Join(root, "proc/50")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := table.Read(200, true); !errors.Is(err, ErrGone) {
+		t.Errorf("without its process: %v, want ErrGone", err)
+	}
+	for name, content := range map[string]string{
+		"proc/52/ns/net": "-> net:[200]", "proc/52/comm": "fresh\n",
+		"proc/52/net/stat/nf_conntrack": "entries drop\n00000001 00000002\n",
+	} {
+		put(t, root, name, content)
+	}
+	discover(t, table)
+	next, err := table.Read(200, true)
+	if err != nil || next.Counters.Drop != 2 || next.NetNS.Name != "fresh[52]" {
+		t.Errorf("the new namespace: %+v, %v", next, err)
+	}
+}
+
+func TestInodeReusedBetweenTwoLooks(t *testing.T) {
+	root := tree(t, without(nil, map[string]string{
+		"proc/50/ns/net": "-> net:[200]", "proc/50/comm": "guest\n",
+		"proc/50/net/stat/nf_conntrack": "entries drop\n00000010 00000005\n",
+	}))
+	table := open(t, root)
+	discover(t, table)
+	if _, err := table.Read(200, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(root, "proc/50")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, root, "proc/60/ns/net", "-> net:[200]")
+	put(t, root, "proc/60/comm", "fresh\n")
+	put(t, root, "proc/60/net/stat/nf_conntrack", "entries drop\n00000010 00000002\n")
+	discover(t, table)
+	if r, err := table.Read(200, true); err != nil || r.Counters.Drop != 2 {
+		t.Errorf("drops = %d, %v; want the 2 of the new namespace", r.Counters.Drop, err)
+	}
+}
+
+func TestProcessLeftTheNamespace(t *testing.T) {
+	root := tree(t, without(nil, map[string]string{
+		"proc/50/ns/net": "-> net:[200]", "proc/50/comm": "a\n",
+		"proc/51/ns/net": "-> net:[200]", "proc/51/comm": "b\n",
+		"proc/50/net/stat/nf_conntrack": "entries drop\n00000010 00000005\n",
+		"proc/51/net/stat/nf_conntrack": "entries drop\n00000010 00000005\n",
+	}))
+	table := open(t, root)
+	discover(t, table)
+	if err := os.RemoveAll(filepath.Join(root, "proc/50")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, root, "proc/50/ns/net", "-> net:[300]")
+	put(t, root, "proc/50/net/stat/nf_conntrack", "entries drop\n00000077 00000077\n")
+	if r, err := table.Read(200, true); err != nil || r.Counters.Drop != 5 {
+		t.Errorf("drops = %d, %v; want the 5 that process 51 shows", r.Counters.Drop, err)
+	}
+}

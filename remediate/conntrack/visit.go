@@ -1,0 +1,112 @@
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// visitFile is the counters of the namespace that the reading thread is in.
+const visitFile = "proc/thread-self/net/stat/nf_conntrack"
+
+// onThread runs f on a thread of its own, which may change its namespace: it ends with f instead of being used, in
+// some other namespace, for something else. It waits for f.
+func onThread(f func() error) error {
+	var group errgroup.Group
+	group.Go(func() error {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			return f() // never unlocked: the runtime ends the thread together with the goroutine
+		}
+		// The process's first thread cannot end, and /proc/self shows its namespace as the whole process's. Keep it
+		// busy while another thread does the work.
+		defer runtime.UnlockOSThread()
+		return onThread(f)
+	})
+	return group.Wait()
+}
+
+// enter moves the calling thread into the namespace, by whichever way in still leads there. The handle is closed at
+// once: an open one would keep the namespace alive.
+func (t *Table) enter(s *space) error {
+	err := fmt.Errorf("enter network namespace %d: %w", s.ns.Inode, ErrGone)
+	for _, m := range s.mounts {
+		if err = t.enterBy(s.ns.Inode, m.open); err == nil || errors.Is(err, unix.EPERM) {
+			return err
+		}
+	}
+	for _, pid := range s.pids {
+		if err = t.enterBy(s.ns.Inode, process(pid).open); err == nil || errors.Is(err, unix.EPERM) {
+			return err
+		}
+	}
+	return err
+}
+
+func (t *Table) enterBy(inode uint64, open func(*os.Root) (*os.File, error)) error {
+	handle, err := open(t.root)
+	if err != nil {
+		return fmt.Errorf("enter network namespace %d: %w", inode, err)
+	}
+	defer handle.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(handle.Fd()), &st); err != nil {
+		return fmt.Errorf("enter network namespace %d: %w", inode, err)
+	}
+	if st.Ino != inode { // the file or the process changed since it was seen
+		return fmt.Errorf("enter network namespace %d: %w", inode, ErrGone)
+	}
+	if err := unix.Setns(int(handle.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace %d: %w", inode, err)
+	}
+	return nil
+}
+
+func (m mount) open(root *os.Root) (*os.File, error) {
+	return root.Open(strings.TrimPrefix(m.path, "/"))
+}
+
+// process is a process id.
+type process int
+
+// open opens the process's network namespace. The link in /proc is a magic one: it reads "net:[N]" but leads to the
+// namespace, so os.Root would take it for a path that is not there. The path is ours, below the root's /proc.
+func (p process) open(root *os.Root) (*os.File, error) {
+	dir, err := root.Open("proc")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	name := strconv.Itoa(int(p)) + "/ns/net"
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/proc/" + name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), "/proc/"+name), nil
+}
+
+// openCounts opens the count of each namespace that can be entered. What fails leaves that namespace without: then it
+// is read by other means, or blind.
+func (t *Table) openCounts(spaces []*space) {
+	_ = onThread(func() error { // the errors are dealt with one by one
+		for _, s := range spaces {
+			err := t.enter(s)
+			if errors.Is(err, unix.EPERM) {
+				return err // nor would the others let us in
+			}
+			if err != nil {
+				continue
+			}
+			if file, err := t.root.Open(countFile); err == nil {
+				s.count = file
+			}
+		}
+		return nil
+	})
+}
