@@ -21,6 +21,7 @@ func TestEachFlowHasAnEntry(t *testing.T) {
 		{"UDP at a rate", UDP, 20000, 10000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			Hold(t) // the limit stays
 			ns := Scratch(t)
 			result, err := ns.Send(t.Context(), Traffic{Kind: c.kind, Flows: 10000, Rate: c.rate})
 			if err != nil {
@@ -42,6 +43,7 @@ func TestEachFlowHasAnEntry(t *testing.T) {
 }
 
 func TestFlowsAreFreshInEachCall(t *testing.T) {
+	Hold(t)
 	ns := Scratch(t)
 	for range 3 {
 		if _, err := ns.Burst(t.Context(), 5000); err != nil {
@@ -146,6 +148,7 @@ func TestNamespacesOfDeadProcessesAreSwept(t *testing.T) {
 }
 
 func TestBurstRate(t *testing.T) {
+	Hold(t)
 	ns := Scratch(t)
 	for _, traffic := range []Traffic{{}, {Senders: 1}, {Kind: UDP6}, {Kind: SYN}, {Kind: Established}} {
 		traffic.Flows = 100000

@@ -84,7 +84,8 @@ func First(t TB) (*Lock, *Namespace) {
 	return lock, ns
 }
 
-// Scratch makes a namespace that tracks for the rest of the test.
+// Scratch makes a namespace that tracks for the rest of the test. A test that needs a certain limit also holds the
+// lock: another one may have lowered the limit, which is one for all namespaces.
 func Scratch(t TB) *Namespace {
 	t.Helper()
 	Require(t)
