@@ -5,59 +5,61 @@ import (
 )
 
 const (
-	// unverifiedEvery is the least time between two events about lines that nothing bears out.
-	unverifiedEvery = time.Minute
-	// historySettle is how long after the last old record the history is published, so that slower streams of the
-	// same records are heard first.
-	historySettle = 2 * time.Second
+	// mostLineIncidents bounds the incidents that rest on lines alone.
+	mostLineIncidents = 64
+	// mostStreams bounds what is kept for each stream.
+	mostStreams = 64
+	// mostCount bounds what one record is believed to count.
+	mostCount = 1 << 30
 )
 
 // Match takes a record. A round of readings with the counters must have been taken after the record was written and
 // handed to [Tracker.Read] before: what the counters bear out is known by now.
 func (t *Tracker) Match(now time.Time, m Match) []Event {
+	m = m.bounded()
 	at := m.Time
 	if at.IsZero() {
 		at = now
 	}
-	o := t.explains(m, at)
-	switch {
-	case o != nil && m.Count == 0:
-		o.count(m.Key(), 0, m.Suppressed)
+	switch o := t.explains(m, at); {
 	case o != nil:
-		t.book(o, m, at)
-	case t.old(m):
+		t.book(now, o, m, at)
+	case t.old(now, m):
 		if !t.lateFor(m, at) {
-			t.history.Add(m)
-			t.historyAt = now
+			t.addPast(now, m, at)
 		}
 	case m.Count == 0:
-		t.notices[m.Key()] = m
+		if _, known := t.notices[m.Key()]; known || len(t.notices) < mostStreams {
+			t.notices[m.Key()] = m
+		}
 	case t.lateFor(m, at):
-	case t.believed(m):
-		o = t.open(now, t.table(NetNS{Inode: m.NetNS}), SeverityCritical)
-		o.Verified, o.fresh = false, false
-		t.book(o, m, at)
-		o.TroubleAt = now
-		t.emit(now, EventIncidentOpened, o.snapshot())
+	case t.believed(m) && t.lineIncidents() < mostLineIncidents:
+		t.openByLine(now, m, at)
 	default:
 		t.unverified.add(m, at)
 		t.flushUnverified(now)
 	}
-	if o != nil && !o.Verified && m.Count > 0 {
-		o.TroubleAt = now
-	}
 	return t.take()
 }
 
-// CaughtUp tells that every source has delivered what was there before the start, so that the history is whole.
-func (t *Tracker) CaughtUp() { t.caughtUp = true }
+// bounded is the match with counts that can be added up for ever.
+func (m Match) bounded() Match {
+	m.Count = min(max(m.Count, 0), mostCount)
+	m.Suppressed = min(max(m.Suppressed, 0), mostCount)
+	return m
+}
 
-// old tells whether a record was written before there was any reading to check it against.
-func (t *Tracker) old(m Match) bool {
+// old tells whether a record was written before there was any reading to check it against. A clock that was set back
+// since the start would make all records old: then only those well before now are.
+func (t *Tracker) old(now time.Time, m Match) bool {
 	if m.BootID != "" && m.BootID != t.cfg.BootID {
 		return true
 	}
-	return !m.Time.IsZero() && m.Time.Before(t.cfg.Start.Add(-startSlack))
+	start := t.cfg.Start.Round(0).Add(-startSlack)
+	if wall := now.Round(0); wall.Before(t.cfg.Start.Round(0)) {
+		start = wall.Add(-recordSlack)
+	}
+	return !m.Time.IsZero() && m.Time.Before(start)
 }
 
 // explains returns the open incident that a record belongs to, or nil. A record that names no namespace may mean any:
@@ -66,10 +68,10 @@ func (t *Tracker) explains(m Match, at time.Time) *ongoing {
 	if m.BootID != "" && m.BootID != t.cfg.BootID {
 		return nil
 	}
+	if tb := t.meant(m); tb != nil && tb.ongoing != nil && (tb.ongoing.covers(at) || t.believed(m)) {
+		return tb.ongoing
+	}
 	if m.NetNS != 0 {
-		if tb := t.tables[m.NetNS]; tb != nil && tb.ongoing != nil && tb.ongoing.covers(at) {
-			return tb.ongoing
-		}
 		return nil
 	}
 	var best *ongoing
@@ -83,84 +85,108 @@ func (t *Tracker) explains(m Match, at time.Time) *ongoing {
 	return best
 }
 
-// book counts a match, with the notice of suppressed messages that came just before it.
-func (t *Tracker) book(o *ongoing, m Match, at time.Time) {
+// meant is the table that a record names, or where it names none, the first namespace's if its counters are out of
+// reach; nil: it is not known which.
+func (t *Tracker) meant(m Match) *table {
+	if m.NetNS != 0 {
+		return t.tables[m.NetNS]
+	}
+	for _, tb := range t.tables {
+		if tb.ns.Init && tb.last.Blind {
+			return tb
+		}
+	}
+	return nil
+}
+
+// believed tells whether a record stands by itself although no counter can be read for it: it means a namespace whose
+// counters are out of reach, and comes from where only the kernel can write.
+func (t *Tracker) believed(m Match) bool {
+	if m.Source == SourceSyslog {
+		return false
+	}
+	tb := t.meant(m)
+	if tb == nil {
+		return m.NetNS != 0
+	}
+	return tb.last.Blind || tb.last.At.IsZero()
+}
+
+// lineIncidents is how many open incidents rest on lines alone.
+func (t *Tracker) lineIncidents() int {
+	n := 0
+	for _, o := range t.st.Open {
+		if !o.Verified {
+			n++
+		}
+	}
+	return n
+}
+
+// openByLine begins an incident that no counter bears out.
+func (t *Tracker) openByLine(now time.Time, m Match, at time.Time) {
+	tb := t.meant(m)
+	if tb == nil {
+		tb = t.table(NetNS{Inode: m.NetNS})
+	}
+	o := t.open(now, tb, SeverityCritical)
+	o.Verified, o.fresh = false, false
+	t.book(now, o, m, at)
+	o.Dirty = false
+	t.emit(now, EventIncidentOpened, o.snapshot())
+}
+
+// book counts a record, with the notice of suppressed messages that came just before it.
+func (t *Tracker) book(now time.Time, o *ongoing, m Match, at time.Time) {
 	key := m.Key()
 	o.count(key, m.Count, m.Suppressed)
+	if m.Count == 0 {
+		return
+	}
 	if n, ok := t.notices[key]; ok {
 		delete(t.notices, key)
 		if n.Time.IsZero() || at.Sub(n.Time) <= suppressedBefore {
 			o.count(key, 0, n.Suppressed)
 		}
 	}
+	if !t.believed(m) {
+		return
+	}
+	o.TroubleAt = now
+	if o.Severity != SeverityCritical {
+		o.Severity = SeverityCritical
+		t.update(now, o)
+	}
 }
 
-// lateFor tells whether a record belongs to an incident that is closed already.
+// lateFor tells whether a record belongs to an incident that is closed already, or about to be since the machine was
+// booted anew.
 func (t *Tracker) lateFor(m Match, at time.Time) bool {
-	for _, i := range t.st.Closed {
-		if m.NetNS != 0 && m.NetNS != i.NetNS.Inode || m.BootID != "" && i.BootID != "" && m.BootID != i.BootID {
-			continue
+	slack := recordSlack
+	if t.believed(m) {
+		slack = 0 // it may as well be the first of a new incident
+	}
+	for i := range t.st.Closed {
+		end := *t.st.Closed[i].ClosedAt
+		if t.st.Closed[i].Historical {
+			end = end.Add(-t.cfg.CloseAfter)
 		}
-		if (i.Matches > 0 || i.Drops+i.EarlyDrops > 0) && !at.Before(i.OpenedAt.Add(-recordSlack)) &&
-			!at.After(i.ClosedAt.Add(recordSlack)) {
+		if t.st.Closed[i].explainsLate(m, at, end.Add(slack)) {
+			return true
+		}
+	}
+	for _, o := range t.st.Open {
+		if o.BootID != t.cfg.BootID && o.explainsLate(m, at, o.TroubleAt.Add(slack)) {
 			return true
 		}
 	}
 	return false
 }
 
-// believed tells whether a record stands by itself although no counter can be read for it: it names a namespace whose
-// counters are out of reach, and comes from where only the kernel can write.
-func (t *Tracker) believed(m Match) bool {
-	if m.NetNS == 0 || m.Source == SourceSyslog {
+// explainsLate tells whether a record of that time belongs to an incident with refusals that ended at end.
+func (i *Incident) explainsLate(m Match, at, end time.Time) bool {
+	if m.NetNS != 0 && m.NetNS != i.NetNS.Inode || m.BootID != "" && i.BootID != "" && m.BootID != i.BootID {
 		return false
 	}
-	tb := t.tables[m.NetNS]
-	return tb == nil || tb.last.Blind || tb.last.At.IsZero()
-}
-
-// unverifiedLines gathers lines that nothing bears out.
-type unverifiedLines struct {
-	Unverified
-	due time.Time
-}
-
-func (u *unverifiedLines) add(m Match, at time.Time) {
-	if u.Count == 0 {
-		u.Unverified = Unverified{First: at, Text: m.Text, NetNS: m.NetNS, PerSource: map[string]int{}}
-	}
-	u.Count += m.Count
-	u.Last = at
-	u.PerSource[m.Key()] += m.Count
-}
-
-// flushUnverified publishes such lines: the first at once, then at most once a minute.
-func (t *Tracker) flushUnverified(now time.Time) {
-	u := &t.unverified
-	if u.Count == 0 || now.Before(u.due) {
-		return
-	}
-	t.emit(now, EventMatchUnverified, u.Unverified)
-	u.Unverified, u.due = Unverified{}, now.Add(unverifiedEvery)
-}
-
-// flushHistory publishes the incidents of old records once they are whole.
-func (t *Tracker) flushHistory(now time.Time) {
-	if !t.caughtUp || t.historyAt.IsZero() || now.Sub(t.historyAt) < historySettle {
-		return
-	}
-	for _, p := range t.history.Incidents() {
-		i := p.Incident
-		i.ID = hashID("history", t.cfg.Host, i.BootID, i.NetNS.Inode, i.OpenedAt.UnixNano())
-		if i.ClosedAt.After(now) {
-			i.ClosedAt = &now
-		}
-		opened := i
-		opened.ClosedAt = nil
-		t.events = append(t.events,
-			Event{ID: hashID(EventIncidentOpened, i.ID), Type: EventIncidentOpened, Time: now, Data: opened},
-			Event{ID: hashID(EventIncidentClosed, i.ID), Type: EventIncidentClosed, Time: now, Data: i})
-		t.remember(i)
-	}
-	t.history, t.historyAt = NewHistory(t.cfg.CloseAfter), time.Time{}
+	return (i.Matches > 0 || i.Drops+i.EarlyDrops > 0) && !at.Before(i.OpenedAt.Add(-recordSlack)) && !at.After(end)
 }

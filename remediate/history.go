@@ -3,6 +3,7 @@ package remediate
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -23,6 +24,8 @@ const (
 type History struct {
 	closeAfter time.Duration
 	streams    map[streamKey]*stream
+	episodes   int // of all streams
+	keepLead   int // how many times are kept of one episode
 }
 
 // Past is an incident of the past.
@@ -62,23 +65,19 @@ type episode struct {
 
 // NewHistory returns an empty history in which an incident closes after so long without a match.
 func NewHistory(closeAfter time.Duration) *History {
-	return &History{closeAfter: closeAfter, streams: map[streamKey]*stream{}}
+	return &History{closeAfter: closeAfter, streams: map[streamKey]*stream{}, keepLead: maxLead}
 }
 
 // Add takes a match. One without any time is taken as following the one before it in its stream.
 func (h *History) Add(m Match) {
-	key := streamKey{m.Key(), HostLabel(m.Host)}
-	s := h.streams[key]
-	if s == nil {
-		s = &stream{episodes: map[uint64][]*episode{}}
-		h.streams[key] = s
-	}
-	m.Time = recordTime(m)
+	s := h.stream(streamKey{m.Key(), HostLabel(m.Host)})
+	m = m.bounded()
+	m.Time = s.timeOf(m)
 	if m.Count == 0 {
 		s.notice(m, h.closeAfter)
 		return
 	}
-	e := s.episode(m, h.closeAfter)
+	e := h.episode(s, m)
 	for _, n := range s.pending {
 		if m.Time.Sub(n.Time) <= suppressedBefore {
 			e.suppressed += n.Suppressed
@@ -87,10 +86,23 @@ func (h *History) Add(m Match) {
 	s.last, s.pending = e, nil
 }
 
-// recordTime is the record's wall-clock time, or its time since boot on a clock that starts at the zero hour of 1970.
-func recordTime(m Match) time.Time {
-	if m.Time.IsZero() && m.Mono > 0 {
+func (h *History) stream(key streamKey) *stream {
+	s := h.streams[key]
+	if s == nil {
+		s = &stream{episodes: map[uint64][]*episode{}}
+		h.streams[key] = s
+	}
+	return s
+}
+
+// timeOf is the record's wall-clock time; else its time since boot on a clock that starts at the zero hour of 1970; else
+// the time of the record before it.
+func (s *stream) timeOf(m Match) time.Time {
+	switch {
+	case m.Time.IsZero() && m.Mono > 0:
 		return time.Unix(0, 0).Add(m.Mono).UTC()
+	case m.Time.IsZero() && s.last != nil:
+		return s.last.last
 	}
 	return m.Time
 }
@@ -106,23 +118,41 @@ func (s *stream) notice(m Match, closeAfter time.Duration) {
 	}
 }
 
-func (s *stream) episode(m Match, closeAfter time.Duration) *episode {
+// episode books a match to the episode that it falls into. The episodes of a namespace are kept in order, closeAfter or
+// more apart, so that records out of order cannot make more of them than there were incidents.
+func (h *History) episode(s *stream, m Match) *episode {
 	list := s.episodes[m.NetNS]
-	var e *episode
-	if n := len(list); n > 0 && m.Time.Sub(list[n-1].last) < closeAfter {
-		e = list[n-1]
-	} else {
-		e = &episode{host: m.Host, bootID: m.BootID, first: m.Time}
-		s.episodes[m.NetNS] = append(list, e)
+	at := sort.Search(len(list), func(i int) bool { return m.Time.Sub(list[i].last) < h.closeAfter })
+	if at == len(list) || list[at].first.Sub(m.Time) >= h.closeAfter {
+		list = slices.Insert(list, at, &episode{host: m.Host, first: m.Time, last: m.Time})
+		h.episodes++
 	}
-	if m.Time.After(e.last) {
-		e.last = m.Time
-	}
-	e.count += m.Count
-	if len(e.lead) < maxLead {
+	e := list[at]
+	e.take(episode{bootID: m.BootID, first: m.Time, last: m.Time, count: m.Count, suppressed: m.Suppressed})
+	if len(e.lead) < h.keepLead {
 		e.lead = append(e.lead, m.Time)
 	}
+	if next := at + 1; next < len(list) && list[next].first.Sub(e.last) < h.closeAfter {
+		e.take(*list[next])
+		e.lead = append(e.lead, list[next].lead[:min(len(list[next].lead), h.keepLead-len(e.lead))]...)
+		list = slices.Delete(list, next, next+1)
+		h.episodes--
+	}
+	s.episodes[m.NetNS] = list
 	return e
+}
+
+// take adds what another episode counts.
+func (e *episode) take(x episode) {
+	if x.first.Before(e.first) {
+		e.first = x.first
+	}
+	if x.last.After(e.last) {
+		e.last = x.last
+	}
+	e.bootID = cmp.Or(e.bootID, x.bootID)
+	e.count += x.count
+	e.suppressed += x.suppressed
 }
 
 // Incidents returns the incidents of all matches so far, by opening time. Episodes of several streams that overlap
@@ -195,8 +225,10 @@ func (m *merged) add(source string, e *episode) {
 
 func (m *merged) past(key historyKey, closeAfter time.Duration) Past {
 	leader := Largest(m.counts)
+	lead := slices.SortedFunc(slices.Values(m.leads[leader]), time.Time.Compare)
+	lead = lead[:min(len(lead), maxLead)]
 	closed := m.last.Add(closeAfter)
-	p := Past{Lead: m.leads[leader], Incident: Incident{
+	p := Past{Lead: lead, Incident: Incident{
 		Severity: SeverityCritical, BootID: m.bootID, Host: m.host, NetNS: NetNS{Inode: key.netns},
 		OpenedAt: m.first, ClosedAt: &closed, Matches: m.counts[leader],
 		Suppressed: m.suppressed[Largest(m.suppressed)], PerSource: m.counts, Historical: true,

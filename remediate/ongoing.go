@@ -105,7 +105,7 @@ func (o *ongoing) count(key string, matches, suppressed int) {
 // covers tells whether the incident explains a record of that time.
 func (o *ongoing) covers(at time.Time) bool {
 	if !o.Verified {
-		return true
+		return !at.Before(o.OpenedAt.Add(-recordSlack))
 	}
 	return !o.RefusedAt.IsZero() && !at.Before(o.OpenedAt.Add(-recordSlack)) && !at.After(o.RefusedAt.Add(recordSlack))
 }

@@ -47,6 +47,8 @@ type TrackerState struct {
 	ForeignAt time.Time `json:"foreign_at,omitzero"`
 	// StepTimes are the times of the automatic steps of the last hour.
 	StepTimes []time.Time `json:"step_times,omitempty"`
+	// Past has the old records that are not published yet; nil: none.
+	Past *History `json:"past,omitempty"`
 }
 
 // Tracker turns matches and readings into incidents. It is not safe for concurrent use: one loop owns it.
@@ -58,9 +60,7 @@ type Tracker struct {
 	tables map[uint64]*table
 	events []Event
 
-	history    *History
-	historyAt  time.Time // when the last old record came
-	caughtUp   bool
+	past       past
 	unverified unverifiedLines
 	notices    map[string]Match // per stream, the last notice of suppressed messages that no incident was open for
 	limit      uint64           // the limit as last read or written
@@ -73,8 +73,11 @@ type Tracker struct {
 // boot are closed at the first [Tracker.Tick].
 func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	t := &Tracker{
-		cfg: cfg, st: st, tables: map[uint64]*table{}, history: NewHistory(cfg.CloseAfter),
+		cfg: cfg, st: st, tables: map[uint64]*table{}, past: newPast(cfg),
 		notices: map[string]Match{},
+	}
+	if st.Past != nil {
+		t.past.resume(st.Past, cfg)
 	}
 	for _, o := range st.Open {
 		o.resume(cfg.Start)
@@ -101,7 +104,10 @@ func (t *Tracker) Configure(cfg TrackerConfig) {
 
 // State returns what has to be saved. It shares memory with the tracker: encode it before the next call.
 func (t *Tracker) State() TrackerState {
-	t.st.BootID = t.cfg.BootID
+	t.st.BootID, t.st.Past = t.cfg.BootID, nil
+	if !t.past.last.IsZero() {
+		t.st.Past = t.past.history
+	}
 	return t.st
 }
 
@@ -150,7 +156,7 @@ func (t *Tracker) Tick(now time.Time) []Event {
 		}
 	}
 	t.flushUnverified(now)
-	t.flushHistory(now)
+	t.flushPast(now)
 	return t.take()
 }
 
@@ -283,7 +289,8 @@ func (t *Tracker) close(now time.Time, o *ongoing) {
 
 func (t *Tracker) remember(i Incident) {
 	t.st.Closed = append(t.st.Closed, i)
-	if n := len(t.st.Closed); n > keptClosed {
-		t.st.Closed = slices.Delete(t.st.Closed, 0, n-keptClosed)
+	if len(t.st.Closed) > keptClosed {
+		oldest := max(slices.IndexFunc(t.st.Closed, func(c Incident) bool { return c.Historical }), 0)
+		t.st.Closed = slices.Delete(t.st.Closed, oldest, oldest+1)
 	}
 }
