@@ -1,0 +1,147 @@
+package remediate
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+func TestDecideMemory(t *testing.T) {
+	// 131,072 entries of 512 bytes and 131,072 buckets of 8: 68,157,440 bytes.
+	const twice = 131072*512 + 131072*8
+	share := func(bytes float64) func(*Policy, *Situation) {
+		return func(p *Policy, s *Situation) { p.MemoryShare = bytes / float64(s.Memory.Total) }
+	}
+	for _, c := range []decideCase{
+		{"just enough", refusing(), share(twice), ReasonFull, true, 131072, 0},
+		{"a smaller step", refusing(), share(twice - 512), ReasonFull, true, 131071, 0},
+		{"the smallest step worth it", refusing(), share(69632*512 + 131072*8), ReasonFull, true, 69632, 0},
+		{"less than a sixteenth", refusing(), share(69631*512 + 131072*8), ReasonMemory, false, 131072, 0},
+		{"already too large", refusing(), share(1), ReasonMemory, false, 131072, 0},
+		{"by hand, just enough", asked(ReasonManual, 131072), share(twice), ReasonManual, true, 131072, 0},
+		{"by hand, met or refused", asked(ReasonManual, 131072), share(twice - 512), ReasonMemory, false, 131072, 0},
+		{"at boot, met or refused", asked(ReasonBoot, 131072), share(twice - 512), ReasonMemory, false, 131072, 0},
+		{"what the table has counts as available", refusing(), func(_ *Policy, s *Situation) {
+			s.Memory.Available = twice - 65535*512
+		}, ReasonFull, true, 131072, 0},
+		{"available short of it", refusing(), func(_ *Policy, s *Situation) {
+			s.Memory.Available = twice - 65535*512 - 512
+		}, ReasonFull, true, 131071, 0},
+		{"entry size unknown", refusing(), func(_ *Policy, s *Situation) { s.Memory.EntryBytes = 0 }, ReasonMemory, false, 131072, 0},
+		{"memory unknown", refusing(), func(_ *Policy, s *Situation) { s.Memory = Memory{EntryBytes: 512} }, ReasonMemory, false, 131072, 0},
+		{"other namespaces take their part", refusing(), func(p *Policy, s *Situation) {
+			s.OtherPeaks = []uint64{1000, 40000} // 2,000 and 80,000 entries more
+			share(twice+82000*512)(p, s)
+		}, ReasonFull, true, 131072, 0},
+		{"other namespaces take too much", refusing(), func(p *Policy, s *Situation) {
+			s.OtherPeaks = []uint64{1000, 40000}
+			share(twice)(p, s)
+		}, ReasonMemory, false, 131072, 0},
+		{"an entry of any size", refusing(), func(_ *Policy, s *Situation) { s.Memory.EntryBytes = math.MaxUint64 }, ReasonMemory, false, 131072, 0},
+		{"a large hash is paid for", refusing(), func(p *Policy, s *Situation) {
+			s.Limits.Buckets = 1 << 20
+			share(twice)(p, s)
+		}, ReasonFull, true, 131072 - 7*131072*8/512, 0},
+	} {
+		t.Run(c.name, c.run)
+	}
+}
+
+func TestDecideChain(t *testing.T) {
+	// at is the refusing namespace at 131,072 of 16,384 buckets, where 8 a bucket hold back every step.
+	at := func() Situation {
+		s := refusing()
+		s.Limits.Max, s.Ask.Reading.Max, s.Ask.Reading.Count, s.Entries = 131072, 131072, 131072, 131072
+		return s
+	}
+	quiet := func() Situation {
+		s := at()
+		s.Ask.Reason, s.Ask.Refused, s.Ask.TimeToFull, s.Ask.Reading.Count = ReasonPressure, 0, time.Second, 125000
+		return s
+	}
+	for _, c := range []decideCase{
+		{"one resize while refusing", at(), nil, ReasonFull, true, 262144, 131072},
+		{"no second one", at(), func(_ *Policy, s *Situation) { s.Ask.Resized = true }, ReasonChainLimit, false, 262144, 0},
+		{"none beyond max_stall", at(), func(_ *Policy, s *Situation) { s.Entries = 222223 }, ReasonChainLimit, false, 262144, 0},
+		{"up to max_stall", at(), func(_ *Policy, s *Situation) { s.Entries = 222222 }, ReasonFull, true, 262144, 131072},
+		{"none where the hash cannot be written", at(), func(_ *Policy, s *Situation) { s.Limits.BucketsWritable = false }, ReasonChainLimit, false, 262144, 0},
+		{"none where it is to be kept", at(), func(p *Policy, _ *Situation) { p.Buckets = BucketsKeep }, ReasonChainLimit, false, 262144, 0},
+		{"no chain limit on an old kernel", at(), func(_ *Policy, s *Situation) { s.ChainLimited = false }, ReasonFull, true, 262144, 0},
+		{"pressure alone is no reason to stall", quiet(), nil, ReasonChainLimit, false, 262144, 0},
+		{"a stall that nobody notices", quiet(), func(_ *Policy, s *Situation) { s.Entries = 44444 }, ReasonPressure, true, 262144, 131072},
+		{"a stall just beyond it", quiet(), func(_ *Policy, s *Situation) { s.Entries = 44445 }, ReasonChainLimit, false, 262144, 0},
+		{"again and again while nobody notices", quiet(), func(_ *Policy, s *Situation) { s.Entries, s.Ask.Resized = 44444, true }, ReasonPressure, true, 262144, 131072},
+		{"as far as the hash carries", at(), func(_ *Policy, s *Situation) { s.Ask.Resized, s.Limits.Buckets = true, 20480 }, ReasonFull, true, 163840, 0},
+		{"less than a sixteenth further", at(), func(_ *Policy, s *Situation) { s.Ask.Resized, s.Limits.Buckets = true, 17407 }, ReasonChainLimit, false, 262144, 0},
+		{"a sixteenth further", at(), func(_ *Policy, s *Situation) { s.Ask.Resized, s.Limits.Buckets = true, 17408 }, ReasonFull, true, 139264, 0},
+		{"by hand, resized", asked(ReasonManual, 200000), func(_ *Policy, s *Situation) { s.Entries = 40000 }, ReasonManual, true, 200000, 131072},
+		{"by hand, met or refused", asked(ReasonManual, 200000), nil, ReasonChainLimit, false, 200000, 0},
+		{"at boot, met or refused", asked(ReasonBoot, 200000), nil, ReasonChainLimit, false, 200000, 0},
+		{"the hash of the ceiling at least serves the step", at(), func(p *Policy, _ *Situation) { p.Ceiling = 200000 }, ReasonFull, true, 200000, 50176},
+	} {
+		t.Run(c.name, c.run)
+	}
+}
+
+func TestWorstEntries(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		limit uint64
+		peaks []uint64
+		want  uint64
+	}{
+		{"alone", 1000, nil, 1000},
+		{"twice each peak", 1000, []uint64{10, 300}, 1620},
+		{"no more than the limit each", 1000, []uint64{501, 1000, 9000}, 4000},
+		{"a peak beyond all bounds", 1000, []uint64{math.MaxUint64, 1 << 63}, 3000},
+	} {
+		if got := WorstEntries(c.limit, c.peaks); got != c.want {
+			t.Errorf("%s: WorstEntries = %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func TestPresizedBuckets(t *testing.T) {
+	for limit, want := range map[uint64]uint64{
+		0: 0, 1: 512, 2048: 512, 2049: 1024, 524288: 131072, math.MaxUint64: 1 << 29,
+	} {
+		if got := PresizedBuckets(limit); got != want {
+			t.Errorf("PresizedBuckets(%d) = %d, want %d", limit, got, want)
+		}
+	}
+}
+
+func TestPredictedStall(t *testing.T) {
+	for entries, want := range map[uint64]time.Duration{
+		0: 0, 1000: 450 * time.Microsecond, 1_000_000: 450 * time.Millisecond, math.MaxUint64: time.Hour,
+	} {
+		if got := PredictedStall(entries); got != want {
+			t.Errorf("PredictedStall(%d) = %s, want %s", entries, got, want)
+		}
+	}
+}
+
+func TestSamplePeriod(t *testing.T) {
+	p := allowed() // 200,000 new connections a second at most
+	for _, c := range []struct {
+		name       string
+		rate       float64
+		count, max uint64
+		urgent     bool
+		want       time.Duration
+	}{
+		{"empty and large", 200000, 0, 1 << 20, false, time.Second},
+		{"half of the time it could fill in", 200000, 45536, 65536, false, 50 * time.Millisecond},
+		{"nearly full", 200000, 65000, 65536, false, 5 * time.Millisecond},
+		{"over its limit", 200000, 70000, 65536, false, 5 * time.Millisecond},
+		{"urgent", 200000, 0, 1 << 20, true, 10 * time.Millisecond},
+		{"urgent and nearly full", 200000, 65000, 65536, true, 5 * time.Millisecond},
+		{"no limit", 200000, 0, 0, false, time.Second},
+		{"no rate", 0, 65535, 65536, false, time.Second},
+	} {
+		p.MaxInsertRate = c.rate
+		if got := SamplePeriod(p, Reading{Count: c.count, Max: c.max}, c.urgent); got != c.want {
+			t.Errorf("%s: SamplePeriod = %s, want %s", c.name, got, c.want)
+		}
+	}
+}
