@@ -1,0 +1,257 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ctwarden/ctwarden/internal/state"
+	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
+	"github.com/ctwarden/ctwarden/remediate/conntrack"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// batchRoom is the capacity of the channel of batches: sources wait when it is full.
+const batchRoom = 64
+
+// Agent watches one host. All fields below calls belong to the loop.
+type Agent struct {
+	cfg      Config
+	identity notify.Identity
+	kernel   string
+	bootID   string
+
+	store     *state.Store
+	table     *conntrack.Table
+	applier   *apply.Applier
+	recorder  *recorder
+	sink      *notify.JournalSink
+	publisher *notify.Publisher // nil: no NATS servers are configured
+
+	started atomic.Bool        // Run was called: the loop owns what follows
+	batches chan watcher.Batch // sources to loop; never closed
+	calls   chan func()        // unbuffered: whoever calls waits for the loop; never closed
+	ended   chan struct{}      // closed by Run when the loop has ended
+	readyCh chan struct{}      // closed by the loop when every source is positioned
+
+	tracker      *remediate.Tracker
+	spaces       map[uint64]*space
+	streams      map[string]*stream
+	positions    map[string][]byte // as saved by the run before
+	steps        []remediate.Step  // the journal of steps, the oldest first
+	notes        map[string]string
+	chainLimited bool
+	startedAt    time.Time
+	bootTime     time.Time
+	recovered    []string // what the start had to mend
+	ready        bool
+	booted       bool // the persisted limit was looked at
+
+	events                                     []remediate.Event // to be saved
+	unkept                                     []remediate.Step  // steps to be saved
+	urgent                                     bool              // records were counted that must be saved with their position
+	savedAt, tickedAt, discoveredAt, stepAfter time.Time
+
+	memory   remediate.Memory
+	memoryAt time.Time
+	held     *remediate.Hold
+	heldAt   time.Time
+
+	stepSeq        int
+	incidentsTotal uint64
+	stepTotals     []StepTotal
+}
+
+// Open prepares an agent: state, kernel table, what an earlier run left unfinished. It starts nothing. The caller
+// closes it.
+func Open(cfg Config) (*Agent, error) {
+	a := &Agent{
+		cfg: cfg, identity: notify.Identity{Host: cfg.Host, Site: cfg.Site, Version: cfg.Version},
+		batches: make(chan watcher.Batch, batchRoom), calls: make(chan func()), ended: make(chan struct{}),
+		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
+		notes: map[string]string{}, startedAt: time.Now(),
+	}
+	var err error
+	if a.bootID, err = watcher.BootID(); err != nil {
+		return nil, err
+	}
+	if a.bootTime, err = bootTime(a.startedAt); err != nil {
+		return nil, err
+	}
+	a.kernel, a.chainLimited = kernelRelease(cfg.Root)
+	if a.table, err = conntrack.Open(cfg.Root, time.Now); err != nil {
+		return nil, err
+	}
+	if err = a.openState(); err != nil {
+		return nil, errors.Join(err, a.table.Close())
+	}
+	if err = a.openApplier(); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// openState opens the state file and goes on from what it holds.
+func (a *Agent) openState() error {
+	if err := os.MkdirAll(a.cfg.StateDir, 0o750); err != nil {
+		return fmt.Errorf("create state_dir: %w", err)
+	}
+	store, opened, err := state.Open(filepath.Join(a.cfg.StateDir, "state.db"), state.Options{MaxEvents: a.cfg.OutboxMax})
+	if err != nil {
+		return err
+	}
+	a.store = store
+	if opened.SetAside != "" {
+		a.noteIf(noteState, fmt.Errorf("the state file was damaged (%s); it was set aside as %s and a fresh one begun",
+			opened.Problem, opened.SetAside))
+	}
+	snap, err := store.Load()
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	a.positions = snap.Positions
+	var ts remediate.TrackerState
+	if len(snap.Tracker) > 0 {
+		if err := json.Unmarshal(snap.Tracker, &ts); err != nil {
+			a.noteIf(noteState, fmt.Errorf("saved incidents not understood, begun afresh: %w", err))
+			ts = remediate.TrackerState{}
+		}
+	}
+	for _, rec := range snap.Steps {
+		var s remediate.Step
+		if err := json.Unmarshal(rec.JSON, &s); err == nil {
+			a.steps = append(a.steps, s)
+		}
+	}
+	a.tracker = remediate.NewTracker(a.trackerConfig(), ts)
+	a.sink = notify.NewJournalSink(a.cfg.Log)
+	a.recorder = newRecorder(store, func() {}, a.cfg.Log)
+	if len(a.cfg.NATS.Servers) > 0 {
+		dial := a.cfg.NATS
+		dial.Name, dial.InboxPrefix = "ctwarden "+a.cfg.Host, notify.InboxPrefix(a.cfg.Site, a.cfg.Host)
+		a.publisher, err = notify.NewPublisher(notify.PublisherOptions{
+			Dial: dial, Identity: a.identity, Queue: store, Log: a.cfg.Log,
+		})
+		if err != nil {
+			return errors.Join(err, store.Close())
+		}
+		a.recorder.wake = a.publisher.Wake
+	}
+	return nil
+}
+
+func (a *Agent) trackerConfig() remediate.TrackerConfig {
+	return remediate.TrackerConfig{
+		Host: a.cfg.Host, BootID: a.bootID, Start: a.startedAt, Pressure: a.cfg.Policy.Pressure,
+		CloseAfter: a.cfg.CloseAfter, UpdateEvery: a.cfg.UpdateEvery, Horizon: a.cfg.Policy.Horizon,
+	}
+}
+
+// openApplier finishes or undoes what an earlier run left between intent and outcome.
+func (a *Agent) openApplier() error {
+	var err error
+	a.applier, err = apply.New(apply.Config{
+		Root: a.cfg.Root, RuntimeDir: a.cfg.RuntimeDir, PersistFile: a.cfg.PersistFile,
+		Host: a.cfg.Host, MachineID: machineID(a.cfg.Root), BootID: a.bootID, Version: a.cfg.Version,
+	})
+	if err != nil {
+		return err
+	}
+	recovered, err := a.applier.Recover()
+	a.noteIf(noteRecover, err)
+	for _, r := range recovered {
+		a.takeRecovery(r)
+	}
+	return nil
+}
+
+// Close releases what Open took.
+func (a *Agent) Close() error {
+	errs := []error{a.table.Close(), a.store.Close()}
+	if a.applier != nil {
+		errs = append(errs, a.applier.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run watches until ctx is done. It returns nil after a clean stop, with everything saved.
+func (a *Agent) Run(ctx context.Context) error {
+	a.started.Store(true)
+	a.sample(true)
+	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStarted, a.agentState()))
+	a.save(true)
+
+	// The recorder and the publisher outlive the loop, so that what it says last is saved and sent.
+	after, stopAfter := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAfter()
+	background, afterCtx := errgroup.WithContext(after)
+	background.Go(func() error { return a.sink.Run(afterCtx) })
+	background.Go(func() error { return a.recorder.Run(afterCtx) })
+	if a.publisher != nil {
+		background.Go(func() error { return a.publisher.Run(afterCtx) })
+	}
+	err := a.runLoop(ctx)
+	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStopped, a.agentState()))
+	a.save(true)
+	stopAfter()
+	return errors.Join(err, background.Wait())
+}
+
+// runLoop runs the loop and all that feeds it, until ctx is done or one of them fails.
+func (a *Agent) runLoop(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	if err := a.startSources(ctx, g); err != nil {
+		return err
+	}
+	g.Go(func() error { return a.serveControl(ctx) })
+	if a.cfg.MetricsListen != "" {
+		g.Go(func() error { return a.serveMetrics(ctx) })
+	}
+	if a.publisher != nil {
+		g.Go(func() error { return a.shareState(ctx) })
+	}
+	g.Go(func() error {
+		defer func() {
+			close(a.ended)
+			a.sdNotify("STOPPING=1")
+		}()
+		return a.loop(ctx)
+	})
+	err := g.Wait()
+	// What the sources sent last is still in the channel.
+	for {
+		select {
+		case b := <-a.batches:
+			a.takeBatch(b)
+		default:
+			return err
+		}
+	}
+}
+
+func (a *Agent) agentState() remediate.AgentState {
+	s := remediate.AgentState{
+		Version: a.cfg.Version, Kernel: a.kernel, BootID: a.bootID, Mode: a.cfg.Policy.Mode,
+	}
+	for _, e := range a.expectedSources() {
+		if n := len(s.Sources); n == 0 || s.Sources[n-1] != e.source {
+			s.Sources = append(s.Sources, e.source)
+		}
+	}
+	s.Notes = append(s.Notes, a.recovered...)
+	for _, about := range slices.Sorted(maps.Keys(a.notes)) {
+		s.Notes = append(s.Notes, a.notes[about])
+	}
+	return s
+}

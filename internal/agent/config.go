@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// Switch says whether a source is to be used.
+type Switch string
+
+// The positions of a switch.
+const (
+	SwitchAuto Switch = "auto"  // used where it can be read, else said once
+	SwitchOn   Switch = "true"  // an error where it cannot be read
+	SwitchOff  Switch = "false" // not used
+)
+
+// Config is all that an agent is told.
+type Config struct {
+	Version string
+	// Host is the host's name, as events carry it.
+	Host string
+	Site string
+	// Root is the root of the file system: "/", or a scratch directory in a test.
+	Root        string
+	Policy      remediate.Policy
+	CloseAfter  time.Duration
+	UpdateEvery time.Duration
+	Sources     SourcesConfig
+	// NATS without servers: events stay in the local log and the outbox is off.
+	NATS          notify.Dial
+	OutboxMax     int
+	MetricsListen string // empty: no listener
+	StateDir      string
+	RuntimeDir    string
+	ControlGroup  string
+	PersistFile   string
+	Log           *zap.Logger
+}
+
+// SourcesConfig says where kernel records are read from.
+type SourcesConfig struct {
+	// Lookback is how far back the very first start reads.
+	Lookback         time.Duration
+	Kmsg             Switch
+	KmsgPath         string // empty: /dev/kmsg
+	Journal          Switch
+	JournalDirectory string // empty: the host's journal
+	Syslog           Switch
+	SyslogFiles      []string
+}

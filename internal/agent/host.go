@@ -1,0 +1,48 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// errStopped says that the agent has ended and answers no more.
+var errStopped = errors.New("the agent is stopping")
+
+// kernelRelease returns the kernel's release, and whether it refuses inserts on long hash chains (5.15 and later). A
+// release that cannot be read counts as a new one, the careful side.
+func kernelRelease(root string) (release string, chainLimited bool) {
+	b, err := os.ReadFile(filepath.Join(root, "proc/sys/kernel/osrelease"))
+	if err != nil {
+		return "unknown", true
+	}
+	release = strings.TrimSpace(string(b))
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return release, true
+	}
+	return release, major > 5 || major == 5 && minor >= 15
+}
+
+// machineID is the machine's identity for the header of the persisted file; empty where it has none.
+func machineID(root string) string {
+	b, err := os.ReadFile(filepath.Join(root, "etc/machine-id"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// bootTime is when the kernel's clock of log records stood at zero. It stands still while the machine is suspended.
+func bootTime(now time.Time) (time.Time, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return time.Time{}, fmt.Errorf("read the monotonic clock: %w", err)
+	}
+	return now.Add(-time.Duration(ts.Nano())), nil
+}

@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/internal/state"
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
+)
+
+// keptSteps is how many steps the journal of steps holds in memory.
+const keptSteps = 1000
+
+// keep books a step in the journal of steps: a new one, or one whose outcome has become known.
+func (a *Agent) keep(s remediate.Step) {
+	a.unkept = append(a.unkept, s)
+	for i := len(a.steps) - 1; i >= 0; i-- {
+		if a.steps[i].ID == s.ID {
+			a.steps[i] = s
+			return
+		}
+	}
+	a.steps = append(a.steps, s)
+	if over := len(a.steps) - keptSteps; over > 0 {
+		a.steps = a.steps[over:]
+	}
+}
+
+func (a *Agent) encodeTracker() []byte {
+	b, err := json.Marshal(a.tracker.State())
+	if err != nil {
+		a.cfg.Log.Error("open incidents not saved", zap.Error(err))
+		return nil
+	}
+	return b
+}
+
+func encodeStep(s remediate.Step) (state.Record, error) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return state.Record{}, fmt.Errorf("encode step %s: %w", s.ID, err)
+	}
+	return state.Record{ID: s.ID, JSON: b}, nil
+}
+
+// forgetIntents returns what drops the intents of steps once these are in the state file.
+func (a *Agent) forgetIntents(steps []remediate.Step) func() {
+	if len(steps) == 0 {
+		return nil
+	}
+	return func() {
+		for _, s := range steps {
+			if err := a.applier.Forget(s.ID); err != nil {
+				a.cfg.Log.Warn("intent not removed", zap.String("step", s.ID), zap.Error(err))
+			}
+		}
+	}
+}
+
+// persist has the recorder write the sysctl.d file, and books the step with what came of it.
+func (a *Agent) persist(s remediate.Step) {
+	meta := a.persistMeta()
+	a.recorder.do(func() {
+		res, err := a.applier.Persist(s, meta)
+		a.afterwards(func() {
+			switch {
+			case err != nil:
+				s.Error = err.Error()
+				a.noteIf(notePersist, err)
+			case res.Withdrawn != nil:
+				err := fmt.Errorf("not persisted: %s sets %d already, and ctwarden lowers nothing",
+					res.Withdrawn.By, res.Withdrawn.Value)
+				s.Error = err.Error()
+				a.noteIf(notePersist, err)
+			default:
+				s.Persisted = res.Path
+				a.noteIf(notePersist, overridden(res))
+			}
+			a.confirm(s)
+		})
+	})
+}
+
+// overridden tells of a line elsewhere that has the last word over the persisted limit.
+func overridden(res apply.Persistence) error {
+	for _, o := range res.Overridden {
+		if o.By == "" {
+			return fmt.Errorf("%s is not read by %s: put persist_file below /etc/sysctl.d", res.Path, o.Loader)
+		}
+		return fmt.Errorf("%s has %d, but under %s the line %s sets %d after it: remove that line",
+			res.Path, res.Max, o.Loader, o.By, o.Value)
+	}
+	return nil
+}
+
+// persistMeta says what besides the limit has to last: the hash, once ctwarden has sized it.
+func (a *Agent) persistMeta() apply.PersistMeta {
+	var m apply.PersistMeta
+	for _, s := range a.steps {
+		m.Buckets = max(m.Buckets, s.Keys[apply.KeyBuckets])
+	}
+	return m
+}
+
+// afterwards hands f from the recorder to the loop, or runs it where no loop was ever started. When the loop has ended
+// f is dropped: the step is still pending in the state, and the next start settles it again.
+func (a *Agent) afterwards(f func()) {
+	if !a.started.Load() {
+		f()
+		return
+	}
+	select {
+	case a.calls <- f:
+	case <-a.ended:
+	}
+}
+
+// takeRecovery books what an earlier run left between intent and outcome. Its events were not saved then.
+func (a *Agent) takeRecovery(r apply.Recovery) {
+	a.cfg.Log.Warn("unfinished step", zap.String("step", r.ID), zap.String("text", r.Text))
+	a.recovered = append(a.recovered, r.Text)
+	if r.ID == "" {
+		return
+	}
+	s := r.Step
+	if r.Undo {
+		s.ID = apply.UndoID(s.ID)
+	}
+	switch {
+	case a.known(s.ID):
+	case r.Result == apply.ResultDone && r.Undo:
+		a.queue(a.tracker.Reverted(time.Now(), s)...)
+	case r.Result == apply.ResultDone:
+		a.queue(a.tracker.Applied(time.Now(), s, false)...)
+	default:
+		s.Error = r.Text
+	}
+	a.keep(s)
+}
+
+func (a *Agent) known(id string) bool {
+	for _, s := range a.steps {
+		if s.ID == id {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/internal/state"
+	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// tickEvery is how often what depends on time alone is looked at: incidents to close, updates to send.
+const tickEvery = 250 * time.Millisecond
+
+// loop is the one goroutine that owns the tracker and all books. It never waits for a disk, the network or a log.
+func (a *Agent) loop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	watchdog := newWatchdog()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case b := <-a.batches:
+			if err := a.takeBatches(b); err != nil {
+				return err
+			}
+		case <-timer.C:
+			a.sample(false)
+		case run := <-a.calls:
+			run()
+		}
+		a.save(false)
+		now := time.Now()
+		watchdog.ping(now)
+		timer.Reset(a.nextSample(now))
+	}
+}
+
+// call runs f in the loop and waits for it. Where Run was never called there is no loop, and f runs in the caller.
+func (a *Agent) call(ctx context.Context, f func()) error {
+	if !a.started.Load() {
+		f()
+		return nil
+	}
+	done := make(chan struct{})
+	select {
+	case a.calls <- func() { defer close(done); f() }:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-a.ended:
+		return errStopped
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-a.ended:
+		return errStopped
+	}
+}
+
+// queue takes events for the next transaction.
+func (a *Agent) queue(events ...remediate.Event) {
+	a.events = append(a.events, events...)
+}
+
+// save hands what changed to the recorder as one change: events, positions, tracker, steps. Positions alone wait, so
+// that an idle host's disk is left in peace.
+func (a *Agent) save(all bool) {
+	now := time.Now()
+	if len(a.events) == 0 && len(a.unkept) == 0 && !a.urgent && !all && now.Sub(a.savedAt) < savePositions {
+		return
+	}
+	change := state.Change{Positions: a.unsavedPositions()}
+	if len(change.Positions) == 0 && len(a.events) == 0 && len(a.unkept) == 0 && !a.urgent && !all {
+		a.savedAt = now
+		return
+	}
+	a.savedAt, a.urgent = now, false
+	change.Tracker = a.encodeTracker()
+	for _, ev := range a.events {
+		a.countEvent(ev)
+		out, err := notify.Encode(a.identity, ev)
+		if err != nil {
+			a.cfg.Log.Error("event not encoded", zap.String("type", string(ev.Type)), zap.Error(err))
+			continue
+		}
+		a.sink.Record(out)
+		if a.publisher != nil {
+			change.Events = append(change.Events, out)
+		}
+	}
+	for _, s := range a.unkept {
+		rec, err := encodeStep(s)
+		if err != nil {
+			a.cfg.Log.Error("step not saved", zap.Error(err))
+			continue
+		}
+		change.Steps = append(change.Steps, rec)
+	}
+	a.recorder.add(change, a.forgetIntents(a.unkept))
+	a.events, a.unkept = nil, nil
+}
+
+// countEvent keeps the totals that the metrics show.
+func (a *Agent) countEvent(ev remediate.Event) {
+	if ev.Type == remediate.EventIncidentOpened {
+		a.incidentsTotal++
+	}
+}
+
+// becomeReady tells systemd, and whoever waits, that every source is positioned.
+func (a *Agent) becomeReady() {
+	a.ready = true
+	close(a.readyCh)
+	a.sdNotify(daemon.SdNotifyReady)
+	a.cfg.Log.Info("agent ready", zap.String("mode", string(a.cfg.Policy.Mode)), zap.Int("namespaces", len(a.spaces)))
+}
+
+// sdNotify tells systemd something. Without systemd it does nothing.
+func (a *Agent) sdNotify(text string) {
+	if _, err := daemon.SdNotify(false, text); err != nil {
+		a.cfg.Log.Warn("systemd not told", zap.Error(err))
+	}
+}
+
+// watchdog tells systemd that the loop is alive.
+type watchdog struct {
+	every time.Duration
+	last  time.Time
+}
+
+func newWatchdog() *watchdog {
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		every = 0
+	}
+	return &watchdog{every: every / 2}
+}
+
+func (w *watchdog) ping(now time.Time) {
+	if w.every > 0 && now.Sub(w.last) >= w.every {
+		w.last = now
+		// A failure shows as a missed watchdog, which systemd acts on.
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+	}
+}

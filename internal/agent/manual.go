@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
+)
+
+// raise takes the step that an operator asks for, through the same guards.
+func (a *Agent) raise(to uint64) Reply {
+	now := time.Now()
+	limits, err := a.table.Limits()
+	if err != nil {
+		return refusal(remediate.ReasonReadOnly, err.Error())
+	}
+	if to <= limits.Max {
+		return refusal(remediate.ReasonNoPressure, fmt.Sprintf(
+			"the limit is %d already; raise never lowers, ctwarden revert takes back what ctwarden wrote", limits.Max))
+	}
+	ask := remediate.Ask{Reason: remediate.ReasonManual, To: to}
+	ask.Reading.NetNS = a.initNetNS()
+	d := remediate.Decide(a.cfg.Policy, a.situation(now, ask, limits))
+	if !d.Do {
+		return refusal(d.Reason, d.Reason.Text())
+	}
+	s, err := a.apply(d)
+	switch {
+	case errors.Is(err, apply.ErrReadOnly):
+		return refusal(remediate.ReasonReadOnly, err.Error())
+	case err != nil:
+		return Reply{Text: err.Error()}
+	}
+	return Reply{Done: true, Reason: d.Reason, Step: &s, Text: fmt.Sprintf(
+		"limit raised from %d to %d; it is made to last once two seconds have passed without a refusal", s.From, s.To)}
+}
+
+// revert takes back the last step that still stands, or all of them.
+func (a *Agent) revert(all bool) Reply {
+	limits, err := a.table.Limits()
+	if err != nil {
+		return refusal(remediate.ReasonReadOnly, err.Error())
+	}
+	chain := standing(a.steps, limits.Max)
+	if len(chain) == 0 {
+		return refusal(remediate.ReasonForeignChange, fmt.Sprintf(
+			"the limit of %d is not one that ctwarden wrote in this boot; nothing was changed", limits.Max))
+	}
+	last, to := chain[0], chain[0].From
+	if all {
+		to = chain[len(chain)-1].From
+	}
+	back, err := a.undo(last, to, remediate.ReasonManual)
+	if err != nil {
+		return Reply{Text: err.Error()}
+	}
+	text := fmt.Sprintf("limit taken back from %d to %d", back.From, back.To)
+	if file, err := a.persistBack(back, len(chain) == 1 || all); err != nil {
+		text += "; " + err.Error()
+	} else if file != "" {
+		text += "; " + file
+	}
+	return Reply{Done: true, Reason: remediate.ReasonManual, Step: &back, Text: text}
+}
+
+// persistBack brings the sysctl.d file in line with a limit taken back: gone with the first step, else the new limit.
+func (a *Agent) persistBack(back remediate.Step, first bool) (string, error) {
+	if first {
+		removed, err := a.applier.Unpersist()
+		if err != nil {
+			return "", fmt.Errorf("the persisted limit was not removed: %w", err)
+		}
+		if removed {
+			return a.cfg.PersistFile + " removed", nil
+		}
+		return "", nil
+	}
+	if _, ok, err := a.applier.Persisted(); err != nil || !ok {
+		return "", err
+	}
+	res, err := a.applier.Persist(back, a.persistMeta())
+	if err != nil {
+		return "", fmt.Errorf("the persisted limit was not lowered: %w", err)
+	}
+	return res.Path + " rewritten", nil
+}
+
+// standing returns the chain of ctwarden's steps that led to the limit, the newest first. A step that was undone, or
+// that somebody's own change came after, is not in it.
+func standing(steps []remediate.Step, limit uint64) []remediate.Step {
+	var chain []remediate.Step
+	for _, s := range slices.Backward(steps) {
+		if s.To != limit || s.From >= s.To || s.Error != "" && len(s.Keys) == 0 {
+			continue
+		}
+		chain = append(chain, s)
+		limit = s.From
+	}
+	return chain
+}
+
+// initNetNS is the first namespace as known.
+func (a *Agent) initNetNS() remediate.NetNS {
+	for _, s := range a.spaces {
+		if s.ns.Init {
+			return s.ns
+		}
+	}
+	return remediate.NetNS{Name: "init", Init: true}
+}
+
+// boot applies the persisted limit once per boot, in remediate mode, through the guards. It is tried until the table is
+// there.
+func (a *Agent) boot() {
+	if a.booted || a.cfg.Policy.Mode != remediate.ModeRemediate {
+		return
+	}
+	limits, err := a.table.Limits()
+	if err != nil {
+		return // the table is not there yet
+	}
+	a.booted = true
+	if a.applier.BootApplied() {
+		return
+	}
+	p, ok, err := a.applier.Persisted()
+	a.noteIf(noteBoot, err)
+	if err != nil || !ok {
+		return
+	}
+	if limits.Max < p.Max && !a.applyPersisted(p.Max, limits) {
+		return
+	}
+	a.noteIf(noteBootMark, a.applier.MarkBootApplied())
+}
+
+// applyPersisted takes the step to the persisted limit. It returns false where it was not taken.
+func (a *Agent) applyPersisted(to uint64, limits remediate.Limits) bool {
+	ask := remediate.Ask{Reason: remediate.ReasonBoot, To: to}
+	ask.Reading.NetNS = a.initNetNS()
+	d := remediate.Decide(a.cfg.Policy, a.situation(time.Now(), ask, limits))
+	if !d.Do {
+		a.noteIf(noteBoot, fmt.Errorf("the persisted limit %d was not applied: %s: %s", to, d.Reason, d.Reason.Text()))
+		return false
+	}
+	if _, err := a.apply(d); err != nil {
+		a.noteIf(noteBoot, fmt.Errorf("apply the persisted limit %d: %w", to, err))
+		return false
+	}
+	return true
+}
+
+func refusal(reason remediate.Reason, text string) Reply {
+	return Reply{Reason: reason, Text: text}
+}

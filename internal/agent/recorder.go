@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/internal/state"
+)
+
+const (
+	// commitRetryMax is the longest wait after a commit that failed.
+	commitRetryMax = 10 * time.Second
+	// keepUnsaved is how many events wait in memory while the disk does not take them.
+	keepUnsaved = 10000
+)
+
+// recorder does for the loop what waits for a disk: it commits to the state file, wakes the publisher and runs jobs such
+// as writing the sysctl.d file. The loop hands it changes and never waits; what comes
+// while it is busy is merged into the next transaction.
+type recorder struct {
+	store *state.Store
+	wake  func() // tells the publisher that there are new events
+	log   *zap.Logger
+
+	mu        sync.Mutex
+	change    state.Change
+	committed []func() // to run after the next commit
+	jobs      []func()
+	unsaved   uint64 // events dropped because the disk did not take them
+	problem   string // why the last commit failed
+	// ready has room for one: a wake-up that has not been seen yet stands for all later ones.
+	ready chan struct{}
+}
+
+func newRecorder(store *state.Store, wake func(), log *zap.Logger) *recorder {
+	return &recorder{store: store, wake: wake, log: log, ready: make(chan struct{}, 1)}
+}
+
+// add merges a change into the next transaction; committed runs after the commit.
+func (r *recorder) add(c state.Change, committed func()) {
+	r.mu.Lock()
+	r.change = merge(r.change, c)
+	r.unsaved += trim(&r.change, keepUnsaved)
+	if committed != nil {
+		r.committed = append(r.committed, committed)
+	}
+	r.mu.Unlock()
+	r.signal()
+}
+
+// do runs a job in the recorder's goroutine, whether or not the disk takes the state.
+func (r *recorder) do(job func()) {
+	r.mu.Lock()
+	r.jobs = append(r.jobs, job)
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *recorder) signal() {
+	select {
+	case r.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx is done, and then once more.
+func (r *recorder) Run(ctx context.Context) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, commitRetryMax
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.work()
+			return nil
+		case <-r.ready:
+		case <-retry.C:
+		}
+		if r.work() {
+			wait.Reset()
+			retry.Reset(time.Hour)
+		} else {
+			retry.Reset(wait.NextBackOff())
+		}
+	}
+}
+
+// work does what has been handed over. It returns false where the state could not be committed; the change is kept.
+func (r *recorder) work() bool {
+	r.mu.Lock()
+	change, committed, jobs := r.change, r.committed, r.jobs
+	r.change, r.committed, r.jobs = state.Change{}, nil, nil
+	r.mu.Unlock()
+
+	for _, job := range jobs {
+		job()
+	}
+	if empty(change) {
+		for _, f := range committed {
+			f()
+		}
+		return true
+	}
+	_, err := r.store.Commit(change)
+	r.report(err)
+	if err != nil {
+		r.giveBack(change, committed)
+		return false
+	}
+	for _, f := range committed {
+		f()
+	}
+	r.wake()
+	return true
+}
+
+// giveBack puts a change that was not committed before what has come since.
+func (r *recorder) giveBack(change state.Change, committed []func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.change = merge(change, r.change)
+	r.unsaved += trim(&r.change, keepUnsaved)
+	r.committed = append(committed, r.committed...)
+}
+
+// report says once that the state cannot be saved, and once that it can again.
+func (r *recorder) report(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	r.mu.Lock()
+	before := r.problem
+	r.problem = text
+	r.mu.Unlock()
+	switch {
+	case text != "" && before == "":
+		r.log.Error("state not saved", zap.Error(err))
+	case text == "" && before != "":
+		r.log.Info("state saved again")
+	}
+}
+
+// health returns how many events were dropped because they could not be saved, and why the last commit failed.
+func (r *recorder) health() (unsaved uint64, problem string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unsaved, r.problem
+}

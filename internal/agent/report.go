@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// What a note is about; a note about the same thing takes the place of the one before it.
+const (
+	noteTable    = "table"
+	noteMemory   = "memory"
+	noteHold     = "hold"
+	noteBoot     = "boot"
+	noteBootMark = "boot_mark"
+	notePersist  = "persist"
+	noteState    = "state"
+	noteRecover  = "recover"
+)
+
+// shownSteps is how many steps the status shows.
+const shownSteps = 10
+
+// noteIf keeps a problem for the status, and says it once in the log. A nil error takes it back.
+func (a *Agent) noteIf(about string, err error) {
+	if err == nil {
+		if _, was := a.notes[about]; was {
+			delete(a.notes, about)
+			a.cfg.Log.Info("problem gone", zap.String("about", about))
+		}
+		return
+	}
+	if a.notes[about] == err.Error() {
+		return
+	}
+	a.notes[about] = err.Error()
+	a.cfg.Log.Warn("problem", zap.String("about", about), zap.Error(err))
+}
+
+// Status returns the agent's state as it is now. It may be called from any goroutine.
+func (a *Agent) Status(ctx context.Context) (Status, error) {
+	var s Status
+	err := a.call(ctx, func() { s = a.status() })
+	return s, err
+}
+
+func (a *Agent) status() Status {
+	now := time.Now()
+	s := Status{
+		Running: true, Version: a.cfg.Version, Host: a.cfg.Host, Site: a.cfg.Site, Mode: a.cfg.Policy.Mode,
+		Kernel: a.kernel, BootID: a.bootID, StartedAt: a.startedAt, At: now, Incidents: a.tracker.Open(),
+		IncidentsTotal: a.incidentsTotal, StepsTotal: slices.Clone(a.stepTotals),
+	}
+	if held := a.heldNow(now); held.Active(now) {
+		s.Held = held
+	}
+	limits, err := a.table.Limits()
+	a.noteIf(noteTable, err)
+	s.Limits = limits
+	a.reportTables(&s, now)
+	for _, st := range a.streams {
+		s.Sources = append(s.Sources, st.status)
+	}
+	slices.SortFunc(s.Sources, func(x, y SourceStatus) int {
+		return cmp.Or(cmp.Compare(x.Source, y.Source), cmp.Compare(x.Path, y.Path))
+	})
+	for _, step := range slices.Backward(a.steps) {
+		if len(s.Steps) == shownSteps {
+			break
+		}
+		s.Steps = append(s.Steps, step)
+	}
+	a.reportDelivery(&s)
+	for _, about := range slices.Sorted(maps.Keys(a.notes)) {
+		s.Notes = append(s.Notes, a.notes[about])
+	}
+	return s
+}
+
+// reportTables fills in the namespaces and what their entries cost.
+func (a *Agent) reportTables(s *Status, now time.Time) {
+	memory := a.memoryNow(now)
+	s.Memory.Memory = memory
+	var entries uint64
+	for _, space := range a.ranked() {
+		rate, ttf := a.tracker.Growth(space.ns.Inode)
+		s.NetNS = append(s.NetNS, NetNSStatus{
+			NetNS: space.ns, Count: space.last.Count, Peak: space.peak, Counters: space.totals,
+			Blind: space.last.Blind, InsertRate: rate, TimeToFull: seconds(ttf),
+		})
+		entries += space.last.Count
+	}
+	const bucketBytes = 8
+	s.Memory.TableBytes = entries*memory.EntryBytes + s.Limits.Buckets*bucketBytes
+	worst := remediate.WorstEntries(s.Limits.Max, a.tracker.Peaks(a.initNetNS().Inode))
+	s.Memory.WorstBytes = worst*memory.EntryBytes + s.Limits.Buckets*bucketBytes
+}
+
+// reportDelivery fills in what became of the events.
+func (a *Agent) reportDelivery(s *Status) {
+	unsaved, problem := a.recorder.health()
+	s.Outbox = OutboxStatus{Enabled: a.publisher != nil, Max: a.cfg.OutboxMax, Dropped: unsaved}
+	if problem != "" {
+		s.Notes = append(s.Notes, "state not saved: "+problem)
+	}
+	if a.publisher == nil {
+		return
+	}
+	s.Outbox.Events = a.store.Len()
+	s.Outbox.Dropped += a.store.Dropped()
+	p := a.publisher.Status()
+	s.NATS = NATSStatus{Configured: true, Connected: p.Connected, Server: p.Server, Since: p.Since, Error: p.Error}
+}
+
+func seconds(d time.Duration) *float64 {
+	if d <= 0 {
+		return nil
+	}
+	s := d.Seconds()
+	return &s
+}

@@ -1,0 +1,172 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/conntrack"
+)
+
+const (
+	// discoverEvery is how often namespaces are looked for; a record that names an unknown one has it done at once.
+	discoverEvery = 2 * time.Second
+	// rediscover is the least time between two such looks, since text files can be forged.
+	rediscover = 100 * time.Millisecond
+	// countersEvery is how often the counters of a quiet namespace other than the first are read. Its count is read
+	// far more often, and its counters with it once it stands at countersShare.
+	countersEvery = 10 * time.Second
+	countersShare = 0.80
+	// reloadEvery is how often a table that is not there is looked for again.
+	reloadEvery = time.Second
+)
+
+// space is a namespace under watch.
+type space struct {
+	ns      remediate.NetNS
+	next    time.Time // when it is to be read again
+	counted time.Time // when its counters were last read
+	last    remediate.Reading
+	// totals are the counters as last read with them.
+	totals remediate.Counters
+	peak   uint64
+}
+
+// sample reads every namespace that is due, or all with their counters, and carries out what follows from it.
+func (a *Agent) sample(all bool) {
+	now := time.Now()
+	if a.needsDiscovery(now) {
+		a.discover(now)
+	}
+	urgent := a.tracker.Critical()
+	settling := a.tracker.Settling()
+	for _, s := range a.spaces {
+		if !all && now.Before(s.next) {
+			continue
+		}
+		a.read(s, all || settling, urgent)
+	}
+	a.boot()
+	a.step()
+	a.settle()
+	if now.Sub(a.tickedAt) >= tickEvery {
+		a.tickedAt = now
+		a.queue(a.tracker.Tick(now)...)
+	}
+}
+
+// needsDiscovery tells whether it is time to look for namespaces. A table that is not there is looked for more often.
+func (a *Agent) needsDiscovery(now time.Time) bool {
+	every := discoverEvery
+	if len(a.spaces) == 0 {
+		every = reloadEvery
+	}
+	return now.Sub(a.discoveredAt) >= every
+}
+
+// discover brings the list of namespaces up to date.
+func (a *Agent) discover(now time.Time) {
+	a.discoveredAt = now
+	found, err := a.table.Discover()
+	a.noteIf(noteTable, err)
+	if err != nil {
+		return
+	}
+	for _, ns := range found {
+		if s := a.spaces[ns.Inode]; s != nil {
+			s.ns = ns
+			continue
+		}
+		a.spaces[ns.Inode] = &space{ns: ns}
+	}
+	for inode := range a.spaces {
+		if !slices.ContainsFunc(found, func(ns remediate.NetNS) bool { return ns.Inode == inode }) {
+			a.forget(inode)
+		}
+	}
+}
+
+// discoverFor looks for a namespace that a record names and nobody has seen yet.
+func (a *Agent) discoverFor(m remediate.Match) {
+	now := time.Now()
+	if m.NetNS == 0 || a.spaces[m.NetNS] != nil {
+		return
+	}
+	if m.Source == remediate.SourceSyslog && now.Sub(a.discoveredAt) < rediscover {
+		return
+	}
+	a.discover(now)
+}
+
+// read takes one reading and hands it to the tracker.
+func (a *Agent) read(s *space, counters, urgent bool) {
+	now := time.Now()
+	counters = counters || s.ns.Init || urgent || s.last.Fill() >= countersShare ||
+		now.Sub(s.counted) >= countersEvery
+	r, err := a.table.Read(s.ns.Inode, counters)
+	if err != nil {
+		a.unreadable(s, err)
+		return
+	}
+	if s.ns.Init {
+		a.noteIf(noteTable, nil)
+	}
+	if r.CountersOK {
+		s.counted, s.totals = now, r.Counters
+	}
+	s.last, s.peak = r, max(s.peak, r.Count)
+	s.next = now.Add(remediate.SamplePeriod(a.cfg.Policy, r, urgent))
+	a.queue(a.tracker.Read(now, r)...)
+}
+
+// unreadable handles a reading that failed: the namespace is gone, or the table is not there.
+func (a *Agent) unreadable(s *space, err error) {
+	s.next = time.Now().Add(remediate.MaxPeriod)
+	switch {
+	case s.ns.Init:
+		a.noteIf(noteTable, err)
+	case errors.Is(err, conntrack.ErrGone):
+		a.forget(s.ns.Inode)
+	default:
+		a.cfg.Log.Debug("namespace unreadable", zap.Uint64("netns", s.ns.Inode), zap.Error(err))
+	}
+}
+
+// forget drops a namespace that is no more.
+func (a *Agent) forget(inode uint64) {
+	delete(a.spaces, inode)
+	a.queue(a.tracker.Gone(time.Now(), inode)...)
+}
+
+// nextSample is when the next namespace is due.
+func (a *Agent) nextSample(now time.Time) time.Duration {
+	next := now.Add(min(tickEvery, reloadEvery))
+	for _, s := range a.spaces {
+		if s.next.Before(next) {
+			next = s.next
+		}
+	}
+	return max(next.Sub(now), 0)
+}
+
+// ranked lists the namespaces, the first one first, then by falling count.
+func (a *Agent) ranked() []*space {
+	list := make([]*space, 0, len(a.spaces))
+	for _, s := range a.spaces {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(x, y *space) int {
+		switch {
+		case x.ns.Init != y.ns.Init && x.ns.Init:
+			return -1
+		case x.ns.Init != y.ns.Init:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(y.last.Count, x.last.Count), cmp.Compare(x.ns.Inode, y.ns.Inode))
+	})
+	return list
+}

@@ -1,0 +1,181 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
+)
+
+// retryStep is how long after a failed write no other is tried.
+const retryStep = time.Second
+
+// step decides on what asks for a step and carries the decision out. It runs straight after the readings, before
+// anything that may block.
+func (a *Agent) step() {
+	now := time.Now()
+	asks := a.tracker.Asks(now)
+	if len(asks) == 0 || now.Before(a.stepAfter) {
+		return
+	}
+	limits, err := a.table.Limits()
+	if err != nil {
+		a.noteIf(noteTable, err)
+		return
+	}
+	for _, ask := range asks {
+		d := remediate.Decide(a.cfg.Policy, a.situation(now, ask, limits))
+		if !d.Do {
+			a.refuse(d)
+			continue
+		}
+		if _, err := a.apply(d); err == nil {
+			return
+		}
+	}
+}
+
+// situation gathers what Decide may know.
+func (a *Agent) situation(now time.Time, ask remediate.Ask, limits remediate.Limits) remediate.Situation {
+	s := remediate.Situation{
+		Now: now, Ask: ask, Limits: limits, Memory: a.memoryNow(now), ChainLimited: a.chainLimited,
+		OtherPeaks: a.tracker.Peaks(ask.Reading.NetNS.Inode),
+		Held:       a.heldNow(now), ForeignAt: a.tracker.ForeignAt(), StepTimes: a.tracker.StepTimes(),
+	}
+	for _, space := range a.spaces {
+		s.Entries += space.last.Count
+	}
+	return s
+}
+
+// memoryNow reads what the host has, at most once a second.
+func (a *Agent) memoryNow(now time.Time) remediate.Memory {
+	if now.Sub(a.memoryAt) >= time.Second {
+		m, err := a.table.Memory()
+		a.noteIf(noteMemory, err)
+		if err == nil {
+			a.memory, a.memoryAt = m, now
+		}
+	}
+	return a.memory
+}
+
+// heldNow reads the hold. A hold that cannot be read holds.
+func (a *Agent) heldNow(now time.Time) *remediate.Hold {
+	if now.Sub(a.heldAt) >= time.Second {
+		held, err := apply.Held(a.cfg.StateDir, now)
+		a.noteIf(noteHold, err)
+		a.held, a.heldAt = held, now
+		if err != nil && held == nil {
+			a.held = &remediate.Hold{By: "unreadable hold file"}
+		}
+	}
+	return a.held
+}
+
+// refuse books a decision not to step.
+func (a *Agent) refuse(d remediate.Decision) {
+	events := a.tracker.Refused(time.Now(), a.cfg.Policy, d)
+	if len(events) > 0 {
+		a.countStep("refused", d.Reason)
+	}
+	a.queue(events...)
+}
+
+// apply writes the limit and books what came of it.
+func (a *Agent) apply(d remediate.Decision) (remediate.Step, error) {
+	now := time.Now()
+	s, err := a.applier.Step(d, apply.StepMeta{
+		ID: a.nextStepID(now), Mode: a.cfg.Policy.Mode, Ceiling: a.cfg.Policy.Ceiling,
+	})
+	switch {
+	case errors.Is(err, apply.ErrChanged):
+		// Somebody wrote the limit since it was read: the next reading sees it, and the decision is made anew.
+		a.stepAfter = now.Add(remediate.MinPeriod)
+		a.keep(s)
+		return s, err
+	case errors.Is(err, apply.ErrReadOnly):
+		d.Reason = remediate.ReasonReadOnly
+		a.refuse(d)
+		a.keep(s)
+		a.stepAfter = now.Add(retryStep)
+		return s, err
+	case err != nil:
+		a.keep(s)
+		a.stepAfter = now.Add(retryStep)
+		a.countStep("failed", d.Reason)
+		a.queue(a.tracker.Failed(now, s)...)
+		return s, err
+	}
+	a.countStep("applied", d.Reason)
+	a.queue(a.tracker.Applied(time.Now(), s, d.Buckets > 0)...)
+	a.keep(s)
+	return s, nil
+}
+
+// nextStepID names a step in the journal of steps.
+func (a *Agent) nextStepID(now time.Time) string {
+	a.stepSeq++
+	return fmt.Sprintf("%s-%d", now.UTC().Format("20060102T150405.000000"), a.stepSeq)
+}
+
+// settle looks whether the last step's outcome is known. One that helped is made to last, one that did not is undone.
+func (a *Agent) settle() {
+	now := time.Now()
+	s, ok := a.tracker.Settle(now)
+	if !ok {
+		return
+	}
+	if s.Outcome == remediate.OutcomeIneffective {
+		a.confirm(s)
+		if _, err := a.undo(s, s.From, remediate.ReasonIneffective); err != nil {
+			a.cfg.Log.Error("step not undone", zap.Uint64("limit", s.To), zap.Error(err))
+		}
+		return
+	}
+	if !a.cfg.Policy.Persist {
+		a.confirm(s)
+		return
+	}
+	a.persist(s)
+}
+
+// confirm books a step with its outcome, and the file that it was persisted in.
+func (a *Agent) confirm(s remediate.Step) {
+	a.countStep("confirmed", s.Reason)
+	a.queue(a.tracker.Confirmed(time.Now(), s)...)
+	a.keep(s)
+}
+
+// undo takes a step back to a lower limit, if the limit is still what the step wrote and live use allows it.
+func (a *Agent) undo(s remediate.Step, to uint64, reason remediate.Reason) (remediate.Step, error) {
+	var live uint64
+	for _, space := range a.spaces {
+		live = max(live, space.last.Count)
+	}
+	back, err := a.applier.Undo(s, live, to)
+	if err != nil {
+		return back, err
+	}
+	back.ID = apply.UndoID(s.ID)
+	back.Reason, back.Mode, back.Ceiling = reason, a.cfg.Policy.Mode, a.cfg.Policy.Ceiling
+	a.countStep("reverted", reason)
+	a.queue(a.tracker.Reverted(time.Now(), back)...)
+	a.keep(back)
+	return back, nil
+}
+
+// countStep keeps the totals that the metrics show.
+func (a *Agent) countStep(result string, reason remediate.Reason) {
+	for i, t := range a.stepTotals {
+		if t.Result == result && t.Reason == reason {
+			a.stepTotals[i].Count++
+			return
+		}
+	}
+	a.stepTotals = append(a.stepTotals, StepTotal{Result: result, Reason: reason, Count: 1})
+}

@@ -1,0 +1,246 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// ErrNoSource says that no source of kernel records can be read.
+var ErrNoSource = errors.New("no source of kernel records can be read")
+
+const (
+	// drainAtOnce is how many batches are taken together, under one round of readings.
+	drainAtOnce = 64
+	// savePositions is how often positions are saved while nothing else is.
+	savePositions = 30 * time.Second
+)
+
+// stream is one source as the agent keeps account of it.
+type stream struct {
+	status   SourceStatus
+	required bool
+	said     bool // its first state has come: it is positioned, or cannot be read
+	position watcher.Position
+	unsaved  bool
+}
+
+// expected is a source that the configuration wants.
+type expected struct {
+	source   remediate.Source
+	path     string
+	required bool
+	build    func(position []byte) (watcher.Source, error)
+}
+
+func (e expected) key() string { return remediate.Match{Source: e.source, Path: e.path}.Key() }
+
+// expectedSources lists the sources of the configuration.
+func (a *Agent) expectedSources() []expected {
+	c := a.cfg.Sources
+	var list []expected
+	if c.Kmsg != SwitchOff {
+		list = append(list, expected{remediate.SourceKmsg, "", c.Kmsg == SwitchOn, a.buildKmsg})
+	}
+	if c.Journal != SwitchOff {
+		list = append(list, expected{remediate.SourceJournal, c.JournalDirectory, c.Journal == SwitchOn, a.buildJournal})
+	}
+	if c.Syslog != SwitchOff {
+		for _, path := range c.SyslogFiles {
+			list = append(list, expected{remediate.SourceSyslog, path, c.Syslog == SwitchOn,
+				func(position []byte) (watcher.Source, error) { return a.buildSyslog(path, position) }})
+		}
+	}
+	return list
+}
+
+// startSources runs every source in the group. Their batches go to a.batches.
+func (a *Agent) startSources(ctx context.Context, g *errgroup.Group) error {
+	for _, e := range a.expectedSources() {
+		src, err := e.build(a.positions[e.key()])
+		if err != nil {
+			return fmt.Errorf("source %s: %w", e.key(), err)
+		}
+		a.streams[e.key()] = &stream{
+			required: e.required, status: SourceStatus{Source: e.source, Path: e.path},
+		}
+		g.Go(func() error {
+			if err := src.Run(ctx, a.batches); err != nil {
+				return fmt.Errorf("source %s: %w", e.key(), err)
+			}
+			return nil
+		})
+	}
+	if len(a.streams) == 0 {
+		return fmt.Errorf("%w: all are switched off under sources in the configuration", ErrNoSource)
+	}
+	return nil
+}
+
+// takeBatches books a batch and what else is waiting. The kernel's counters are read first: they are the evidence that
+// a record is checked against, and a step that is due must not wait for the bookkeeping.
+func (a *Agent) takeBatches(first watcher.Batch) error {
+	batches := []watcher.Batch{first}
+drain:
+	for len(batches) < drainAtOnce {
+		select {
+		case b := <-a.batches:
+			batches = append(batches, b)
+		default:
+			break drain
+		}
+	}
+	fresh := false
+	for _, b := range batches {
+		for _, m := range b.Matches {
+			fresh = true
+			a.discoverFor(m)
+		}
+	}
+	if fresh {
+		a.sample(true)
+	}
+	for _, b := range batches {
+		a.takeBatch(b)
+	}
+	a.noteCaughtUp()
+	return a.checkSources()
+}
+
+func (a *Agent) takeBatch(b watcher.Batch) {
+	key := remediate.Match{Source: b.Source, Path: b.Path}.Key()
+	st := a.streams[key]
+	if st == nil {
+		st = &stream{status: SourceStatus{Source: b.Source, Path: b.Path}}
+		a.streams[key] = st
+	}
+	now := time.Now()
+	for _, m := range b.Matches {
+		a.queue(a.tracker.Match(now, m)...)
+		a.urgent = true
+	}
+	st.status.Records += b.Stats.Records
+	st.status.Matches += b.Stats.Matches
+	st.status.Lost += b.Stats.Lost
+	st.status.CaughtUp = st.status.CaughtUp || b.CaughtUp
+	if !b.Last.IsZero() {
+		st.status.LastRecord = b.Last
+		st.status.LagSeconds = max(now.Sub(b.Last).Seconds(), 0)
+	}
+	if b.Position.Data != nil {
+		st.position, st.unsaved = b.Position, true
+	}
+	if b.State != nil {
+		a.takeState(st, *b.State)
+	}
+	if b.Stats.Lost > 0 || b.Stats.LostText != "" {
+		a.sourceEvent(remediate.EventSourceDegraded, st, b.Stats.Lost, b.Stats.LostText)
+	}
+}
+
+// takeState books that a source was opened, failed or recovered. What an optional source lacks at the start is said
+// once in the log; it is an event when the source was there before, or when it is one that every host has.
+func (a *Agent) takeState(st *stream, s watcher.State) {
+	wasUp, first := st.status.Up, !st.said
+	st.said = true
+	st.status.Up, st.status.Problem, st.status.Remedy = s.Up, s.Problem, s.Remedy
+	fields := []zap.Field{
+		zap.String("source", string(st.status.Source)), zap.String("path", st.status.Path),
+		zap.String("problem", s.Problem), zap.String("remedy", s.Remedy),
+	}
+	degraded := !s.Up || s.Problem != ""
+	switch {
+	case degraded && first && st.status.Source == remediate.SourceSyslog && !st.required:
+		a.cfg.Log.Info("source not used", fields...)
+	case degraded && (first || wasUp):
+		a.cfg.Log.Warn("source degraded", fields...)
+		a.sourceEvent(remediate.EventSourceDegraded, st, 0, s.Problem)
+	case s.Up && !first:
+		a.cfg.Log.Info("source recovered", fields...)
+		a.sourceEvent(remediate.EventSourceRecovered, st, 0, "")
+	case s.Up:
+		a.cfg.Log.Info("source open", fields[:2]...)
+	}
+}
+
+func (a *Agent) sourceEvent(typ remediate.EventType, st *stream, lost uint64, problem string) {
+	a.queue(a.tracker.Event(time.Now(), typ, remediate.SourceState{
+		Source: st.status.Source, Path: st.status.Path, Lost: lost, Problem: problem, Remedy: st.status.Remedy,
+	}))
+}
+
+// noteCaughtUp tells the tracker when all that was there before the start has been delivered.
+func (a *Agent) noteCaughtUp() {
+	for _, st := range a.streams {
+		if !st.said || st.status.Up && !st.status.CaughtUp {
+			return
+		}
+	}
+	a.tracker.CaughtUp()
+}
+
+// checkSources says ready once every source is positioned or known to be unreadable, and fails where none is left.
+func (a *Agent) checkSources() error {
+	if a.ready {
+		return nil
+	}
+	var why []string
+	for _, st := range a.streams {
+		switch {
+		case !st.said:
+			return nil
+		case !st.status.Up:
+			why = append(why, fmt.Sprintf("%s: %s (%s)", st.status.Source, st.status.Problem, st.status.Remedy))
+		}
+	}
+	if len(why) == len(a.streams) {
+		slices.Sort(why)
+		return fmt.Errorf("%w: %q", ErrNoSource, why)
+	}
+	a.becomeReady()
+	return nil
+}
+
+// unsavedPositions returns the positions that moved since they were last saved.
+func (a *Agent) unsavedPositions() map[string][]byte {
+	out := map[string][]byte{}
+	for _, st := range a.streams {
+		if st.unsaved {
+			out[st.position.Key] = st.position.Data
+			st.unsaved = false
+		}
+	}
+	return out
+}
+
+func (a *Agent) buildKmsg(position []byte) (watcher.Source, error) {
+	c := a.cfg.Sources
+	return watcher.NewKmsg(watcher.KmsgConfig{
+		Path: c.KmsgPath, BootID: a.bootID, Position: position, Lookback: c.Lookback, Required: c.Kmsg == SwitchOn,
+		Log: a.cfg.Log,
+	})
+}
+
+func (a *Agent) buildJournal(position []byte) (watcher.Source, error) {
+	c := a.cfg.Sources
+	return watcher.NewJournal(watcher.JournalConfig{
+		Directory: c.JournalDirectory, Host: a.cfg.Host, Position: position, Lookback: c.Lookback,
+		Required: c.Journal == SwitchOn, Log: a.cfg.Log,
+	})
+}
+
+func (a *Agent) buildSyslog(path string, position []byte) (watcher.Source, error) {
+	c := a.cfg.Sources
+	return watcher.NewSyslog(watcher.SyslogConfig{
+		Path: path, Host: a.cfg.Host, BootID: a.bootID, BootTime: a.bootTime, Position: position,
+		Lookback: c.Lookback, Required: c.Syslog == SwitchOn, Log: a.cfg.Log,
+	})
+}
