@@ -46,7 +46,7 @@ type savedLimits struct {
 	Limits
 }
 
-// Acquire waits for the lock until ctx is done, restores what a killed holder left behind, and saves the limits.
+// Acquire waits for the lock until ctx is done, undoes what a killed holder left behind, and saves the limits.
 func Acquire(ctx context.Context) (*Lock, error) {
 	file, err := os.OpenFile(lockPath, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -67,6 +67,9 @@ func (l *Lock) take(ctx context.Context) error {
 		return err
 	}
 	if err := removeTables(ctx); err != nil {
+		return err
+	}
+	if err := (&Namespace{}).Flush(); err != nil {
 		return err
 	}
 	var err error
