@@ -1,0 +1,210 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/sysctld"
+)
+
+// PersistMeta is what a persisted limit needs to know beside the step.
+type PersistMeta struct {
+	// Buckets is the size of the hash if ctwarden ever set it, now or before this step; 0: it never did, and the file
+	// leaves it alone.
+	Buckets uint64
+}
+
+// Persistence is what became of a limit that was to be made to last.
+type Persistence struct {
+	// Path is our file below the root; empty when it was withdrawn.
+	Path string
+	// Max and Buckets are what the file says, in entries and buckets; Buckets is 0 where it does not set them.
+	Max, Buckets uint64
+	// Kept is true when the file was left as it was, since it has a higher limit already.
+	Kept bool
+	// Withdrawn says why there is no file of ours; nil: there is one.
+	Withdrawn *Withdrawn
+	// Overridden lists the loaders under which our file does not have the last word, with the lower value that has.
+	Overridden []Override
+}
+
+// Withdrawn is a limit in another file that is higher than ours, so that ours would lower it.
+type Withdrawn struct {
+	// By is the line that sets it, as file:line.
+	By     string
+	Value  uint64
+	Loader sysctld.Loader
+}
+
+// Override is a loader that does not end with our limit.
+type Override struct {
+	Loader sysctld.Loader
+	// By is the line that has the last word, as file:line. Empty: the loader does not read our file at all.
+	By    string
+	Value uint64
+}
+
+// Persist writes the sysctl.d file, so that step.To outlasts a reboot. It is for a step that proved effective.
+//
+// It never lowers: where another file sets more under one of the loaders, ours is removed and [Persistence.Withdrawn]
+// says so; where our file has more from before (and the step is not an undo), that is kept. A file that has our name
+// and not our mark is left untouched ([ErrNotOurs]). The file is replaced atomically, with its bytes and its name on
+// disk when Persist returns.
+func (a *Applier) Persist(step remediate.Step, m PersistMeta) (Persistence, error) {
+	want := Persisted{
+		Max: step.To, Buckets: m.Buckets, MachineID: a.cfg.MachineID, Host: a.cfg.Host, At: a.cfg.Now(),
+		Path: a.cfg.PersistFile,
+	}
+	if want.Max == 0 || max(want.Max, want.Buckets) > remediate.MaxLimit {
+		return Persistence{}, fmt.Errorf("persist %d: %w", want.Max, ErrInvalid)
+	}
+	old, _, err := a.Persisted()
+	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrOtherMachine) {
+		return Persistence{}, fmt.Errorf("persist %d: %w", want.Max, err)
+	}
+	if err == nil {
+		want.Buckets = max(want.Buckets, old.Buckets)
+	}
+	keep := err == nil && step.To > step.From && old.Max >= want.Max && old.Buckets >= want.Buckets
+	if keep {
+		want.Max = old.Max
+	} else if err == nil && step.To > step.From {
+		want.Max = max(want.Max, old.Max)
+	}
+	return a.place(step, want, keep)
+}
+
+// place puts the file in place, keeps the one that is there or withdraws it.
+func (a *Applier) place(step remediate.Step, want Persisted, keep bool) (Persistence, error) {
+	tree, err := sysctld.Load(a.cfg.Root)
+	if err != nil {
+		return Persistence{}, fmt.Errorf("persist %d: %w", want.Max, err)
+	}
+	if w := higher(tree.Without(a.cfg.PersistFile), want.Max); w != nil {
+		_, err := a.Unpersist()
+		return Persistence{Max: want.Max, Withdrawn: w}, err
+	}
+	if !keep {
+		a.cfg.Fail(StageBeforePersist)
+		if err := a.writePersisted(want.render(step, a.cfg.Version)); err != nil {
+			return Persistence{}, fmt.Errorf("persist %d in %s: %w", want.Max, a.cfg.PersistFile, err)
+		}
+		a.cfg.Fail(StageAfterPersist)
+		if tree, err = sysctld.Load(a.cfg.Root); err != nil {
+			return Persistence{}, fmt.Errorf("persist %d: %w", want.Max, err)
+		}
+	}
+	return Persistence{
+		Path: a.cfg.PersistFile, Max: want.Max, Buckets: want.Buckets, Kept: keep, Overridden: overrides(tree, want.Max),
+	}, nil
+}
+
+// stays is the line whose value of the limit stays when the loader is done: the last, under either name, that the
+// kernel takes.
+func stays(t *sysctld.Tree, l sysctld.Loader) (by string, n uint64) {
+	for _, s := range slices.Backward(t.Writes(l, KeyMax, KeyOldMax)) {
+		if n, ok := s.Number(); ok && n <= remediate.MaxLimit {
+			return fmt.Sprintf("%s:%d", s.File, s.Line), n
+		}
+	}
+	return "", 0
+}
+
+// higher finds a loader that ends with more than n.
+func higher(t *sysctld.Tree, n uint64) *Withdrawn {
+	for _, l := range []sysctld.Loader{sysctld.Systemd, sysctld.Procps} {
+		if by, v := stays(t, l); v > n {
+			return &Withdrawn{By: by, Value: v, Loader: l}
+		}
+	}
+	return nil
+}
+
+// overrides finds the loaders that do not end with n.
+func overrides(t *sysctld.Tree, n uint64) []Override {
+	var out []Override
+	for _, l := range []sysctld.Loader{sysctld.Systemd, sysctld.Procps} {
+		if by, v := stays(t, l); v != n {
+			out = append(out, Override{Loader: l, By: by, Value: v})
+		}
+	}
+	return out
+}
+
+// Unpersist removes our sysctl.d file and tells whether there was one. A file that is not ours stays ([ErrNotOurs]).
+func (a *Applier) Unpersist() (bool, error) {
+	_, there, err := a.Persisted()
+	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrOtherMachine) {
+		return false, fmt.Errorf("remove the persisted limit: %w", err)
+	}
+	if !there {
+		return false, nil
+	}
+	dir, err := a.persistDir(false)
+	if err != nil {
+		return false, fmt.Errorf("remove %s: %w", a.cfg.PersistFile, err)
+	}
+	defer dir.Close()
+	if err := errors.Join(dir.Remove(path.Base(a.cfg.PersistFile)), syncDir(dir, ".")); err != nil {
+		return false, fmt.Errorf("remove %s: %w", a.cfg.PersistFile, err)
+	}
+	return true, nil
+}
+
+// writePersisted replaces our file and waits for the disk.
+func (a *Applier) writePersisted(data []byte) error {
+	dir, err := a.persistDir(true)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	name := path.Base(a.cfg.PersistFile)
+	if err := removeLeftovers(dir, name); err != nil {
+		return err
+	}
+	return errors.Join(replace(dir, name, data, 0o644), syncDir(dir, "."))
+}
+
+// persistDir opens the directory of our file. A missing one is made with the mode that such a directory has.
+func (a *Applier) persistDir(create bool) (*os.Root, error) {
+	name := path.Dir(a.cfg.PersistFile)[1:]
+	if name == "" {
+		name = "."
+	}
+	dir, err := a.root.OpenRoot(name)
+	if !create || !errors.Is(err, fs.ErrNotExist) {
+		return dir, err
+	}
+	if err := a.root.MkdirAll(name, 0o755); err != nil {
+		return nil, err
+	}
+	// Whatever the umask of the service.
+	if err := errors.Join(a.root.Chmod(name, 0o755), syncDir(a.root, path.Dir(name))); err != nil {
+		return nil, err
+	}
+	return a.root.OpenRoot(name)
+}
+
+// removeLeftovers removes the temporary files of replacements that a crash cut short. Neither loader reads them: their
+// names do not end in .conf.
+func removeLeftovers(dir *os.Root, name string) error {
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return err
+	}
+	temporary := regexp.MustCompile(`^\.` + regexp.QuoteMeta(name) + `[0-9]+$`)
+	for _, e := range entries {
+		if temporary.MatchString(e.Name()) {
+			if err := dir.Remove(e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
