@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/hub"
+)
+
+const defaultConfigPath = "/etc/ctwarden/hub.yaml"
+
+// The byte limits of the stream where the operator gives none.
+const (
+	embeddedMaxBytes = config.Size(1 << 30)
+	clusterMaxBytes  = config.Size(10 << 30)
+)
+
+// settings is the hub's configuration file.
+type settings struct {
+	NATS     natsSettings     `yaml:"nats"`
+	Embedded embeddedSettings `yaml:"embedded"`
+	// State is the folder for what the hub keeps.
+	State string `yaml:"state"`
+}
+
+// natsSettings say where the fleet's NATS servers are.
+type natsSettings struct {
+	Servers     []string    `yaml:"servers"`
+	Credentials string      `yaml:"credentials"`
+	TLS         tlsSettings `yaml:"tls"`
+}
+
+type tlsSettings struct {
+	CA   string `yaml:"ca"`
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// embeddedSettings are about the NATS server inside the hub.
+type embeddedSettings struct {
+	Enabled bool   `yaml:"enabled"`
+	Listen  string `yaml:"listen"`
+	// Store is the folder of its streams; empty: below State.
+	Store    string      `yaml:"store"`
+	MaxBytes config.Size `yaml:"max_bytes"`
+}
+
+func defaults() settings {
+	return settings{
+		Embedded: embeddedSettings{Listen: hub.DefaultListen, MaxBytes: embeddedMaxBytes},
+		State:    "/var/lib/ctwarden-hub",
+	}
+}
+
+// Validate implements config.Validator.
+func (s settings) Validate(p *config.Problems) {
+	if s.Embedded.Enabled && len(s.NATS.Servers) > 0 {
+		p.Add("embedded.enabled", "there are nats.servers as well; keep one of the two")
+	}
+	if s.Embedded.MaxBytes < 1<<20 {
+		p.Add("embedded.max_bytes", "too small to hold events; at least 1MiB")
+	}
+	if !filepath.IsAbs(s.State) {
+		p.Add("state", "must be an absolute path")
+	}
+	if s.Embedded.Store != "" && !filepath.IsAbs(s.Embedded.Store) {
+		p.Add("embedded.store", "must be an absolute path")
+	}
+	if (s.NATS.TLS.Cert == "") != (s.NATS.TLS.Key == "") {
+		p.Add("nats.tls", "cert and key go together")
+	}
+}
+
+func (s settings) dial() notify.Dial {
+	return notify.Dial{
+		Servers: s.NATS.Servers, Credentials: s.NATS.Credentials, Name: "ctwarden-hub",
+		TLS: notify.TLS{CA: s.NATS.TLS.CA, Cert: s.NATS.TLS.Cert, Key: s.NATS.TLS.Key},
+	}
+}
+
+func (s settings) store() string {
+	if s.Embedded.Store != "" {
+		return s.Embedded.Store
+	}
+	return filepath.Join(s.State, "nats")
+}
+
+// loadSettings reads the named file, or the default one where it is there.
+func loadSettings(path string) (settings, error) {
+	s := defaults()
+	var err error
+	if path == "" {
+		_, err = config.LoadDefault(defaultConfigPath, &s)
+	} else {
+		_, err = config.Load(path, &s)
+	}
+	return s, err
+}
+
+func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:     "check-config [FILE]",
+		Short:   "Names every mistake in the configuration file",
+		Long:    "Names every mistake in the configuration file at once (default " + defaultConfigPath + "). Exit code 0, or 2 with mistakes.",
+		Example: "  ctwarden-hub check-config hub.yaml",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: action(func(_ *cobra.Command, args []string) error {
+			path := defaultConfigPath
+			if len(args) > 0 {
+				path = args[0]
+			}
+			s := defaults()
+			if _, err := config.Load(path, &s); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(stdout, "%s: ok\n", path)
+			return err
+		}),
+	}
+}
+
+// versionString is the release's version, or what the Go tool noted about the source.
+func versionString() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/hub"
+)
+
+// setupTime bounds the whole of init.
+const setupTime = 30 * time.Second
+
+func newInitCommand(stdout io.Writer) *cobra.Command {
+	var (
+		dial     = notify.Dial{Name: "ctwarden-hub init"}
+		maxBytes string
+		replicas int
+	)
+	cmd := &cobra.Command{
+		Use:   "init --server URL",
+		Short: "Creates or updates the stream, the host states' bucket and the consumer",
+		Long: `Creates the JetStream stream CTWARDEN, the key-value bucket CTWARDEN_HOSTS and the hub's consumer, or changes them to
+what this version needs, and prints each change. It can be run again at any time. It needs credentials that may
+administer JetStream in the account; agents and hubs do not.`,
+		Example: "  ctwarden-hub init --server nats://nats.example:4222 --creds admin.creds --max-bytes 50GiB",
+		Args:    cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			size, err := config.ParseSize(maxBytes)
+			if err != nil || size == 0 {
+				return fmt.Errorf("%w: --max-bytes %q is not a size; write one like 10GiB", errUsage, maxBytes)
+			}
+			if replicas < 0 || replicas > 5 {
+				return fmt.Errorf("%w: --replicas %d; 1 to 5, or 0 to choose", errUsage, replicas)
+			}
+			if err := dial.Check(); err != nil {
+				return fmt.Errorf("%w: %w", errUsage, err)
+			}
+			return setUp(cmd.Context(), stdout, dial, hub.SetupOptions{MaxBytes: int64(size), Replicas: replicas})
+		}),
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&dial.Servers, "server", nil, "NATS server `URL`; may be given more than once")
+	f.StringVar(&dial.Credentials, "creds", "", "credentials `file` that may administer JetStream")
+	f.StringVar(&dial.TLS.CA, "ca", "", "`file` with the authority of the server's certificate")
+	f.StringVar(&dial.TLS.Cert, "cert", "", "client certificate `file`")
+	f.StringVar(&dial.TLS.Key, "key", "", "client key `file`")
+	f.StringVar(&maxBytes, "max-bytes", clusterMaxBytes.String(), "`size` of the stream beyond which the oldest events go")
+	f.IntVar(&replicas, "replicas", 0, "copies of the stream; 0: three, or as many as there are servers")
+	_ = cmd.MarkFlagRequired("server")
+	return cmd
+}
+
+// setUp prints what it changed, also what it had changed before it failed.
+func setUp(ctx context.Context, stdout io.Writer, dial notify.Dial, o hub.SetupOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	defer cancel()
+	nc, err := dial.Connect()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	changes, err := hub.Setup(ctx, nc, o)
+	for _, c := range changes {
+		fmt.Fprintln(stdout, c)
+	}
+	if err == nil && len(changes) == 0 {
+		fmt.Fprintln(stdout, "nothing to change")
+	}
+	return err
+}
