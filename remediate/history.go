@@ -228,6 +228,9 @@ func (m *merged) past(key historyKey, closeAfter time.Duration) Past {
 	lead := slices.SortedFunc(slices.Values(m.leads[leader]), time.Time.Compare)
 	lead = lead[:min(len(lead), maxLead)]
 	closed := m.last.Add(closeAfter)
+	if closed.Year() > 9999 {
+		closed = m.last // JSON knows no later year
+	}
 	p := Past{Lead: lead, Incident: Incident{
 		Severity: SeverityCritical, BootID: m.bootID, Host: m.host, NetNS: NetNS{Inode: key.netns},
 		OpenedAt: m.first, ClosedAt: &closed, Matches: m.counts[leader],

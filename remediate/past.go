@@ -71,7 +71,7 @@ func (t *Tracker) flushPast(now time.Time) {
 	}
 	for _, found := range p.history.Incidents() {
 		i := found.Incident
-		i.ID = hashID("history", t.cfg.Host, i.BootID, i.NetNS.Inode, i.OpenedAt.UnixNano())
+		i.ID = hashID("history", t.cfg.Host, i.BootID, i.NetNS.Inode, i.OpenedAt.UTC().Format(time.RFC3339Nano))
 		t.remember(i)
 		if i.ClosedAt.After(now) {
 			i.ClosedAt = &now
