@@ -84,11 +84,45 @@ func unpack(r io.Reader) (io.Reader, error) {
 		if xzWindow(head) > maxWindow {
 			return nil, errWindow
 		}
-		return xz.ReaderConfig{DictCap: lzma.MinDictCap}.NewReader(in)
+		return unpackXZ(in)
 	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), isSkippable(head):
 		return unpackZstd(in)
 	}
 	return in, nil
+}
+
+// unpackXZ makes up for a gap in the package: a file cut off inside a block's header seems to end well.
+func unpackXZ(in io.Reader) (io.Reader, error) {
+	end := new(xzEnd)
+	out, err := xz.ReaderConfig{DictCap: lzma.MinDictCap}.NewReader(io.TeeReader(in, end))
+	if err != nil {
+		return nil, err
+	}
+	return &xzReader{out: out, end: end}, nil
+}
+
+type xzReader struct {
+	out io.Reader
+	end *xzEnd
+}
+
+func (r *xzReader) Read(p []byte) (int, error) {
+	n, err := r.out.Read(p)
+	if err == io.EOF && string(r.end[:]) != "YZ" {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// xzEnd keeps the last two bytes of an xz file, padding apart: "YZ" where it is whole.
+type xzEnd [2]byte
+
+func (e *xzEnd) Write(p []byte) (int, error) {
+	data := bytes.TrimRight(p, "\x00")
+	for _, b := range data[max(0, len(data)-2):] {
+		e[0], e[1] = e[1], b
+	}
+	return len(p), nil
 }
 
 // isSkippable tells whether head starts a frame of zstd's without data, which may precede the others.
