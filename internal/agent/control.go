@@ -159,7 +159,7 @@ func (c *Control) do(w http.ResponseWriter, r *http.Request, verb Verb) {
 	}
 	peer := peerOf(r.Context())
 	cmd.UID, cmd.By = peer.uid, peer.name(cmd.By)
-	c.cfg.Log.Info("control command", zap.String("verb", string(verb)), zap.String("by", cmd.By), zap.Uint32("uid", peer.uid))
+	c.cfg.Log.Debug("control command", zap.String("verb", string(verb)), zap.String("by", cmd.By), zap.Uint32("uid", peer.uid))
 	answer, err := c.cfg.Controller.Do(r.Context(), cmd)
 	switch {
 	case err != nil:

@@ -106,7 +106,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 
 type sendFunc func(m metric, value float64, labels ...string)
 
-// sources adds up the streams of each kind. A kind is up while one of its streams is and none has a problem.
+// sources adds up the streams of each kind. A kind is up while one of its streams is and none that is used has a
+// problem.
 func (c *collector) sources(st Status, send sendFunc) {
 	for _, kind := range []remediate.Source{remediate.SourceKmsg, remediate.SourceJournal, remediate.SourceSyslog} {
 		var records, matches, lost uint64
@@ -116,7 +117,7 @@ func (c *collector) sources(st Status, send sendFunc) {
 			if s.Source != kind {
 				continue
 			}
-			any, up, problem = true, up || s.Up, problem || s.Problem != ""
+			any, up, problem = true, up || s.Up, problem || s.Problem != "" && !s.Unused
 			records, matches, lost = records+s.Records, matches+s.Matches, lost+s.Lost
 			lag = max(lag, s.LagSeconds)
 		}

@@ -32,6 +32,8 @@ func busyStatus() Status {
 			{Source: remediate.SourceKmsg, Up: true, Records: 21, Matches: 22, Lost: 23, LagSeconds: 0.5},
 			{Source: remediate.SourceSyslog, Path: "/a", Up: true, Records: 24, Matches: 25},
 			{Source: remediate.SourceSyslog, Path: "/b", Records: 26, Matches: 27, Lost: 28, LagSeconds: 2, Problem: "gone"},
+			{Source: remediate.SourceJournal, Up: true},
+			{Source: remediate.SourceJournal, Path: "/j", Problem: "not there", Unused: true},
 		},
 		Incidents:      []remediate.Incident{{Severity: remediate.SeverityCritical}, {Severity: remediate.SeverityCritical}},
 		IncidentsTotal: 31,
@@ -76,6 +78,7 @@ ctwarden_incidents_open{severity="warning"} 0
 ctwarden_incidents_total 31
 # HELP ctwarden_matches_total Records that say that the table is full, as read, before deduplication.
 # TYPE ctwarden_matches_total counter
+ctwarden_matches_total{source="journal"} 0
 ctwarden_matches_total{source="kmsg"} 22
 ctwarden_matches_total{source="syslog"} 52
 # HELP ctwarden_nats_connected 1 while the connection to NATS stands.
@@ -86,18 +89,22 @@ ctwarden_nats_connected 1
 ctwarden_outbox_events 41
 # HELP ctwarden_records_lost_total Records known to be lost before they could be read.
 # TYPE ctwarden_records_lost_total counter
+ctwarden_records_lost_total{source="journal"} 0
 ctwarden_records_lost_total{source="kmsg"} 23
 ctwarden_records_lost_total{source="syslog"} 28
 # HELP ctwarden_records_total Log records read, of any kind.
 # TYPE ctwarden_records_total counter
+ctwarden_records_total{source="journal"} 0
 ctwarden_records_total{source="kmsg"} 21
 ctwarden_records_total{source="syslog"} 50
 # HELP ctwarden_source_lag_seconds How late the last record was read.
 # TYPE ctwarden_source_lag_seconds gauge
+ctwarden_source_lag_seconds{source="journal"} 0
 ctwarden_source_lag_seconds{source="kmsg"} 0.5
 ctwarden_source_lag_seconds{source="syslog"} 2
 # HELP ctwarden_source_up 1 where the source is read, 0 where it has a problem.
 # TYPE ctwarden_source_up gauge
+ctwarden_source_up{source="journal"} 1
 ctwarden_source_up{source="kmsg"} 1
 ctwarden_source_up{source="syslog"} 0
 # HELP ctwarden_steps_total Changes of the limit by result and reason, since the agent's start.

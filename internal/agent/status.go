@@ -57,16 +57,18 @@ type NetNSStatus struct {
 
 // SourceStatus is one stream of records.
 type SourceStatus struct {
-	Source     remediate.Source `json:"source"`
-	Path       string           `json:"path,omitempty"`
-	Up         bool             `json:"up"`
-	CaughtUp   bool             `json:"caught_up"`
-	Problem    string           `json:"problem,omitempty"`
-	Remedy     string           `json:"remedy,omitempty"`
-	Records    uint64           `json:"records"`
-	Matches    uint64           `json:"matches"`
-	Lost       uint64           `json:"lost"`
-	LastRecord time.Time        `json:"last_record,omitzero"`
+	Source remediate.Source `json:"source"`
+	Path   string           `json:"path,omitempty"`
+	Up     bool             `json:"up"`
+	// Unused is true for a source that nobody insists on and that was not there since the start.
+	Unused     bool      `json:"unused,omitempty"`
+	CaughtUp   bool      `json:"caught_up"`
+	Problem    string    `json:"problem,omitempty"`
+	Remedy     string    `json:"remedy,omitempty"`
+	Records    uint64    `json:"records"`
+	Matches    uint64    `json:"matches"`
+	Lost       uint64    `json:"lost"`
+	LastRecord time.Time `json:"last_record,omitzero"`
 	// LagSeconds is how late the last record was read.
 	LagSeconds float64 `json:"lag_seconds"`
 }
