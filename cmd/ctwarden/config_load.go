@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -33,9 +34,17 @@ func (c *Config) onMachine(file *config.File) (mistakes, warnings []config.Probl
 		case secret.path == "":
 		case err != nil:
 			warnings = append(warnings, file.Problem(secret.key, "cannot be read here: %s", cause(err)))
-		case mode.Perm()&0o004 != 0:
+		case mode.Perm()&0o007 != 0:
 			mistakes = append(mistakes, file.Problem(secret.key,
 				"may be read by every user of this machine; chmod 0640 %s, with the group of the agent's user", secret.path))
+		}
+	}
+	if mode, err := readable(file.Path); err == nil && mode.Perm()&0o004 != 0 {
+		for i, server := range c.NATS.Servers {
+			if u, err := url.Parse(server); err == nil && u.User != nil {
+				mistakes = append(mistakes, file.Problem(fmt.Sprintf("nats.servers[%d]", i),
+					"holds a secret, and this file may be read by every user; chmod 0640 %s, or use nats.credentials", file.Path))
+			}
 		}
 	}
 	for _, public := range []struct{ key, path string }{{"nats.tls.ca", c.NATS.TLS.CA}, {"nats.tls.cert", c.NATS.TLS.Cert}} {

@@ -131,8 +131,6 @@ func wrongServer(server string) string {
 		return "must be the URL of a NATS server, " + want
 	case !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
 		return "must begin with nats://, tls://, ws:// or wss://, " + want
-	case u.User != nil:
-		return "must not hold a user or a password, since this file is no secret; use nats.credentials or nats.tls"
 	case u.Port() != "" && !isPort(u.Port()):
 		return "has a port that is not from 1 to 65535"
 	}

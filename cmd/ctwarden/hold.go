@@ -88,7 +88,7 @@ func heldOr(ctx context.Context, std stdio, out output, cfg Config, err error, t
 	}
 	reply, asked := agent.NewClient(cfg.controlSocket()).Do(ctx, c)
 	if asked != nil {
-		return fmt.Errorf("not permitted; run as root: %w (and over the control socket: %w)", err, asked)
+		return fmt.Errorf("not permitted; run as root: %s/%s: %w (and over the control socket: %w)", cfg.StateDir, apply.HoldFile, err, asked)
 	}
 	return answer(std, out, reply)
 }

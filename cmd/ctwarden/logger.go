@@ -21,7 +21,34 @@ func newLogger(stderr io.Writer, level zapcore.LevelEnabler) *zap.Logger {
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.ISO8601TimeEncoder
 	enc.EncodeLevel = zapcore.CapitalLevelEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(stderr)), level))
+	return zap.New(consoleCore{zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(stderr)), level)})
+}
+
+// consoleCore prints an event, which comes as a record for the journal, as the one line in it that is for people.
+type consoleCore struct{ zapcore.Core }
+
+// Check implements zapcore.Core.
+func (c consoleCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return ce.AddCore(e, c)
+	}
+	return ce
+}
+
+// With implements zapcore.Core.
+func (c consoleCore) With(fields []zapcore.Field) zapcore.Core {
+	return consoleCore{c.Core.With(fields)}
+}
+
+// Write implements zapcore.Core.
+func (c consoleCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	for _, f := range fields {
+		if e.Message == "event" && f.Key == "line" {
+			e.Message, fields = f.String, nil
+			break
+		}
+	}
+	return c.Core.Write(e, fields)
 }
 
 // warnLogger is for commands that do the agent's work themselves: what is not a warning is not of interest.

@@ -27,9 +27,9 @@ not available here.`,
 		Example:       "  ctwarden status\n  ctwarden replay /var/log/kern.log",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return errors.New("which command?")
+			fmt.Fprint(std.err, cmd.UsageString())
+			return errors.New("no command is named")
 		},
 	}
 	root.SetIn(std.in)
@@ -37,7 +37,7 @@ not available here.`,
 	root.SetErr(std.err)
 	root.AddCommand(
 		newRunCommand(std), newCheckConfigCommand(std), newStatusCommand(std), newRaiseCommand(std), newRevertCommand(std),
-		newHoldCommand(std), newUnholdCommand(std), newVersionCommand(std),
+		newHoldCommand(std), newUnholdCommand(std), newReplayCommand(std), newEventsCommand(std), newVersionCommand(std),
 	)
 	return root
 }

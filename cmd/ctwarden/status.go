@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,13 +44,9 @@ Where no agent answers, it shows what the kernel itself says.`,
 // readStatus asks the agent, and where it does not answer the kernel. A configuration with mistakes does not keep the
 // operator from seeing the state of the host.
 func readStatus(ctx context.Context, std stdio, path string) (agent.Status, error) {
-	cfg, _, err := loadConfig(path)
-	if err != nil && path != "" {
-		return agent.Status{}, err
-	}
+	cfg, err := usableConfig(std, path)
 	if err != nil {
-		fmt.Fprintf(std.err, "%v\n(the built-in defaults are used)\n", err)
-		cfg = defaultConfig()
+		return agent.Status{}, err
 	}
 	ask, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()

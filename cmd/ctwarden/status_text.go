@@ -93,6 +93,10 @@ func sourceRows(w io.Writer, st agent.Status) {
 			state = "catching up"
 		}
 		where := strings.TrimSpace(string(s.Source) + " " + s.Path)
+		if s.Unused {
+			fmt.Fprintf(w, "%s\t%s: not used: %s\n", name, where, s.Problem)
+			continue
+		}
 		fmt.Fprintf(w, "%s\t%s: %s, %d records, %d matches, %d lost, lag %s\n", name, where, state, s.Records, s.Matches, s.Lost,
 			rough(time.Duration(s.LagSeconds*float64(time.Second))))
 		if s.Problem != "" {

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/notify"
+)
+
+// eventsFlags are the flags of events as given.
+type eventsFlags struct {
+	config      string
+	server      string
+	credentials string
+	filter      notify.Filter
+	out         output
+}
+
+func newEventsCommand(std stdio) *cobra.Command {
+	var f eventsFlags
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Print the fleet's events as they arrive, one JSON object a line",
+		Long: `Prints the fleet's events as they arrive, one CloudEvents JSON object a line, until it is interrupted. The server and
+the credentials are those of the configuration, or with --server only what the flags say.`,
+		Example: `  ctwarden events --type incident --since 1h
+  ctwarden events --server nats://127.0.0.1:4222 --host web1 | jq .data`,
+		Args: cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error { return f.run(cmd, std) }),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.server, "server", "", "the `URL` of the NATS server (default nats.servers of the configuration)")
+	flags.StringVar(&f.credentials, "credentials", "", "a .creds `file` to go with --server")
+	flags.StringVar(&f.filter.Site, "site", "", "only this `site`")
+	flags.StringVar(&f.filter.Host, "host", "", "only this `host`")
+	flags.StringVar(&f.filter.Type, "type", "", "only this `type`, such as step.applied, or step for all that begin so")
+	flags.DurationVar(&f.filter.Since, "since", 0, "begin so long ago (default only what comes from now on)")
+	configFlag(cmd, &f.config)
+	f.out.flag(cmd, "json", "text")
+	return cmd
+}
+
+func (f *eventsFlags) run(cmd *cobra.Command, std stdio) error {
+	if f.filter.Since < 0 {
+		return wrongUsage("--since %s: must not be negative", f.filter.Since)
+	}
+	if f.credentials != "" && f.server == "" {
+		return wrongUsage("--credentials goes with --server; without it those of the configuration are used")
+	}
+	if _, err := f.filter.Subject(); err != nil {
+		return wrongUsage("%w", err)
+	}
+	dial, err := f.dial(std)
+	if err != nil {
+		return err
+	}
+	return notify.Events(cmd.Context(), dial, f.filter, func(raw []byte) error { return f.print(std, raw) })
+}
+
+// dial is where to connect: the server named on the command line with nothing of the configuration, or else what the
+// configuration says.
+func (f *eventsFlags) dial(std stdio) (notify.Dial, error) {
+	const name = "ctwarden events"
+	if f.server != "" {
+		return notify.Dial{Servers: []string{f.server}, Credentials: f.credentials, Name: name}, nil
+	}
+	cfg, err := usableConfig(std, f.config)
+	if err != nil {
+		return notify.Dial{}, err
+	}
+	if len(cfg.NATS.Servers) == 0 {
+		return notify.Dial{}, wrongUsage("no server is configured; name one with --server nats://HOST:4222, or set nats.servers")
+	}
+	dial := cfg.NATS.dial()
+	dial.Name = name
+	return dial, nil
+}
+
+func (f *eventsFlags) print(std stdio, raw []byte) error {
+	if f.out.json() {
+		var line bytes.Buffer
+		if err := json.Compact(&line, raw); err != nil {
+			_, err = fmt.Fprintf(std.err, "ctwarden: an event that is no JSON was left out: %v\n", err)
+			return err
+		}
+		line.WriteByte('\n')
+		_, err := std.out.Write(line.Bytes())
+		return err
+	}
+	ev, err := notify.Decode(raw)
+	if err != nil {
+		_, err = fmt.Fprintf(std.err, "ctwarden: an event that is not understood was left out: %v\n", err)
+		return err
+	}
+	_, err = fmt.Fprintln(std.out, notify.Line(ev))
+	return err
+}
+
+// dial is the configuration as package notify takes it.
+func (n *natsConfig) dial() notify.Dial {
+	return notify.Dial{Servers: n.Servers, Credentials: n.Credentials, Name: "ctwarden",
+		TLS: notify.TLS{CA: n.TLS.CA, Cert: n.TLS.Cert, Key: n.TLS.Key}}
+}
