@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -71,10 +72,10 @@ func (d Dial) Check() error {
 
 // checkServer never quotes the address as it stands, since it may hold a password.
 func checkServer(server string) error {
-	u, err := url.Parse(server)
-	if err == nil && u.Host == "" && u.User == nil {
-		u, err = url.Parse("nats://" + server)
+	if !strings.Contains(server, "://") {
+		server = "nats://" + server
 	}
+	u, err := url.Parse(server)
 	if err != nil {
 		return errors.New("nats.servers: an address that cannot be read; write nats://host:4222")
 	}

@@ -65,9 +65,6 @@ func (p *Publisher) sendWindow(ctx context.Context, js jetstream.JetStream, even
 	if err := p.opts.Queue.Ack(done); err != nil {
 		return fmt.Errorf("remove published events from the outbox: %w", err)
 	}
-	if len(done) > 0 {
-		p.allowed()
-	}
 	return failure
 }
 
@@ -109,17 +106,12 @@ func (p *Publisher) explain(subject string, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	timeout := errors.Is(err, jetstream.ErrAsyncPublishTimeout) || errors.Is(err, context.DeadlineExceeded)
-	if d := p.denial; d != nil && timeout && (strings.Contains(d.Error(), subject) || strings.Contains(d.Error(), "subscription")) {
-		return d
+	for text, d := range p.denials {
+		if timeout && (strings.Contains(text, `"`+subject+`"`) || strings.Contains(text, "subscription")) {
+			return d
+		}
 	}
 	return reason(subject, err)
-}
-
-// allowed forgets an earlier denial, since something got through.
-func (p *Publisher) allowed() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.denial = nil
 }
 
 func (p *Publisher) isPassed(seq uint64) bool {

@@ -59,8 +59,9 @@ type Publisher struct {
 	mu     sync.Mutex
 	js     jetstream.JetStream
 	status Status
-	// denial is the last permissions violation since something was published; it explains a timeout.
-	denial error
+	// denials are the permissions violations of this connection, by their text, which names the subject. They explain
+	// timeouts.
+	denials map[string]error
 	// conn, send and host are what is wrong with the connection, with publishing and with the host's state.
 	conn, send, host error
 	// drainFrom is when the outbox may drain after a reconnect.
@@ -97,7 +98,7 @@ func NewPublisher(opts PublisherOptions) (*Publisher, error) {
 	if opts.Dial.InboxPrefix == "" {
 		opts.Dial.InboxPrefix = InboxPrefix(opts.Identity.Site, opts.Identity.Host)
 	}
-	return &Publisher{opts: opts, wake: make(chan struct{}, 1), status: Status{Configured: true}}, nil
+	return &Publisher{opts: opts, wake: make(chan struct{}, 1), denials: map[string]error{}, status: Status{Configured: true}}, nil
 }
 
 // InboxPrefix is where a host's acknowledgements come in. It names the host, so that permissions can keep hosts from
@@ -248,9 +249,6 @@ func (p *Publisher) note(err error) {
 	p.mu.Lock()
 	before := p.send
 	p.send = err
-	if err == nil {
-		p.denial = nil
-	}
 	p.mu.Unlock()
 	if err != nil && (before == nil || before.Error() != err.Error()) {
 		p.opts.Log.Warn("events_not_published", zap.Error(err))
@@ -288,7 +286,7 @@ func (p *Publisher) connected(nc *nats.Conn) {
 		wait = 0 // the server was there all along, so no fleet is coming back
 	}
 	p.status.Connected, p.status.Server, p.status.Since = true, nc.ConnectedUrlRedacted(), time.Now()
-	p.conn, p.denial, p.passed = nil, nil, nil
+	p.conn, p.passed, p.denials = nil, nil, map[string]error{}
 	p.epoch++
 	p.drainFrom = time.Now().Add(wait)
 	server := p.status.Server
@@ -324,7 +322,11 @@ func (p *Publisher) failed(err error) {
 	}
 	err = denied(err)
 	p.mu.Lock()
-	p.denial, p.send = err, err
+	known := p.denials[err.Error()] != nil
+	p.denials[err.Error()] = err
+	p.send = err
 	p.mu.Unlock()
-	p.opts.Log.Warn("nats_permission_denied", zap.Error(err))
+	if !known {
+		p.opts.Log.Warn("nats_permission_denied", zap.Error(err))
+	}
 }
