@@ -1,0 +1,98 @@
+package testhost
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/testkernel"
+)
+
+// waitFor bounds every wait for a daemon. The machines that run tests are slow at times.
+const waitFor = 30 * time.Second
+
+// Skip skips the test, or fails it where [testkernel.RequireEnv] is set.
+func Skip(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv(testkernel.RequireEnv) != "" {
+		t.Fatalf("%s (%s is set)", why, testkernel.RequireEnv)
+	}
+	t.Skip(why)
+}
+
+// NeedRoot skips the test where it is not run by root.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Skip(t, "needs root")
+	}
+}
+
+// Eventually waits until done returns true, and fails the test where it does not in half a minute.
+func Eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(waitFor)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("not in %v: %s", waitFor, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// KernelRecord has the kernel itself log a record that has nothing to do with networking, and returns a word that
+// stands in that record alone.
+func KernelRecord(t testing.TB) string {
+	t.Helper()
+	word := fmt.Sprintf("ctwarden_test_%d", time.Now().UnixNano())
+	out, err := exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "-o", word+"=1", "none", "/mnt").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "mount") {
+		t.Fatalf("mount with an unknown option: %v: %s", err, out)
+	}
+	return word
+}
+
+// daemon is a process that ends with the test.
+type daemon struct{ cmd *exec.Cmd }
+
+func start(t testing.TB, cmd *exec.Cmd) daemon {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	d := daemon{cmd: cmd}
+	t.Cleanup(func() { d.Stop(t) })
+	return d
+}
+
+// PID is the daemon's process ID.
+func (d daemon) PID() int { return d.cmd.Process.Pid }
+
+// Signal sends it a signal.
+func (d daemon) Signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := d.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+}
+
+// Stop ends it and waits for that. It may be called again.
+func (d daemon) Stop(t testing.TB) {
+	t.Helper()
+	if d.cmd.ProcessState != nil {
+		return
+	}
+	d.Signal(t, syscall.SIGTERM)
+	_ = d.cmd.Wait() // how it ended does not matter
+}
