@@ -1,0 +1,165 @@
+package remediate
+
+import (
+	"testing"
+	"time"
+)
+
+// stepped is a table that refused at 12:00:01 and whose limit was doubled at once.
+func stepped(t *testing.T) *script {
+	s := play(t)
+	s.read(host, 300, 0, 0).at(sec(1)).read(host, 1000, 12, 0).step(host, ReasonFull, 2000)
+	s.expect("opened critical init drops=12", "step.applied full 1000-2000 ")
+	return s
+}
+
+func TestSettleEffective(t *testing.T) {
+	s := stepped(t)
+	for at := sec(1.1); at < sec(3.1); at += sec(0.1) {
+		s.at(at).read(host, 1100, 13, 0).settles("") // one more was refused before the write
+	}
+	if !s.tr.Settling() {
+		t.Error("nobody reads the counters for the outcome")
+	}
+	s.at(sec(3.1)).read(host, 1100, 13, 0).settles(OutcomeEffective).settles("")
+	s.expect("step.confirmed full 1000-2000 effective", "updated critical init drops=13")
+	if i := s.incident(); i.Outcome != OutcomeEffective || i.Max != 2000 || s.tr.Settling() {
+		t.Errorf("incident %+v", i)
+	}
+	s.at(sec(10)).read(host, 1100, 13, 0).settles("")
+}
+
+func TestSettleWaitsWhileFullAgain(t *testing.T) {
+	s := stepped(t)
+	s.at(sec(1.1)).read(host, 1500, 12, 0)
+	for at := sec(2); at <= sec(20); at += sec(1) {
+		s.at(at).read(host, 2000, uint64(at/time.Second)*10, 0).settles("")
+	}
+	s.at(sec(21)).read(host, 1900, 200, 0).settles("")
+	s.at(sec(21.9)).read(host, 1900, 200, 0).settles("")
+	s.at(sec(22)).read(host, 1900, 200, 0).settles(OutcomeEffective)
+}
+
+func TestSettleIneffective(t *testing.T) {
+	s := stepped(t)
+	// Half full, and 100 a second go on being dropped. What the first reading shows was refused before the write.
+	for at := sec(1.1); at < sec(3.1); at += sec(0.1) {
+		s.at(at).read(host, 1000, 12+uint64((at-sec(1))/time.Millisecond)/10, 0).settles("")
+	}
+	s.at(sec(3.1)).read(host, 1000, 222, 0).settles(OutcomeIneffective)
+	s.expect("step.confirmed full 1000-2000 ineffective", "updated critical init drops=222")
+	back := Step{ID: "u", At: s.now, From: 2000, To: 1000, Reason: ReasonIneffective, NetNS: host}
+	s.limit = 1000
+	s.take(s.tr.Reverted(s.now, back))
+	s.at(sec(3.2)).read(host, 800, 213, 0).expect("step.reverted ineffective 2000-1000 ") // and nobody else's change
+}
+
+// TestSettleDespiteOtherDrops: the counter rises for other verdicts too, here by 20 a second, always.
+func TestSettleDespiteOtherDrops(t *testing.T) {
+	s := play(t)
+	for i := range uint64(31) {
+		s.at(time.Duration(i)*time.Second).read(host, 300, 20*i, 0)
+	}
+	s.expect()
+	s.at(sec(31)).read(host, 1000, 720, 0).step(host, ReasonFull, 2000)
+	for i := uint64(32); i < 34; i++ {
+		s.at(time.Duration(i)*time.Second).read(host, 1000, 100+20*i, 0).settles("")
+	}
+	s.at(sec(34)).read(host, 1000, 780, 0).settles(OutcomeEffective)
+}
+
+func TestSettleOfTwoNamespaces(t *testing.T) {
+	s := play(t)
+	s.read(host, 300, 0, 0).read(pod, 300, 0, 0).read(router, 5, 0, 0).blind(NetNS{Inode: 7}, 0)
+	s.at(sec(1)).read(host, 1000, 12, 0).read(pod, 1000, 5, 0).step(host, ReasonFull, 2000)
+	s.at(sec(2.5)).read(host, 1000, 12, 0).read(pod, 2000, 9, 0).read(router, 5, 0, 0)
+	s.at(sec(4)).read(host, 1000, 12, 0).read(pod, 1900, 9, 0).read(router, 5, 0, 0).settles("") // the other refused 1.5 s ago
+	s.at(sec(4.5)).read(pod, 1900, 9, 0).settles(OutcomeEffective)
+}
+
+// TestSettleWithoutReadings: no reading, no outcome; but a namespace that is read no more holds it up for ten seconds
+// only.
+func TestSettleWithoutReadings(t *testing.T) {
+	s := stepped(t)
+	s.at(sec(30)).settles("")
+	s.look(host, 900).settles("") // no counters in it
+	s.at(sec(31)).read(host, 900, 12, 0).settles("")
+	s.at(sec(32)).read(host, 900, 12, 0).settles(OutcomeEffective)
+
+	s = play(t)
+	s.read(host, 300, 0, 0).read(pod, 3, 0, 0)
+	s.at(sec(1)).read(host, 1000, 12, 0).step(host, ReasonFull, 2000)
+	for at := sec(2); at < sec(11); at += sec(1) {
+		s.at(at).read(host, 1000, 12, 0).settles("")
+	}
+	s.at(sec(11)).read(host, 1000, 12, 0).settles(OutcomeEffective)
+
+	s = stepped(t)
+	s.take(s.tr.Gone(s.now, host.Inode))
+	s.at(sec(30)).settles("")
+}
+
+func TestSettleOverARestart(t *testing.T) {
+	s := stepped(t)
+	s.at(sec(3)).restart("b1").settles("")
+	s.read(host, 1000, 12, 0).settles("") // one reading shows no change
+	s.at(sec(4)).read(host, 1000, 12, 0)
+	step, ok := s.tr.Settle(s.now)
+	if !ok || step.Outcome != OutcomeEffective {
+		t.Fatalf("settles %v %+v", ok, step)
+	}
+	s.restart("b1") // killed before it was persisted and confirmed
+	s.at(sec(5)).read(host, 1000, 12, 0).settles("")
+	s.at(sec(6)).read(host, 1000, 12, 0).settles(OutcomeEffective)
+	s.restart("b1").at(sec(9)).read(host, 1000, 12, 0).settles("")
+}
+
+func TestSettleOfAStepThatAnotherFollows(t *testing.T) {
+	s := stepped(t)
+	s.at(sec(2)).read(host, 2000, 30, 0).step(host, ReasonFull, 4000)
+	s.at(sec(3.5)).read(host, 2000, 30, 0).settles("")
+	s.at(sec(4.5)).read(host, 2000, 30, 0).settles(OutcomeEffective)
+	s.at(sec(9)).read(host, 2000, 30, 0).settles("")
+
+	s = stepped(t)
+	s.at(sec(2)).read(host, 500, 12, 0).at(sec(3)).read(host, 500, 12, 0)
+	first, ok := s.tr.Settle(s.now)
+	s.step(host, ReasonManual, 4000) // while the first is being persisted
+	s.take(s.tr.Confirmed(s.now, first))
+	if !ok || !s.tr.Settling() {
+		t.Error("the second step is not awaited")
+	}
+}
+
+func TestSettleOfAStepByHand(t *testing.T) {
+	s := play(t)
+	s.read(host, 300, 0, 0).step(host, ReasonManual, 5000)
+	s.at(sec(1)).read(host, 300, 0, 0).settles("").at(sec(2)).read(host, 300, 0, 0).settles(OutcomeEffective)
+	s.expect("step.applied manual 1000-5000 ", "step.confirmed manual 1000-5000 effective").quiet()
+	if times := s.tr.StepTimes(); len(times) != 0 {
+		t.Errorf("a step by hand uses up the budget: %v", times)
+	}
+}
+
+func TestStepTimes(t *testing.T) {
+	s := play(t)
+	s.read(host, 1000, 0, 0)
+	for i, at := range []time.Duration{0, minutes(30), minutes(59), minutes(89.9)} {
+		s.at(at).step(host, ReasonPressure, 2000+uint64(i))
+	}
+	before := s.tr.StepTimes()
+	s.at(minutes(90)).step(host, ReasonFull, 9000)
+	want := []time.Duration{minutes(59), minutes(89.9), minutes(90)}
+	got := s.tr.StepTimes()
+	if len(got) != len(want) {
+		t.Fatalf("step times %v", got)
+	}
+	for i := range want {
+		if got[i].Sub(noon) != want[i] {
+			t.Errorf("step time %s; want %s", got[i].Sub(noon), want[i])
+		}
+	}
+	if len(before) != 3 || before[0].Sub(noon) != minutes(30) {
+		t.Errorf("what was handed out before changed: %v", before)
+	}
+}
