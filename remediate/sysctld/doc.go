@@ -14,6 +14,7 @@
 //   - The first separator of a key decides: after a "/", dots are part of a name; after a ".", they separate and "/"
 //     is part of a name.
 //   - A key that is named outright anywhere, also by a bare "-key", is left out of every glob, before or after it.
+//     To procps, a key that begins with a separator ("/net/…") is another one in this respect than one that does not.
 //   - systemd keeps one value a key. A bare "-key" after "key = v" takes it away again, a different value moves the
 //     key to the end of the order of writing, the same value leaves it where it was. procps writes every line in its
 //     turn. The order matters for nf_conntrack_max, which has two names for one variable ([Tree.Writes]).

@@ -69,7 +69,7 @@ func (o *oracle) run(t *testing.T, root string, l Loader) (output string, before
 	const script = `mount --bind "$2" "$1/oracle"; mount -t proc proc "$1/proc"; mount --bind /dev/null "$1/dev/null"
 root=$1; shift 2; cmd=$1; shift
 run() { chroot "$root" /oracle/ld.so --library-path /oracle "$@"; }
-ip link add eth9.100 type dummy
+ip link add eth9.100 type veth peer name p9
 for k; do echo 7 > "$k"; done
 run /oracle/cat "$@"; echo ---; run $cmd 2>&1 || true; echo ---; run /oracle/cat "$@"`
 	args := []string{"-m", "-n", "sh", "-ec", script, "sh", root, o.dir}
@@ -151,7 +151,7 @@ func lastNumber(all []Setting) (Setting, bool) {
 // Trees drawn by a fixed seed from the forms that matter are read as the real programs read them.
 func TestAsTheRealProgramsDo(t *testing.T) {
 	o := newOracle(t)
-	const trees = 40
+	const trees = 60
 	for seed := range uint64(trees) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			root := t.TempDir()

@@ -22,6 +22,8 @@ type Setting struct {
 	Ignore bool `json:"ignore,omitempty"`
 	// bare is true for "-key" without a value, which excludes the key from globs.
 	bare bool
+	// rooted is true for a key that begins with a separator, which procps does not take off before it compares keys.
+	rooted bool
 }
 
 // Number is what the kernel makes of the value for an unsigned integer, and false where it would refuse the write.
@@ -79,6 +81,7 @@ func parse(data []byte, l Loader) ([]Setting, []Problem) {
 		}
 		out = append(out, Setting{
 			Line: i + 1, Key: normalize(name), Value: strings.Trim(value, blanks), Ignore: ignore, bare: !assigned,
+			rooted: l == Procps && strings.ContainsRune("/.", rune(name[0])),
 		})
 	}
 	return out, bad

@@ -76,6 +76,9 @@ func TestWinner(t *testing.T) {
 		{"exact beats a later glob", map[string]string{
 			"etc/sysctl.d/a.conf": newName + "=2", "etc/sysctl.d/b.conf": "net.netfilter.* = 3"},
 			"2 /etc/sysctl.d/a.conf:1", "2 /etc/sysctl.d/a.conf:1"},
+		{"exact and a rooted glob", map[string]string{
+			"etc/sysctl.d/a.conf": newName + "=2", "etc/sysctl.d/b.conf": "/net/netfilter/* = 3"},
+			"2 /etc/sysctl.d/a.conf:1", "3 /etc/sysctl.d/b.conf:1"},
 		{"excluded from globs", map[string]string{
 			"etc/sysctl.d/a.conf": "net.netfilter.* = 3", "etc/sysctl.d/b.conf": "-" + newName}, "none", "none"},
 		{"exclusion after an assignment", map[string]string{"etc/sysctl.d/a.conf": newName + "=2\n-" + newName},

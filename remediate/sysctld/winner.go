@@ -19,10 +19,10 @@ func (t *Tree) Winner(key string, l Loader) (Setting, bool) {
 // the two of nf_conntrack_max, the last one is the value that stays.
 func (t *Tree) Writes(l Loader, keys ...string) []Setting {
 	all := t.merged(l)
-	named := map[string]bool{}
+	named := map[name]bool{}
 	for _, s := range all {
 		if !isGlob(s.Key) {
-			named[s.Key] = true
+			named[name{s.Key, s.rooted}] = true
 		}
 	}
 	var out []Setting
@@ -52,10 +52,16 @@ func (t *Tree) All(key string) []Setting {
 	return out
 }
 
+// name is what the loader compares to leave a key out of a glob.
+type name struct {
+	path   string
+	rooted bool
+}
+
 // write is the setting as applied to the key at path p. named are the keys that globs leave alone.
-func (s Setting) write(p string, named map[string]bool) (Setting, bool) {
+func (s Setting) write(p string, named map[name]bool) (Setting, bool) {
 	if isGlob(s.Key) {
-		if named[p] || !matches(s.Key, p) {
+		if named[name{p, s.rooted}] || !matches(s.Key, p) {
 			return Setting{}, false
 		}
 		s.Glob = dotted(s.Key)
