@@ -144,6 +144,7 @@ func (p *LineParser) match(env envelope) remediate.Match {
 	if m.Time.IsZero() && env.mono > 0 && !p.cfg.BootTime.IsZero() {
 		m.Time = p.cfg.BootTime.Add(env.mono)
 	}
+	m.Time = m.Time.UTC()
 	if p.thisBoot(m) {
 		m.BootID = p.cfg.BootID
 	}
