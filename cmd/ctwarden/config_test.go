@@ -173,3 +173,24 @@ func first(list []config.Problem) string {
 	}
 	return list[0].String()
 }
+
+func FuzzConfig(f *testing.F) {
+	shipped, err := os.ReadFile("../../packaging/ctwarden.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{string(shipped), "", "nats: {servers: ['nats://u:p@h:1', '://']}", "metrics: {listen: '[::1'}",
+		"remediate: {step: 1e308, max_step: 1e308}", "sources: {syslog: {files: ['', /]}}", "oncall: [{a: [b]}]", "persist_file: x"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cfg := defaultConfig()
+		if _, err := config.Decode("f", data, &cfg); err != nil {
+			return
+		}
+		p := cfg.policy()
+		if p.Ceiling < 1 || p.Ceiling > remediate.MaxLimit || p.Step <= 1 || p.Step > p.MaxStep || p.MemoryShare <= 0 || p.Cooldown < 0 {
+			t.Errorf("let through: %+v", p)
+		}
+	})
+}
