@@ -1,0 +1,106 @@
+package imports
+
+import (
+	"errors"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/ctwarden/ctwarden/"
+
+// allowed has every package of this module and what it may import of this module. A new package is to be entered here
+// with what it needs, which is the moment to ask whether it needs to be.
+var allowed = map[string][]string{
+	"remediate":           nil, // the pure core imports nothing of ours
+	"remediate/sysctld":   nil,
+	"remediate/conntrack": {"remediate"},
+	"remediate/apply":     {"remediate", "remediate/sysctld"},
+	"watcher":             {"remediate"},
+	"notify":              {"remediate"},
+	"notify/hub":          {"notify", "remediate"},
+	"internal/config":     nil,
+	"internal/replay":     {"remediate", "watcher"},
+	"internal/state":      {"notify", "remediate"},
+	"internal/agent": {
+		"internal/state", "notify", "remediate", "remediate/apply", "remediate/conntrack", "watcher",
+	},
+	"cmd/ctwarden": {
+		"internal/agent", "internal/config", "internal/replay", "notify", "remediate", "remediate/apply",
+		"remediate/conntrack", "watcher",
+	},
+	"cmd/ctwarden-hub": {"internal/config", "notify", "notify/hub", "remediate"},
+
+	// Used by tests alone.
+	"internal/e2e":        nil,
+	"internal/imports":    nil,
+	"internal/testhost":   {"internal/testkernel"},
+	"internal/testkernel": nil,
+}
+
+// forbidden must not be in a program, not even by way of another package: beginnings of import paths.
+var forbidden = map[string][]string{
+	"cmd/ctwarden": {
+		"github.com/nats-io/nats-server", module + "notify/hub", module + "internal/test", module + "internal/e2e", "testing",
+	},
+	"cmd/ctwarden-hub": {
+		module + "watcher", module + "remediate/", module + "internal/test", module + "internal/e2e", "testing",
+	},
+}
+
+// goList runs go list at the root of the module and returns its lines.
+func goList(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v: %s", err, exit.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+func TestImportsOfOurOwn(t *testing.T) {
+	found := map[string]bool{}
+	for _, line := range goList(t, "-f", "{{.ImportPath}}{{range .Imports}} {{.}}{{end}}", "./...") {
+		pkg, imports, _ := strings.Cut(line, " ")
+		pkg = strings.TrimPrefix(pkg, module)
+		found[pkg] = true
+		may, known := allowed[pkg]
+		if !known {
+			t.Errorf("package %s is not in the list of packages; enter it with what it may import", pkg)
+			continue
+		}
+		for _, imported := range strings.Fields(imports) {
+			if own, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(may, own) {
+				t.Errorf("%s imports %s; it may import %v", pkg, own, may)
+			}
+		}
+	}
+	for pkg := range allowed {
+		if !found[pkg] {
+			t.Errorf("package %s is in the list and nowhere else", pkg)
+		}
+	}
+}
+
+func TestImportsOfPrograms(t *testing.T) {
+	for program, beginnings := range forbidden {
+		deps := goList(t, "-deps", "./"+program)
+		if !slices.Contains(deps, module+program) {
+			t.Errorf("%s does not depend on itself: %d packages", program, len(deps))
+		}
+		for _, dep := range deps {
+			for _, beginning := range beginnings {
+				if strings.HasPrefix(dep, beginning) {
+					t.Errorf("%s contains %s", program, dep)
+				}
+			}
+		}
+	}
+}
