@@ -141,6 +141,9 @@ func cutCaller(b []byte) (caller, rest []byte) {
 
 // cutKmsg reads a record as /dev/kmsg gives it: "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,…];MSG".
 func cutKmsg(b []byte) (envelope, bool) {
+	if n := countDigits(b); n == 0 || n > 3 || len(b) == n || b[n] != ',' {
+		return envelope{}, false
+	}
 	head, msg, ok := bytes.Cut(b, []byte(";"))
 	field := bytes.Split(head, []byte(","))
 	if !ok || len(field) < 4 {
@@ -151,7 +154,7 @@ func cutKmsg(b []byte) (envelope, bool) {
 			return envelope{}, false
 		}
 	}
-	if len(field[0]) > 3 || len(field[2]) > maxUptimeDigits+6 {
+	if len(field[2]) > maxUptimeDigits+6 {
 		return envelope{}, false
 	}
 	return envelope{
@@ -175,7 +178,10 @@ func cutDecoded(b []byte) (envelope, bool) {
 	if !ok {
 		return envelope{}, false
 	}
-	env, ok := cutDmesg(append([]byte(nil), rest...))
+	if !bytes.HasPrefix(rest, []byte("[")) {
+		return envelope{}, false
+	}
+	env, ok := cutDmesg(rest)
 	env.kernel = env.kernel && facility == "kern"
 	return env, ok
 }
