@@ -91,10 +91,8 @@ func (t *Tracker) meant(m Match) *table {
 	if m.NetNS != 0 {
 		return t.tables[m.NetNS]
 	}
-	for _, tb := range t.tables {
-		if tb.ns.Init && tb.last.Blind {
-			return tb
-		}
+	if tb := t.tables[t.first]; tb != nil && tb.last.Blind {
+		return tb
 	}
 	return nil
 }

@@ -58,6 +58,7 @@ type Tracker struct {
 	cfg    TrackerConfig
 	st     TrackerState
 	tables map[uint64]*table
+	first  uint64 // inode of the first namespace; 0: not read yet
 	events []Event
 
 	past       past
@@ -184,6 +185,9 @@ func (t *Tracker) table(ns NetNS) *table {
 	}
 	if ns.Name != "" || ns.Init {
 		tb.ns = ns
+	}
+	if ns.Init {
+		t.first = ns.Inode
 	}
 	tb.ns.Inode = ns.Inode
 	return tb
