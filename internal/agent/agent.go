@@ -192,20 +192,25 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStarted, a.agentState()))
 	a.save(true)
 
-	// The recorder and the publisher outlive the loop, so that what it says last is saved and sent.
-	after, stopAfter := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopAfter()
-	background, afterCtx := errgroup.WithContext(after)
-	background.Go(func() error { return a.sink.Run(afterCtx) })
-	background.Go(func() error { return a.recorder.Run(afterCtx) })
+	// The recorder outlives the loop, and the publisher outlives the recorder, so that what is said last is saved and
+	// sent.
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRecording()
+	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSending()
+	var recorders, senders errgroup.Group
+	recorders.Go(func() error { return a.sink.Run(recording) })
+	recorders.Go(func() error { return a.recorder.Run(recording) })
 	if a.publisher != nil {
-		background.Go(func() error { return a.publisher.Run(afterCtx) })
+		senders.Go(func() error { return a.publisher.Run(sending) })
 	}
 	err := a.runLoop(ctx)
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStopped, a.agentState()))
 	a.save(true)
-	stopAfter()
-	return errors.Join(err, background.Wait())
+	stopRecording()
+	err = errors.Join(err, recorders.Wait())
+	stopSending()
+	return errors.Join(err, senders.Wait())
 }
 
 // runLoop runs the loop and all that feeds it, until ctx is done or one of them fails.

@@ -108,6 +108,9 @@ func (a *Agent) read(s *space, counters, urgent bool) {
 	counters = counters || s.ns.Init || urgent || s.last.Fill() >= countersShare ||
 		now.Sub(s.counted) >= countersEvery
 	r, err := a.table.Read(s.ns.Inode, counters)
+	if err == nil && !counters && r.Fill() >= countersShare {
+		r, err = a.table.Read(s.ns.Inode, true) // it filled up since the last look: is it refusing?
+	}
 	if err != nil {
 		a.unreadable(s, err)
 		return

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ctwarden/ctwarden/internal/testkernel"
 )
 
@@ -59,6 +61,30 @@ func KernelRecord(t testing.TB) string {
 		t.Fatalf("mount with an unknown option: %v: %s", err, out)
 	}
 	return word
+}
+
+// WaitForRatelimit waits until the kernel's rate limit on networking messages (ten in five seconds, for all namespaces
+// together) lets the next one through.
+func WaitForRatelimit(t testing.TB) {
+	t.Helper()
+	const window = 5500 * time.Millisecond
+	Eventually(t, "the kernel's rate limit to be over", func() bool {
+		out, err := exec.Command("dmesg").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var now unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+			t.Fatal(err)
+		}
+		last := 0.0
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "table full") || strings.Contains(line, "callbacks suppressed") {
+				_, _ = fmt.Sscanf(line, "[%f]", &last) // a line without a time does not count
+			}
+		}
+		return time.Duration(now.Nano())-time.Duration(last*float64(time.Second)) > window
+	})
 }
 
 // daemon is a process that ends with the test.
