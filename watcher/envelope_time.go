@@ -160,6 +160,9 @@ func cutOffset(b []byte) (*time.Location, []byte, bool) {
 	default:
 		return nil, b, false
 	}
+	if hours == 0 && minutes == 0 {
+		return time.UTC, rest, true
+	}
 	return time.FixedZone("", sign*(hours*3600+minutes*60)), rest, hours < 24 && minutes < 60
 }
 

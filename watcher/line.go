@@ -54,8 +54,17 @@ type LineParser struct {
 	host string
 	last time.Time
 	// open has each host's match whose next line has not been seen; openLines counts the lines since the last match.
-	open      map[string]remediate.Match
+	open      map[string]repeatable
 	openLines int
+	// The last line's host, as written and as compared, and the last message: they hardly ever change.
+	lastHost, lastKey, lastText string
+}
+
+// repeatable is what "last message repeated N times" repeats.
+type repeatable struct {
+	time time.Time
+	form Form
+	text string
 }
 
 // NewLineParser makes a parser for the stream that cfg describes.
@@ -63,7 +72,7 @@ func NewLineParser(cfg LineConfig) *LineParser {
 	if cfg.Location == nil {
 		cfg.Location = time.Local
 	}
-	return &LineParser{cfg: cfg, host: remediate.HostLabel(cfg.Host), open: map[string]remediate.Match{}}
+	return &LineParser{cfg: cfg, host: remediate.HostLabel(cfg.Host), open: map[string]repeatable{}}
 }
 
 // Open tells whether the next line may repeat a match ("last message repeated N times"). While it is true, every line
@@ -109,8 +118,11 @@ func (p *LineParser) judge(key string, env envelope, line []byte) (remediate.Mat
 	}
 	m := p.match(env)
 	m.NetNS, m.Count, m.Suppressed = form.NetNS, form.Count, form.Suppressed
-	m.Text = string(text[:min(len(text), maxText)])
-	p.open[key], p.openLines = m, 0
+	if text = text[:min(len(text), maxText)]; string(text) != p.lastText {
+		p.lastText = string(text)
+	}
+	m.Text = p.lastText
+	p.open[key], p.openLines = repeatable{m.Time, form, m.Text}, 0
 	return m, VerdictMatch
 }
 
@@ -139,7 +151,7 @@ func quoted(msg []byte) bool {
 // match is what the envelope alone says of a record.
 func (p *LineParser) match(env envelope) remediate.Match {
 	m := remediate.Match{
-		Source: p.cfg.Source, Path: p.cfg.Path, Host: string(env.host), Mono: env.mono, Time: p.time(env.stamp),
+		Source: p.cfg.Source, Path: p.cfg.Path, Host: p.lastHost, Mono: env.mono, Time: p.time(env.stamp),
 	}
 	if m.Time.IsZero() && env.mono > 0 && !p.cfg.BootTime.IsZero() {
 		m.Time = p.cfg.BootTime.Add(env.mono)
@@ -171,23 +183,26 @@ func (p *LineParser) repeat(key string, env envelope) (remediate.Match, Verdict)
 	p.openLines = 0
 	m := p.match(env)
 	if m.Time.IsZero() {
-		m.Time = last.Time
+		m.Time = last.time
 	}
-	m.NetNS, m.Text = last.NetNS, last.Text
-	if last.Count > 0 {
+	m.NetNS, m.Text = last.form.NetNS, last.text
+	if last.form.Count > 0 {
 		m.Count = env.repeats
 	} else {
-		m.Suppressed = last.Suppressed * env.repeats
+		m.Suppressed = min(last.form.Suppressed, maxRepeats/env.repeats) * env.repeats
 	}
 	return m, VerdictMatch
 }
 
-// key is the host's name as compared. A line that names no host is this host's.
+// key is the host's name as compared; lastHost is then the name as written. A line that names no host is this host's.
 func (p *LineParser) key(host []byte) string {
 	if len(host) == 0 {
-		return p.host
+		p.lastHost, p.lastKey = "", p.host
+	} else if string(host) != p.lastHost {
+		p.lastHost = string(host)
+		p.lastKey = remediate.HostLabel(p.lastHost)
 	}
-	return remediate.HostLabel(string(host))
+	return p.lastKey
 }
 
 // passOver judges a line that is too long to be a log line. Whose it is is not asked, so that it may be any host's last
