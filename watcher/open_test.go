@@ -158,9 +158,9 @@ func hugeXZ() []byte {
 	return []byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46" + "\x03\xc0\xff\x01\xff\x01\x21\x01\x25\x00\x00\x00\x00\x00\x00\x00" + strings.Repeat("\x00", 40))
 }
 
-// TestOpenLogMemory unpacks 200 MiB of nothing from files of a few KiB.
+// TestOpenLogMemory unpacks 100 MiB of nothing from files of a few KiB.
 func TestOpenLogMemory(t *testing.T) {
-	const size = 200 << 20
+	const size = 100 << 20
 	for name, packer := range map[string]func(io.Writer) (io.WriteCloser, error){"gz": gzipWriter, "zst": zstdWriter} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "bomb")
