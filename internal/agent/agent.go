@@ -65,8 +65,6 @@ type Agent struct {
 
 	memory   remediate.Memory
 	memoryAt time.Time
-	held     *remediate.Hold
-	heldAt   time.Time
 
 	stepSeq        int
 	incidentsTotal uint64

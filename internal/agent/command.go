@@ -48,7 +48,6 @@ func (a *Agent) hold(c Command) Reply {
 	if err := apply.SetHold(a.cfg.StateDir, h); err != nil {
 		return Reply{Text: err.Error()}
 	}
-	a.heldAt = time.Time{}
 	return Reply{Done: true, Text: "automatic writes are held " + until}
 }
 
@@ -57,7 +56,6 @@ func (a *Agent) unhold() Reply {
 	if err != nil {
 		return Reply{Text: err.Error()}
 	}
-	a.heldAt = time.Time{}
 	if !was {
 		return Reply{Done: true, Text: "automatic writes were not held"}
 	}

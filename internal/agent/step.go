@@ -64,17 +64,15 @@ func (a *Agent) memoryNow(now time.Time) remediate.Memory {
 	return a.memory
 }
 
-// heldNow reads the hold. A hold that cannot be read holds.
+// heldNow reads the hold, afresh each time: it is a plain file that may come at any moment. One that cannot be read
+// holds.
 func (a *Agent) heldNow(now time.Time) *remediate.Hold {
-	if now.Sub(a.heldAt) >= time.Second {
-		held, err := apply.Held(a.cfg.StateDir, now)
-		a.noteIf(noteHold, err)
-		a.held, a.heldAt = held, now
-		if err != nil && held == nil {
-			a.held = &remediate.Hold{By: "unreadable hold file"}
-		}
+	held, err := apply.Held(a.cfg.StateDir, now)
+	a.noteIf(noteHold, err)
+	if err != nil && held == nil {
+		return &remediate.Hold{By: "unreadable hold file"}
 	}
-	return a.held
+	return held
 }
 
 // refuse books a decision not to step.

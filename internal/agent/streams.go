@@ -28,6 +28,7 @@ const (
 type stream struct {
 	status   SourceStatus
 	required bool
+	everUp   bool
 	said     bool // its first state has come: it is positioned, or cannot be read
 	position watcher.Position
 	unsaved  bool
@@ -157,6 +158,8 @@ func (a *Agent) takeState(st *stream, s watcher.State) {
 		zap.String("problem", s.Problem), zap.String("remedy", s.Remedy),
 	}
 	degraded := !s.Up || s.Problem != ""
+	st.everUp = st.everUp || s.Up
+	st.status.Unused = !s.Up && !st.everUp && !st.required
 	switch {
 	case degraded && first && st.status.Source == remediate.SourceSyslog && !st.required:
 		a.cfg.Log.Info("source not used", fields...)
