@@ -151,6 +151,9 @@ func (d Dial) Connect(more ...nats.Option) (*nats.Conn, error) {
 		return nil, err
 	}
 	nc, err := nats.Connect(joinServers(d.Servers), append(d.options(), more...)...)
+	if errors.Is(err, nats.ErrNoServers) { // what the library makes of a connection that was refused
+		err = fmt.Errorf("connection refused, nothing listens there: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w at %s: %w", ErrUnavailable, redacted(d.Servers), err)
 	}

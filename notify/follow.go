@@ -66,8 +66,8 @@ func Events(ctx context.Context, d Dial, f Filter, fn func(raw []byte) error) er
 		}
 	}
 	nc, err := d.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-		if errors.Is(err, nats.ErrPermissionViolation) {
-			fail(denied(err))
+		if denial := Denied(err); denial != nil {
+			fail(fmt.Errorf("%w: %w", ErrUnavailable, denial))
 		}
 	}))
 	if err != nil {

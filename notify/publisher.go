@@ -316,11 +316,12 @@ func (p *Publisher) disconnected(err error) {
 // failed takes the errors that come apart from any call. A forbidden publication is one: to the caller it only times
 // out.
 func (p *Publisher) failed(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
+	denial := Denied(err)
+	if denial == nil {
 		p.opts.Log.Warn("nats_error", zap.Error(err))
 		return
 	}
-	err = denied(err)
+	err = denial
 	p.mu.Lock()
 	known := p.denials[err.Error()] != nil
 	p.denials[err.Error()] = err

@@ -67,14 +67,19 @@ func apiReason(subject string, api *jetstream.APIError) error {
 	return fmt.Errorf("publish %s: %w", subject, api)
 }
 
-// denied words a permissions violation, which NATS reports apart from the publication that it answers. Its text ends
-// in: Permissions Violation for Publish to "subject".
-func denied(err error) error {
+// Denied words a permissions violation, which NATS reports to the connection's error handler and not to the call that it
+// answers, which only times out. It is nil for any other error.
+func Denied(err error) error {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return nil
+	}
+	// The text ends in: Permissions Violation for Publish to "subject" on connection [5]
 	_, what, found := strings.Cut(err.Error(), "Permissions Violation for ")
 	if !found {
 		return err
 	}
-	return fmt.Errorf("the server's permissions forbid %s; allow it for this host's credentials", lowerFirst(what))
+	what, _, _ = strings.Cut(what, " on connection ")
+	return fmt.Errorf("the server's permissions forbid %s; allow it for these credentials", lowerFirst(what))
 }
 
 func lowerFirst(s string) string {

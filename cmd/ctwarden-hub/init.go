@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/ctwarden/ctwarden/internal/config"
@@ -60,7 +61,13 @@ administer JetStream in the account; agents and hubs do not.`,
 func setUp(ctx context.Context, stdout io.Writer, dial notify.Dial, o hub.SetupOptions) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
-	nc, err := dial.Connect()
+	ctx, deny := context.WithCancelCause(ctx)
+	defer deny(nil)
+	nc, err := dial.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		if denial := notify.Denied(err); denial != nil {
+			deny(denial)
+		}
+	}))
 	if err != nil {
 		return err
 	}
@@ -71,6 +78,9 @@ func setUp(ctx context.Context, stdout io.Writer, dial notify.Dial, o hub.SetupO
 	}
 	if err == nil && len(changes) == 0 {
 		fmt.Fprintln(stdout, "nothing to change")
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
 }

@@ -144,6 +144,9 @@ func connectionLog(log *zap.Logger) []nats.Option {
 			log.Info("nats_connected", zap.String("server", nc.ConnectedUrlRedacted()))
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if denial := notify.Denied(err); denial != nil {
+				err = denial
+			}
 			log.Warn("nats_error", zap.Error(err))
 		}),
 	}

@@ -62,13 +62,18 @@ type meta struct {
 
 // newestMeta reads the two headers and returns the one that bbolt will use.
 func newestMeta(r io.ReaderAt, size int64) (m meta, note string, err error) {
-	first, err0 := readMeta(r, 0)
-	pageSize := first.pageSize
-	if err0 != nil {
-		pageSize = 4096
+	first, err0 := readMeta(r, 0, 0)
+	second, err1 := meta{}, err0
+	if err0 == nil {
+		second, err1 = readMeta(r, 1, int64(first.pageSize))
+	} else { // the page size is not known: the machine's, or any
+		for size := int64(1024); size <= 1<<16 && err1 != nil; size *= 2 {
+			second, err1 = readMeta(r, 1, size)
+		}
 	}
-	second, err1 := readMeta(r, int64(pageSize))
 	switch {
+	case errors.Is(err0, errMisplaced) || errors.Is(err1, errMisplaced):
+		return meta{}, "", errMisplaced
 	case err0 != nil && err1 != nil:
 		return meta{}, "", fmt.Errorf("not a state file, or both of its headers are damaged: %w", err0)
 	case err0 != nil:
@@ -81,11 +86,16 @@ func newestMeta(r io.ReaderAt, size int64) (m meta, note string, err error) {
 	return first, "", nil
 }
 
-func readMeta(r io.ReaderAt, at int64) (meta, error) {
-	b := make([]byte, metaSize)
-	if _, err := r.ReadAt(b, at+pageHeader); err != nil {
+// errMisplaced says that a sound header stands where the other one belongs. No crash does that, and bbolt would not
+// notice: it could go back to an older state in silence.
+var errMisplaced = errors.New("a header stands in the place of the other")
+
+func readMeta(r io.ReaderAt, id uint64, at int64) (meta, error) {
+	whole := make([]byte, pageHeader+metaSize)
+	if _, err := r.ReadAt(whole, at); err != nil {
 		return meta{}, fmt.Errorf("header at %d: %w", at, err)
 	}
+	b := whole[pageHeader:]
 	u32, u64 := binary.NativeEndian.Uint32, binary.NativeEndian.Uint64
 	if u32(b) != boltMagic || u32(b[4:]) != boltVersion {
 		return meta{}, fmt.Errorf("header at %d: wrong mark", at)
@@ -94,6 +104,9 @@ func readMeta(r io.ReaderAt, at int64) (meta, error) {
 	sum.Write(b[:56])
 	if sum.Sum64() != u64(b[56:]) {
 		return meta{}, fmt.Errorf("header at %d: wrong checksum", at)
+	}
+	if parsePage(whole).id != id {
+		return meta{}, errMisplaced
 	}
 	m := meta{pageSize: uint64(u32(b[8:])), root: u64(b[16:]), freelist: u64(b[32:]), high: u64(b[40:]), txid: u64(b[48:])}
 	if m.pageSize < 1024 || m.pageSize > 1<<16 || m.pageSize&(m.pageSize-1) != 0 {

@@ -28,8 +28,9 @@ const (
 type Receiver struct {
 	Conn *nats.Conn
 	Log  *zap.Logger
-	// Handle takes an event, once per id for as long as the last 100,000 ids are remembered. It is called from one
-	// goroutine; the event is acknowledged when it returns nil. An error ends Run.
+	// Handle takes an event, once per id for as long as this Run remembers it (100,000 ids); the next Run may get it
+	// again if the server was killed before it wrote the acknowledgement down. It is called from one goroutine; the
+	// event is acknowledged when it returns nil. An error ends Run.
 	Handle func(r notify.Received, raw []byte) error
 	// Ready is called once the consumer was found, before the first event; it may be nil.
 	Ready func()
