@@ -44,12 +44,7 @@ func startJournald(t *testing.T, dir string) *journald {
 		skip(t, err.Error())
 	}
 	j := &journald{cmd: exec.Command("unshare", "-m", "sh", "-c", journaldScript, "sh", dir), dir: dir}
-	j.cmd.Stderr = os.Stderr
-	j.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := j.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { j.stop(t) })
+	start(t, j.cmd)
 	eventually(t, "journald's socket", func() bool {
 		_, err := os.Stat(j.path("/run/systemd/journal/socket"))
 		return err == nil && checkJournal(dir) == nil
@@ -66,23 +61,6 @@ func startJournald(t *testing.T, dir string) *journald {
 // path is a path in journald's namespace as seen from here.
 func (j *journald) path(path string) string {
 	return fmt.Sprintf("/proc/%d/root%s", j.cmd.Process.Pid, path)
-}
-
-func (j *journald) stop(t *testing.T) {
-	t.Helper()
-	if j.cmd.ProcessState != nil {
-		return
-	}
-	j.signal(t, syscall.SIGTERM)
-	_ = j.cmd.Wait() // how it ended does not matter
-}
-
-// signal tells journald to rotate (SIGUSR2), to sync (SIGRTMIN+1) or to end.
-func (j *journald) signal(t *testing.T, sig syscall.Signal) {
-	t.Helper()
-	if err := j.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Fatal(err)
-	}
 }
 
 const (
@@ -154,17 +132,6 @@ func (j *journald) forged(t *testing.T) int {
 	return strings.Count(string(out), tableFull)
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 func runJournal(t *testing.T, cfg JournalConfig) *running {
 	t.Helper()
 	j, err := NewJournal(cfg)
@@ -199,8 +166,8 @@ func TestJournal(t *testing.T) {
 
 	d.forge(t)
 	eventually(t, "1000 forged records", func() bool { return d.forged(t) == 1000 })
-	writeKmsg(t, tableFull) // root's, with the kernel's transport and another facility
-	d.signal(t, syscall.SIGUSR2)
+	writeKmsg(t, tableFull)           // root's, with the kernel's transport and another facility
+	signal(t, d.cmd, syscall.SIGUSR2) // rotate
 	eventually(t, "a rotation", func() bool {
 		old, err := filepath.Glob(filepath.Join(dir, "*", "system@*.journal"))
 		return err == nil && len(old) == 1
@@ -220,7 +187,7 @@ func TestJournal(t *testing.T) {
 	}
 	r.stop(t)
 
-	d.signal(t, syscall.SIGUSR2)
+	signal(t, d.cmd, syscall.SIGUSR2) // rotate
 	eventually(t, "a vacuum", func() bool { return vacuum(t, dir) == 0 })
 	kernelRecord(t)
 	r = runJournal(t, cfg)

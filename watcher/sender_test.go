@@ -2,7 +2,11 @@ package watcher
 
 import (
 	"context"
+	"errors"
 	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +30,53 @@ func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		skip(t, "needs root")
+	}
+}
+
+// start starts a daemon for the length of the test. It is killed with the test's process whatever happens: the kernel
+// does that when the thread ends that started it, so that thread is kept.
+func start(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started, over := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		started <- cmd.Start()
+		<-over
+	}()
+	t.Cleanup(func() { close(over) })
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, cmd) })
+}
+
+// stop ends a daemon, if it has not been already.
+func stop(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if cmd.ProcessState == nil {
+		signal(t, cmd, syscall.SIGTERM)
+		_ = cmd.Wait() // how it ended does not matter
+	}
+}
+
+func signal(t *testing.T, cmd *exec.Cmd, sig syscall.Signal) {
+	t.Helper()
+	if err := cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
 	}
 }
 
@@ -73,17 +124,26 @@ func (r *running) next(t *testing.T, enough func(sum Batch) bool) Batch {
 
 func drain(t *testing.T, out <-chan Batch, enough func(sum Batch) bool) Batch {
 	t.Helper()
-	var sum Batch
-	deadline := time.After(patience)
+	sum, ok := drainFor(out, patience, enough)
+	if !ok {
+		t.Fatalf("gave up waiting; so far %d matches, %+v, caught up %v, state %+v, position %s",
+			len(sum.Matches), sum.Stats, sum.CaughtUp, sum.State, sum.Position.Data)
+	}
+	return sum
+}
+
+// drainFor is false if after d there is not enough yet.
+func drainFor(out <-chan Batch, d time.Duration, enough func(sum Batch) bool) (sum Batch, ok bool) {
+	deadline := time.After(d)
 	for {
 		select {
 		case b := <-out:
 			sum = add(sum, b)
 			if enough(sum) {
-				return sum
+				return sum, true
 			}
 		case <-deadline:
-			t.Fatalf("gave up waiting; so far: %+v", sum)
+			return sum, false
 		}
 	}
 }

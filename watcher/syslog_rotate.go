@@ -5,32 +5,33 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"regexp"
-	"slices"
-	"strings"
 
 	"go.uber.org/zap"
 )
 
 // open fills the queue: at the saved position, wherever that file is now; at the first start ever, near the end.
 func (s *Syslog) open() error {
-	live, err := openLog(s.cfg.Path)
-	if err != nil && (s.pos == nil || !errors.Is(err, fs.ErrNotExist)) {
-		return err
-	}
 	if s.pos == nil {
-		s.files = []*logFile{live}
-		err = s.lookBack(live)
+		live, err := openLog(s.cfg.Path)
+		if err != nil {
+			return err
+		}
+		s.files = []*logFile{live} // closed by Run from here on
+		if err := s.lookBack(live); err != nil {
+			return err
+		}
 	} else {
-		s.files, err = s.resume(live, err)
-	}
-	if err != nil {
-		return err // the queue is closed by Run
+		m, err := openFamily(s.cfg.Path, s.pos.fileID)
+		if err != nil {
+			return err
+		}
+		s.files, err = s.resume(m)
+		if err = errors.Join(err, m.close(s.files)); err != nil {
+			return err
+		}
 	}
 	s.state = State{Up: true}
-	err = s.sampleHosts()
+	err := s.sampleHosts()
 	s.setState()
 	return err
 }
@@ -48,35 +49,33 @@ func (s *Syslog) lookBack(f *logFile) error {
 	return f.seekLine(info.Size() - lookbackBytes)
 }
 
-// resume makes the queue that goes on at the saved position. Live is the file at the path, or nil with the reason why
-// there is none, which is returned where the file of the position is not found either.
-func (s *Syslog) resume(live *logFile, missing error) ([]*logFile, error) {
-	p := s.pos
-	queue := func(files ...*logFile) []*logFile {
-		if live != nil {
-			files = append(files, live)
-		}
-		return files
-	}
+// resume makes the queue that goes on at the saved position.
+func (s *Syslog) resume(m *family) ([]*logFile, error) {
+	p, live := s.pos, m.live
 	if live != nil && live.id == p.fileID && live.matches(p.Offset, p.Print) {
-		return queue(), live.resume(p)
+		return []*logFile{live}, live.resume(p)
 	}
-	old, err := s.find(p)
-	if err != nil {
-		return queue(), err
-	}
-	if old == nil {
-		if live != nil && p.Ino != 0 && live.id != p.Next {
-			s.send.lost(0, s.cfg.Path+" was rotated or truncated while it was not being read, and the file read last is gone")
-		}
-		return queue(), missing
+	old := m.find(p.fileID, p.Offset, p.Print)
+	switch {
+	case old != nil:
+	case live == nil:
+		return nil, &fs.PathError{Op: "open", Path: s.cfg.Path, Err: fs.ErrNotExist}
+	case p.Ino != 0 && live.id != p.Next:
+		s.send.lost(0, s.cfg.Path+" was rotated or truncated while it was not being read, and the file read last is gone")
+		fallthrough
+	default:
+		return []*logFile{live}, nil
 	}
 	if err := old.resume(p); err != nil {
-		return queue(old), err
+		return nil, err
 	}
-	between, err := s.between(old, live)
-	s.cfg.Log.Info("going on in a rotated file", zap.String("file", old.Name()), zap.Int64("offset", old.off), zap.Int("between", len(between)))
-	return queue(append([]*logFile{old}, between...)...), err
+	files, err := m.newer(old, nil)
+	files = append([]*logFile{old}, files...)
+	if live != nil {
+		files = append(files, live)
+	}
+	s.cfg.Log.Info("going on in a rotated file", zap.String("file", old.Name()), zap.Int64("offset", old.off), zap.Int("files", len(files)))
+	return files, err
 }
 
 // resume goes to a saved position.
@@ -86,126 +85,51 @@ func (f *logFile) resume(p *syslogPosition) error {
 	return err
 }
 
-// find looks beside the path for the file of a saved position: by its inode, or a copy by its content. Nil: it is gone.
-func (s *Syslog) find(p *syslogPosition) (*logFile, error) {
-	entries, err := os.ReadDir(filepath.Dir(s.cfg.Path))
+// queue opens what is at the path now, and what was there for a moment between it and the last in the queue.
+func (s *Syslog) queue() error {
+	m, err := openFamily(s.cfg.Path, fileID{})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || idOf(info) != p.fileID {
-			continue
+	last := s.files[len(s.files)-1]
+	if m.live == nil || m.live.id == last.id {
+		return m.close(nil)
+	}
+	files, err := m.newer(last, s.files)
+	files = append(files, m.live)
+	s.files = append(s.files, files...)
+	s.cfg.Log.Debug("file was rotated", zap.Int("files", len(files)))
+	return errors.Join(err, m.close(files))
+}
+
+// rewritten goes on after f was truncated: with the copy that the rotation made of it and any made since, if there are
+// such, then at its beginning.
+func (s *Syslog) rewritten(f *logFile) error {
+	m, err := openFamily(s.cfg.Path, fileID{})
+	if err != nil {
+		return err
+	}
+	var copies []*logFile
+	if old := m.find(f.id, f.off, printOf(f.mark)); old != nil && old.id != f.id {
+		if err := old.seek(f.off); err != nil {
+			return errors.Join(err, m.close(nil))
 		}
-		f, err := openLog(filepath.Join(filepath.Dir(s.cfg.Path), e.Name()))
+		newer, err := m.newer(old, s.files)
 		if err != nil {
-			return nil, err
+			return errors.Join(err, m.close(nil))
 		}
-		if f.id == p.fileID && f.matches(p.Offset, p.Print) {
-			return f, nil
+		copies = append([]*logFile{old}, newer...)
+		for _, c := range copies {
+			c.copied = true
 		}
-		if err := f.close(); err != nil {
-			return nil, err
-		}
+	} else if unread := f.unread(); unread > 0 {
+		s.send.lost(1, fmt.Sprintf("%s was truncated with %d bytes unread", s.cfg.Path, unread))
 	}
-	return s.copyOf(p.Offset, p.Print, p.fileID)
-}
-
-// copyOf opens the newest rotated file that has before off what print is the print of, at off. It is what copytruncate
-// leaves behind. Nil: there is none.
-func (s *Syslog) copyOf(off int64, print string, not fileID) (*logFile, error) {
-	if print == "" {
-		return nil, nil
-	}
-	rotated, err := s.rotated()
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range slices.Backward(rotated) {
-		if idOf(r.info) == not || r.info.Size() < off {
-			continue
-		}
-		f, err := openLog(r.path)
-		if err != nil {
-			continue // rotated on meanwhile
-		}
-		if f.matches(off, print) {
-			f.copied = true
-			return f, f.seek(off)
-		}
-		if err := f.close(); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-// between opens the rotated files that were written after first and before last, oldest first: the files that came and
-// went while nobody looked.
-func (s *Syslog) between(first, last *logFile) ([]*logFile, error) {
-	info, err := first.Stat()
-	if err != nil {
-		return nil, err
-	}
-	rotated, err := s.rotated()
-	if err != nil {
-		return nil, err
-	}
-	var files []*logFile
-	for _, r := range rotated {
-		id := idOf(r.info)
-		if r.info.ModTime().Before(info.ModTime()) || id == first.id || last != nil && id == last.id || s.holds(id) {
-			continue
-		}
-		f, err := openLog(r.path)
-		if err != nil {
-			return files, fmt.Errorf("open rotated file: %w", err)
-		}
-		files = append(files, f)
-	}
-	return files, nil
-}
-
-// holds tells whether a file is in the queue.
-func (s *Syslog) holds(id fileID) bool {
-	return slices.ContainsFunc(s.files, func(f *logFile) bool { return f.id == id })
-}
-
-// rotatedFile is a file beside the path whose name says that it was the path's before.
-type rotatedFile struct {
-	path string
-	info fs.FileInfo
-}
-
-// rotatedSuffix is what logrotate puts behind a name: a number or a date.
-var rotatedSuffix = regexp.MustCompile(`^[.-][0-9][0-9_.:T-]*$`)
-
-// rotated lists the rotated files that are not compressed, oldest first by their last change.
-func (s *Syslog) rotated() ([]rotatedFile, error) {
-	dir, base := filepath.Split(s.cfg.Path)
-	entries, err := os.ReadDir(filepath.Dir(s.cfg.Path))
-	if err != nil {
-		return nil, err
-	}
-	ext := filepath.Ext(base)
-	stem := strings.TrimSuffix(base, ext)
-	var files []rotatedFile
-	for _, e := range entries {
-		suffix, ok := strings.CutPrefix(e.Name(), base)
-		if !ok { // "extension .log": kern-20260101.log
-			if suffix, ok = strings.CutPrefix(e.Name(), stem); ok {
-				suffix, ok = strings.CutSuffix(suffix, ext)
-			}
-		}
-		if !ok || !rotatedSuffix.MatchString(suffix) {
-			continue
-		}
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
-			files = append(files, rotatedFile{filepath.Join(dir, e.Name()), info})
-		}
-	}
-	slices.SortStableFunc(files, func(a, b rotatedFile) int { return a.info.ModTime().Compare(b.info.ModTime()) })
-	return files, nil
+	s.cfg.Log.Debug("file was truncated", zap.Int64("offset", f.off), zap.Int("copies", len(copies)))
+	err = f.seek(0)
+	s.files = append(copies, s.files...)
+	s.position(s.files[0], fileID{})
+	return errors.Join(err, m.close(copies))
 }
 
 // sampleHosts has the lines before the position looked at, to know whose they are.

@@ -1,0 +1,224 @@
+package watcher
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+)
+
+const (
+	// linger is how long a file that was rotated away must have been quiet, once its successor is written to, before
+	// it is left: the writer may have a last line under way.
+	linger = 200 * time.Millisecond
+	// lingerDeleted is the same for one that was deleted while its successor is still empty: it takes disk space.
+	lingerDeleted = time.Minute
+	// goneAfter is how long the path may be missing before that is said; a rotation takes it away for a moment.
+	goneAfter = 5 * time.Second
+)
+
+// follow reads the files of the queue until ctx is done or one of them fails.
+func (s *Syslog) follow(ctx context.Context) error {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		s.notice()
+		if err := s.read(ctx); err != nil {
+			return err
+		}
+		if err := s.report(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// report sends what was read and the state.
+func (s *Syslog) report(ctx context.Context) error {
+	if s.hosts.anew {
+		s.hosts.anew = false
+		if err := s.sampleHosts(); err != nil {
+			return err
+		}
+	}
+	s.setState()
+	return s.send.tick(ctx)
+}
+
+func (s *Syslog) setState() {
+	st := s.state
+	if st.Up {
+		st = s.hosts.state(s.cfg.Path)
+	}
+	s.send.setState(st)
+}
+
+// notice looks at the path, and queues what has appeared there.
+func (s *Syslog) notice() {
+	last := s.files[len(s.files)-1]
+	info, err := os.Stat(s.cfg.Path)
+	switch {
+	case err == nil && idOf(info) == last.id:
+		s.state, s.gone = State{Up: true}, time.Time{}
+		return
+	case err == nil:
+		if err = s.queue(); errors.Is(err, errMoving) {
+			return // next time
+		}
+	}
+	now := s.cfg.Now()
+	switch {
+	case err == nil:
+		s.state, s.gone = State{Up: true}, time.Time{}
+	case !errors.Is(err, fs.ErrNotExist):
+		s.state = syslogProblem(s.cfg.Path, err)
+	case s.gone.IsZero():
+		s.gone = now
+	case now.Sub(s.gone) >= goneAfter:
+		s.state = syslogProblem(s.cfg.Path, err)
+	}
+}
+
+// read reads the queue as far as it goes: the file in front to its end, and if that is done with, the next.
+func (s *Syslog) read(ctx context.Context) error {
+	for {
+		f := s.files[0]
+		err := s.readFile(ctx, f)
+		if errors.Is(err, errRewritten) {
+			if err = s.rewritten(f); errors.Is(err, errMoving) {
+				return nil // next time
+			}
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if len(s.files) == 1 {
+			s.position(f, fileID{})
+			s.send.caughtUp()
+			s.oldEnd = 0
+			return nil
+		}
+		s.position(f, s.files[1].id)
+		if done, err := s.finished(f); err != nil || !done {
+			return err
+		}
+		if err := s.leave(f); err != nil {
+			return err
+		}
+	}
+}
+
+// finished tells whether nothing more will come into f, which is read to its end and has a successor.
+func (s *Syslog) finished(f *logFile) (bool, error) {
+	if f.copied {
+		return true, nil
+	}
+	next, err := s.files[1].Stat()
+	if err != nil {
+		return false, err
+	}
+	quiet := time.Since(f.grown)
+	if next.Size() > 0 {
+		return quiet >= linger, nil
+	}
+	return quiet >= lingerDeleted && f.deleted(), nil
+}
+
+// leave takes f out of the queue, unless it has grown after all. A last line without an end will not get one any more.
+func (s *Syslog) leave(f *logFile) error {
+	f.size = -1
+	rest, more, err := f.read(s.buf)
+	if err != nil || more || wholeLines(rest) > 0 {
+		f.size = -1
+		return nil // the next read sees to it
+	}
+	if len(rest) > 0 && len(rest) <= maxLine && !f.skipping {
+		s.count(1, len(rest))
+		s.line(f, rest)
+	}
+	s.files = s.files[1:]
+	s.position(s.files[0], fileID{})
+	return f.close()
+}
+
+// position notes that everything before f's position has been read.
+func (s *Syslog) position(f *logFile, next fileID) {
+	pos := syslogPosition{fileID: f.id, Offset: f.off, Skip: f.skipping, Next: next}
+	if s.pos != nil && s.pos.fileID == pos.fileID && s.pos.Offset == pos.Offset && s.pos.Next == pos.Next {
+		return
+	}
+	pos.Print = printOf(f.mark)
+	s.pos = &pos
+	s.send.position(pos)
+}
+
+// readFile reads f to its end.
+func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
+	for {
+		data, more, err := f.read(s.buf)
+		if err != nil {
+			return err
+		}
+		n, err := s.block(ctx, f, data, more)
+		if err != nil || n == 0 {
+			return err
+		}
+		f.advance(s.buf, n)
+		f.grown = time.Now()
+		if !more {
+			s.send.last(f.changed)
+		} else if data[0] == 0 {
+			if err := f.passHole(); err != nil {
+				return err
+			}
+		}
+		s.position(f, fileID{})
+		if err := s.send.full(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// block takes the lines at the front of data and tells how many bytes it took; 0: there is none with an end. A
+// block that the file goes on behind is backlog and is scanned; the live end is tailed.
+func (s *Syslog) block(ctx context.Context, f *logFile, data []byte, more bool) (int, error) {
+	if len(data) == 0 {
+		return 0, nil
+	}
+	if f.skipping {
+		end := bytes.IndexByte(data, '\n') + 1
+		if f.skipping = end == 0; f.skipping {
+			end = len(data)
+		}
+		return end, nil
+	}
+	if zeros := len(data) - len(bytes.TrimLeft(data, "\x00")); zeros > 0 {
+		if zeros == len(data) && !more {
+			return 0, nil // a writer may yet fill them
+		}
+		return zeros, nil
+	}
+	whole := wholeLines(data)
+	switch {
+	case whole == 0 && len(data) <= maxLine:
+		return 0, nil
+	case whole == 0:
+		s.tooLong(data)
+		f.skipping = true
+		return len(data), nil
+	}
+	s.hosts.look(data[:whole])
+	if more {
+		return whole, s.scan(ctx, f, data[:whole])
+	}
+	return whole, s.tail(ctx, f, data[:whole])
+}
