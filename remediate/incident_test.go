@@ -146,6 +146,12 @@ func TestIncidentBurstUnderARaisedLimit(t *testing.T) {
 	s.at(sec(1)).read(host, 1100, 25, 0).expect("limit 1000-4000", "opened critical init drops=20")
 }
 
+func TestIncidentOfEarlyDropsAlone(t *testing.T) {
+	s := play(t)
+	s.read(host, 980, 5, 10).at(sec(1)).read(host, 985, 5, 30)
+	s.expect("opened warning init", "updated critical init early=20").asks("full init")
+}
+
 func TestIncidentCounterGoingBackwards(t *testing.T) {
 	s := play(t)
 	s.read(pod, 1000, 500, 50)

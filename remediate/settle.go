@@ -85,7 +85,7 @@ func (t *Tracker) Settle(now time.Time) (Step, bool) {
 // stillDropping tells whether a table drops much more since the step than it always does, although it has room.
 func (t *Tracker) stillDropping(tb *table) bool {
 	from, to := t.mark.Counters.Drop, tb.counted.Counters.Drop
-	if t.mark.At.IsZero() || to < from || tb.counted.Fill() >= roomShare {
+	if to < from || tb.counted.Fill() >= roomShare {
 		return false
 	}
 	rate := float64(to-from) / tb.counted.At.Sub(t.mark.At).Seconds()

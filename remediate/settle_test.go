@@ -114,6 +114,50 @@ func TestSettleOverARestart(t *testing.T) {
 	s.restart("b1").at(sec(9)).read(host, 1000, 12, 0).settles("")
 }
 
+func TestSettleOnce(t *testing.T) {
+	s := stepped(t)
+	s.at(sec(2)).read(host, 500, 12, 0).at(sec(3)).read(host, 500, 12, 0)
+	step, ok := s.tr.Settle(s.now)
+	if _, again := s.tr.Settle(s.now); !ok || again || s.tr.Settling() {
+		t.Error("the step does not settle once")
+	}
+	if s.tr.State().Pending == nil {
+		t.Error("the step is lost if the agent is killed now")
+	}
+	s.take(s.tr.Confirmed(s.now, step))
+	if s.tr.State().Pending != nil {
+		t.Error("the step would settle again after a restart")
+	}
+}
+
+// TestSettleOfAnotherNamespaceWithTheSameInode: its counters are lower, and nothing can be said of the step's own.
+func TestSettleOfAnotherNamespaceWithTheSameInode(t *testing.T) {
+	s := play(t)
+	s.read(pod, 300, 900, 0).at(sec(1)).read(pod, 1000, 912, 0).step(pod, ReasonFull, 2000)
+	s.at(sec(1.5)).read(pod, 900, 912, 0)
+	s.at(sec(3.5)).read(pod, 100, 2, 0).settles(OutcomeEffective)
+}
+
+func TestSettleNearlyFullSaysNothing(t *testing.T) {
+	s := stepped(t)
+	s.at(sec(1.1)).read(host, 1850, 12, 0)
+	s.at(sec(3.2)).read(host, 1850, 900, 0).settles(OutcomeEffective) // dropped at 92%: there is hardly room
+}
+
+func TestResizedOnceAnIncident(t *testing.T) {
+	s := play(t)
+	s.read(host, 990, 0, 0)
+	for i, resized := range []bool{false, true, false} {
+		s.limit *= 2
+		step := Step{ID: "s", IncidentID: s.incident().ID, At: s.now, To: s.limit, Reason: ReasonPressure}
+		s.take(s.tr.Applied(s.now, step, resized))
+		s.at(sec(float64(i+1))).read(host, s.limit-10, 0, 0)
+		if a := s.tr.Asks(s.now)[0]; a.Resized != (i > 0) || !a.LastStep.Equal(step.At) {
+			t.Errorf("step %d: asks %+v", i, a)
+		}
+	}
+}
+
 func TestSettleOfAStepThatAnotherFollows(t *testing.T) {
 	s := stepped(t)
 	s.at(sec(2)).read(host, 2000, 30, 0).step(host, ReasonFull, 4000)
