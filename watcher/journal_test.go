@@ -64,7 +64,6 @@ func (j *journald) path(path string) string {
 }
 
 const (
-	nobody      = 65534
 	forgeSocket = 3 // the first of exec.Cmd.ExtraFiles
 	forgeEnv    = "CTWARDEN_TEST_FORGE"
 )

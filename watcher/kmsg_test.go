@@ -158,6 +158,33 @@ func TestKmsgNotThere(t *testing.T) {
 	}
 }
 
+const kmsgEnv = "CTWARDEN_TEST_KMSG"
+
+// TestKmsgDeniedChild is not a test: it is what TestKmsgDenied runs as an ordinary user.
+func TestKmsgDeniedChild(t *testing.T) {
+	if os.Getenv(kmsgEnv) == "" {
+		return
+	}
+	k, err := NewKmsg(KmsgConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := run(t, k).next(t, caughtUp)
+	if b.State == nil || b.State.Up || !strings.Contains(b.State.Remedy, "CAP_SYSLOG") {
+		t.Errorf("state %+v", b.State)
+	}
+}
+
+// TestKmsgDenied needs a kernel that keeps its log from ordinary users, as distributions set it.
+func TestKmsgDenied(t *testing.T) {
+	needRoot(t)
+	restrict, err := os.ReadFile("/proc/sys/kernel/dmesg_restrict")
+	if err != nil || strings.TrimSpace(string(restrict)) != "1" {
+		t.Skipf("kernel.dmesg_restrict is %s", restrict)
+	}
+	asNobody(t, "TestKmsgDeniedChild", kmsgEnv+"=1")
+}
+
 // TestKmsgDevice reads the real device: what a process writes is counted and not believed, a record is seen within
 // milliseconds, and a restart goes on where the first run stopped.
 func TestKmsgDevice(t *testing.T) {

@@ -80,6 +80,27 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// asNobody runs a test of this program as an ordinary user, with env besides.
+func asNobody(t *testing.T, test, env string) {
+	t.Helper()
+	exe, err := os.Open("/proc/self/exe") // the file may be in a directory that nobody can enter
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	child := exec.Command("/proc/self/fd/3", "-test.run=^"+test+"$")
+	child.Env = append(os.Environ(), env)
+	child.Dir = "/"
+	child.ExtraFiles = []*os.File{exe}
+	child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Errorf("as an ordinary user: %v: %s", err, out)
+	}
+}
+
+// nobody is the user and the group of a test that must have no rights.
+const nobody = 65534
+
 // running is a source under test.
 type running struct {
 	out    chan Batch
