@@ -50,19 +50,18 @@ func TestMain(m *testing.M) {
 type process struct {
 	cmd    *exec.Cmd
 	output *lockedBuffer
-	ended  chan struct{} // closed when it has ended
+	ended  <-chan error // closed when it has ended
 }
 
 func launch(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(args[0], args[1:]...), output: &lockedBuffer{}, ended: make(chan struct{})}
+	p := &process{cmd: exec.Command(args[0], args[1:]...), output: &lockedBuffer{}}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	var err error
+	if p.ended, err = testhost.Spawn(p.cmd); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = p.cmd.Wait(); close(p.ended) }()
 	t.Cleanup(func() {
 		p.stop(t, syscall.SIGTERM)
 		if t.Failed() {

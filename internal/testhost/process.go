@@ -88,16 +88,19 @@ func WaitForRatelimit(t testing.TB) {
 }
 
 // daemon is a process that ends with the test.
-type daemon struct{ cmd *exec.Cmd }
+type daemon struct {
+	cmd   *exec.Cmd
+	ended <-chan error
+}
 
 func start(t testing.TB, cmd *exec.Cmd) daemon {
 	t.Helper()
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	ended, err := Spawn(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
-	d := daemon{cmd: cmd}
+	d := daemon{cmd: cmd, ended: ended}
 	t.Cleanup(func() { d.Stop(t) })
 	return d
 }
@@ -116,9 +119,6 @@ func (d daemon) Signal(t testing.TB, sig syscall.Signal) {
 // Stop ends it and waits for that. It may be called again.
 func (d daemon) Stop(t testing.TB) {
 	t.Helper()
-	if d.cmd.ProcessState != nil {
-		return
-	}
 	d.Signal(t, syscall.SIGTERM)
-	_ = d.cmd.Wait() // how it ended does not matter
+	<-d.ended // how it ended does not matter
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 // persistFile is where ctwarden keeps the limit by default.
@@ -28,7 +29,7 @@ const (
 
 // programs are the hub and the agent as they run.
 type programs struct {
-	hub, agent *exec.Cmd
+	hub, agent program
 	lines      *lines
 }
 
@@ -51,11 +52,11 @@ runtime_dir: %s/run
 func (d demo) start(ctx context.Context) (*programs, error) {
 	p := &programs{lines: newLines()}
 	out, in := io.Pipe()
-	p.hub = command(filepath.Join(d.bin, "ctwarden-hub"), "serve", "--embedded", "--listen", "127.0.0.1:0",
-		"--store", filepath.Join(d.scratch, "hub"))
-	p.hub.Stdout = in
 	go p.lines.read(out)
-	if err := p.hub.Start(); err != nil {
+	var err error
+	p.hub, err = start(in, nil, filepath.Join(d.bin, "ctwarden-hub"), "serve", "--embedded", "--listen", "127.0.0.1:0",
+		"--store", filepath.Join(d.scratch, "hub"))
+	if err != nil {
 		return nil, fmt.Errorf("start the hub: %w", err)
 	}
 	if err := p.wait(ctx, "ready at "); err != nil {
@@ -72,9 +73,8 @@ func (d demo) start(ctx context.Context) (*programs, error) {
 		return nil, errors.Join(err, p.stop())
 	}
 	defer log.Close()
-	p.agent = command(filepath.Join(d.bin, "ctwarden"), "run", "--config", file)
-	p.agent.Stdout, p.agent.Stderr = log, log
-	if err := p.agent.Start(); err != nil {
+	p.agent, err = start(log, log, filepath.Join(d.bin, "ctwarden"), "run", "--config", file)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the agent: %w", err), p.stop())
 	}
 	if err := d.watched(ctx); err != nil {
@@ -84,11 +84,19 @@ func (d demo) start(ctx context.Context) (*programs, error) {
 	return p, nil
 }
 
-// command is a program in a process group of its own, so that Ctrl-C reaches the demo alone, which ends it in order.
-func command(name string, args ...string) *exec.Cmd {
+// program is one that runs.
+type program struct {
+	cmd   *exec.Cmd
+	ended <-chan error
+}
+
+// start runs a program in a process group of its own, so that Ctrl-C reaches the demo alone, which ends it in order.
+func start(stdout, stderr io.Writer, name string, args ...string) (program, error) {
 	c := exec.Command(name, args...)
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	return c
+	c.Stdout, c.Stderr = stdout, stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	ended, err := testhost.Spawn(c)
+	return program{cmd: c, ended: ended}, err
 }
 
 // watched waits until the agent has caught up with its sources and reads the namespace.
@@ -119,15 +127,15 @@ func (p *programs) wait(ctx context.Context, text string) error {
 // stop ends both, the agent first, so that what it says last still arrives.
 func (p *programs) stop() error {
 	var errs []error
-	for _, c := range []*exec.Cmd{p.agent, p.hub} {
-		if c == nil || c.Process == nil {
+	for _, c := range []program{p.agent, p.hub} {
+		if c.ended == nil {
 			continue
 		}
-		if err := c.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			errs = append(errs, err)
 		}
-		if err := c.Wait(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", filepath.Base(c.Path), err))
+		if err := <-c.ended; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", filepath.Base(c.cmd.Path), err))
 		}
 	}
 	return errors.Join(errs...)
