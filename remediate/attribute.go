@@ -16,6 +16,7 @@ const (
 // Match takes a record. A round of readings with the counters must have been taken after the record was written and
 // handed to [Tracker.Read] before: what the counters bear out is known by now.
 func (t *Tracker) Match(now time.Time, m Match) []Event {
+	t.endBoot(now)
 	m = m.bounded()
 	at := m.Time
 	if at.IsZero() {
@@ -77,7 +78,7 @@ func (t *Tracker) explains(m Match, at time.Time) *ongoing {
 	var best *ongoing
 	for _, o := range t.st.Open {
 		switch {
-		case !o.Verified || o.BootID != t.cfg.BootID || !o.covers(at):
+		case !o.Verified || !o.covers(at):
 		case best == nil, o.NetNS.Init, !best.NetNS.Init && o.RefusedAt.After(best.RefusedAt):
 			best = o
 		}
@@ -157,8 +158,7 @@ func (t *Tracker) book(now time.Time, o *ongoing, m Match, at time.Time) {
 	}
 }
 
-// lateFor tells whether a record belongs to an incident that is closed already, or about to be since the machine was
-// booted anew.
+// lateFor tells whether a record belongs to an incident that is closed already.
 func (t *Tracker) lateFor(m Match, at time.Time) bool {
 	slack := recordSlack
 	if t.believed(m) {
@@ -170,11 +170,6 @@ func (t *Tracker) lateFor(m Match, at time.Time) bool {
 			end = end.Add(-t.cfg.CloseAfter)
 		}
 		if t.st.Closed[i].explainsLate(m, at, end.Add(slack)) {
-			return true
-		}
-	}
-	for _, o := range t.st.Open {
-		if o.BootID != t.cfg.BootID && o.explainsLate(m, at, o.TroubleAt.Add(slack)) {
 			return true
 		}
 	}

@@ -49,9 +49,9 @@ func TestMatchesSuppressed(t *testing.T) {
 	if i := s.incident(); i.Suppressed != 40 || i.Matches != 1 {
 		t.Errorf("suppressed %d, matches %d; want 40, the largest stream, never the sum", i.Suppressed, i.Matches)
 	}
-	s.at(sec(8)).lines(suppressed(-9, kernlog))
-	if i := s.incident(); i.Suppressed != 40 {
-		t.Errorf("suppressed %d after a number below 0", i.Suppressed)
+	s.at(sec(8)).lines(suppressed(-9, kernlog), suppressed(6, kernlog))
+	if i := s.incident(); i.Suppressed != 46 {
+		t.Errorf("suppressed %d; want the sum of that stream's two notices", i.Suppressed)
 	}
 }
 
@@ -155,6 +155,7 @@ func TestMatchesOfAHiddenNamespace(t *testing.T) {
 	s.at(sec(1)).lines(suppressed(3, kmsg), in(hidden, kmsg)).
 		expect("opened critical unverified 4026533000 matches=1 suppressed=3")
 	s.lines(in(hidden, journal), in(hidden, kernlog), in(hidden, kernlog)).expect()
+	s.lines(kmsg).expect("unverified 1") // which may mean any but this one
 	s.asks()
 	if s.tr.Critical() {
 		t.Error("what nobody can see keeps sampling fast")
@@ -209,4 +210,46 @@ func TestMatchesOfANamespaceThatWentBlind(t *testing.T) {
 	s.at(sec(219.9))
 	s.incident() // the line kept it open
 	s.at(sec(220)).quiet()
+}
+
+// TestMatchesLateFor closes an incident of the pod's that refused from 12:00:10 to 12:00:20, and one of the router's
+// that was at 95% only.
+func TestMatchesLateFor(t *testing.T) {
+	otherBoot := kmsg
+	otherBoot.BootID = "b0"
+	for _, c := range []struct {
+		name string
+		line Match
+		at   time.Duration
+		want string // "" where it is absorbed
+	}{
+		{"unnamed", kernlog, sec(15), ""},
+		{"named", in(pod, kernlog), sec(15), ""},
+		{"of the same boot", in(pod, kmsg), sec(15), ""},
+		{"of another namespace", in(host, kernlog), sec(15), "unverified 1"},
+		{"of one that filled and refused nothing", in(router, kernlog), sec(15), "unverified 1"},
+		{"of another boot", otherBoot, sec(15), "opened critical unverified historical init matches=1"},
+		{"just within the slack before", kernlog, sec(5), ""},
+		{"before", kernlog, sec(4.9), "unverified 1"},
+		{"just within the slack after", kernlog, sec(145), ""},
+		{"after", kernlog, sec(145.1), "unverified 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := play(t)
+			s.tr.CaughtUp()
+			s.read(pod, 10, 0, 0).read(router, 10, 0, 0)
+			s.at(sec(10)).read(pod, 1000, 5, 0).read(router, 950, 0, 0)
+			s.at(sec(20)).read(pod, 1000, 9, 0).read(router, 10, 0, 0)
+			s.at(sec(140)).quiet().read(pod, 10, 9, 0)
+			s.fresh = nil
+			s.at(sec(150)).lines(written(after(c.at), c.line)).at(sec(160))
+			got := ""
+			if len(s.fresh) > 0 {
+				got = short(s.fresh[0])
+			}
+			if got != c.want {
+				t.Errorf("got %q; want %q", got, c.want)
+			}
+		})
+	}
 }

@@ -50,6 +50,9 @@ func TestForgedLinesAtOnce(t *testing.T) {
 	}
 	s.at(sec(69.9)).expect()
 	s.at(sec(70)).expect("unverified 9999")
+	if second := s.all[1].Data.(Unverified); second.PerSource["syslog:/var/log/kern.log"] != 9999 {
+		t.Errorf("unverified %+v", second)
+	}
 	s.at(time.Hour).expect().quiet()
 	s.lines(kernlog).expect("unverified 1")
 }

@@ -97,6 +97,8 @@ func TestIncidentNothingNewNothingSaid(t *testing.T) {
 		s.at(at).read(host, 950, 0, 0)
 	}
 	s.expect()
+	s.limit = 1001
+	s.read(host, 950, 0, 0).at(minutes(10)).expect("limit 1000-1001", "updated warning init")
 }
 
 func TestIncidentDropsAreTheCountersChange(t *testing.T) {

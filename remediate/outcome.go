@@ -19,7 +19,7 @@ func (t *Tracker) Asks(now time.Time) []Ask {
 			LastStep: o.StepAt, Resized: o.Resized,
 		}
 		switch {
-		case fresh(now, tb.refusedAt) && full(tb.counted, t.limit):
+		case fresh(now, tb.refusedAt) && tb.counted.Max == t.limit && full(tb.counted, t.limit):
 			ask.Reason, ask.Refused, ask.Reading = ReasonFull, tb.refused, tb.counted
 		case tb.last.Fill() >= t.cfg.Pressure:
 			ask.Reason = ReasonPressure

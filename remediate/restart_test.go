@@ -78,9 +78,9 @@ func TestRestartInAnotherBoot(t *testing.T) {
 	s.now = after(sec(60))
 	s.limit = 1000
 	s.restart("b2")
-	s.read(host, 10, 0, 0)
 	s.lines(written(after(sec(1.5)), kernlog)) // of the boot before, and counted already
-	s.at(sec(61)).expect("closed critical init matches=1 drops=12", "closed warning pod").quiet()
+	s.expect("closed critical init matches=1 drops=12", "closed warning pod").quiet()
+	s.read(host, 10, 0, 0).at(sec(61)).expect()
 	closed := s.all[len(s.all)-2].Data.(Incident)
 	if !closed.ClosedAt.Equal(after(sec(1))) || closed.BootID != "b1" {
 		t.Errorf("closed %+v; want when it was last in trouble", closed)

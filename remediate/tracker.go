@@ -62,6 +62,7 @@ type Tracker struct {
 	events []Event
 
 	past       past
+	rebooted   bool // incidents of another boot are still open
 	unverified unverifiedLines
 	notices    map[string]Match // per stream, the last notice of suppressed messages that no incident was open for
 	limit      uint64           // the limit as last read or written
@@ -71,7 +72,7 @@ type Tracker struct {
 }
 
 // NewTracker returns a tracker that goes on from a saved state; the zero state is a fresh start. Incidents of another
-// boot are closed at the first [Tracker.Tick].
+// boot are closed at the first [Tracker.Read], [Tracker.Match] or [Tracker.Tick].
 func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	t := &Tracker{
 		cfg: cfg, st: st, tables: map[uint64]*table{}, past: newPast(cfg),
@@ -84,7 +85,7 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 		o.resume(cfg.Start)
 	}
 	if st.BootID != cfg.BootID {
-		t.st.Pending, t.st.ForeignAt = nil, time.Time{}
+		t.st.Pending, t.st.ForeignAt, t.rebooted = nil, time.Time{}, true
 		return t
 	}
 	if p := st.Pending; p != nil && p.At.After(cfg.Start) {
@@ -114,6 +115,7 @@ func (t *Tracker) State() TrackerState {
 
 // Read takes a reading.
 func (t *Tracker) Read(now time.Time, r Reading) []Event {
+	t.endBoot(now)
 	t.noticeLimit(now, r)
 	tb := t.table(r.NetNS)
 	seen := tb.take(r)
@@ -145,10 +147,9 @@ func (t *Tracker) Gone(now time.Time, inode uint64) []Event {
 // Tick closes incidents that have been quiet, sends updates that are due and finishes what is left of old records. It
 // is called at least once a second.
 func (t *Tracker) Tick(now time.Time) []Event {
+	t.endBoot(now)
 	for _, o := range slices.Clone(t.st.Open) {
 		switch {
-		case o.BootID != t.cfg.BootID:
-			t.close(now, o)
 		case now.Sub(o.TroubleAt) >= t.cfg.CloseAfter:
 			t.close(now, o)
 		case o.Dirty && now.Sub(o.UpdateAt) >= o.UpdateEvery:
@@ -159,6 +160,17 @@ func (t *Tracker) Tick(now time.Time) []Event {
 	t.flushUnverified(now)
 	t.flushPast(now)
 	return t.take()
+}
+
+// endBoot closes what was open in the boot before.
+func (t *Tracker) endBoot(now time.Time) {
+	if !t.rebooted {
+		return
+	}
+	t.rebooted = false
+	for _, o := range slices.Clone(t.st.Open) {
+		t.close(now, o)
+	}
 }
 
 // Open returns the open incidents, the oldest first.
