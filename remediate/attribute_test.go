@@ -202,6 +202,7 @@ func TestMatchesOfABlindHost(t *testing.T) {
 func TestMatchesOfANamespaceThatWentBlind(t *testing.T) {
 	s := play(t)
 	s.read(pod, 1000, 0, 0).at(sec(1)).read(pod, 1000, 4, 0)
+	s.at(sec(2)).blind(pod, 1000).asks()
 	s.at(sec(60)).blind(pod, 100)
 	s.at(sec(100)).lines(in(pod, kmsg))
 	if i := s.incident(); i.Matches != 1 {

@@ -132,7 +132,7 @@ func compareWithModel(t *testing.T, list []Match, closeAfter time.Duration) {
 
 func TestHistoryAgainstModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(12, 20))
-	for range 5000 {
+	for range 2000 {
 		closeAfter := time.Duration(6+rng.IntN(200)) * time.Second
 		list := randomRecords(rng, closeAfter)
 		compareWithModel(t, list, closeAfter)
