@@ -41,6 +41,9 @@ func Summary(ev remediate.Event) string {
 }
 
 func incidentText(t remediate.EventType, d remediate.Incident) string {
+	if d.Historical {
+		return pastText(d)
+	}
 	parts := []string{fmt.Sprintf("%s in %s: %d of %d in use", d.Severity, netnsText(d.NetNS), d.Count, d.Max)}
 	if t == remediate.EventIncidentClosed && d.ClosedAt != nil {
 		parts[0] = fmt.Sprintf("%s in %s, over after %s: %d of %d in use, %d at the peak", d.Severity, netnsText(d.NetNS),
@@ -65,10 +68,17 @@ func incidentText(t remediate.EventType, d remediate.Incident) string {
 	if !d.Verified {
 		parts = append(parts, "not verified")
 	}
-	if d.Historical {
-		parts = append(parts, "from old records of "+d.OpenedAt.UTC().Format(time.DateTime))
-	}
 	return joined(parts, d.Verdict)
+}
+
+// pastText tells of an incident of which only the records are known.
+func pastText(d remediate.Incident) string {
+	s := fmt.Sprintf("%s of old records in %s, from %s", plural(d.Matches, "line"), netnsText(d.NetNS),
+		d.OpenedAt.UTC().Format("2006-01-02 15:04:05Z"))
+	if d.ClosedAt != nil {
+		s += fmt.Sprintf(", quiet after %s", d.ClosedAt.Sub(d.OpenedAt).Round(time.Second))
+	}
+	return s
 }
 
 func stepText(t remediate.EventType, d remediate.Step) string {

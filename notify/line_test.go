@@ -11,7 +11,7 @@ func TestLine(t *testing.T) {
 	want := map[remediate.EventType]string{
 		remediate.EventIncidentOpened:  "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 12 lines, full in 12 s, 2 namespaces at the limit; one guest holds 61% of the table",
 		remediate.EventIncidentUpdated: "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 12 lines, full in 12 s, last step effective, 2 namespaces at the limit; one guest holds 61% of the table",
-		remediate.EventIncidentClosed:  "critical in init, over after 2m35s: 65530 of 65535 in use, 65536 at the peak, 120 refused, 37 thrown out early, 12 lines, 2 namespaces at the limit, not verified, from old records of 2026-01-15 22:51:03; one guest holds 61% of the table",
+		remediate.EventIncidentClosed:  "12 lines of old records in init, from 2026-01-15 22:51:03Z, quiet after 2m35s",
 		remediate.EventStepApplied:     "262144 → 524288 (full) in 38 µs, both keys read back",
 		remediate.EventStepConfirmed:   "262144 → 524288 effective, persisted in /etc/sysctl.d/99-zz-ctwarden.conf",
 		remediate.EventStepRefused:     "262144 → 524288 not done: observe_mode (mode is observe; set mode: remediate to let ctwarden raise the limit), for qrouter-7 (netns 4026532177)",

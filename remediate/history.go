@@ -253,8 +253,11 @@ func Largest(counts map[string]int) string {
 	return best
 }
 
-// HostLabel is a host name as it is compared: its first label in lower case.
+// HostLabel is a host name as it is compared: its first label in lower case. An address stays whole.
 func HostLabel(host string) string {
+	if strings.Trim(host, "0123456789.") == "" || strings.Contains(host, ":") {
+		return host
+	}
 	label, _, _ := strings.Cut(host, ".")
 	return strings.ToLower(label)
 }

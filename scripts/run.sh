@@ -5,11 +5,13 @@ set -eu
 
 bin=$(cd "$(dirname "$0")/../bin" && pwd)
 scratch=$(mktemp -d)
-hub= agent=
+hub=
+agent=
+tail=
 
 finish() {
     trap - EXIT INT TERM
-    for pid in $agent $hub; do
+    for pid in $agent $hub $tail; do # the agent first, so that its last event still arrives
         kill -TERM "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
@@ -19,12 +21,12 @@ finish() {
 trap 'finish; exit 0' INT TERM
 trap finish EXIT
 
-# wait_for PID FILE WHAT: until FILE holds something.
+# wait_for PID FILE TEXT: until the file has the text. A program that ends before is an error.
 wait_for() {
     tries=0
-    until [ -s "$2" ]; do
-        if ! kill -0 "$1" 2>/dev/null || [ $tries -ge 150 ]; then
-            echo "run: $3 did not start:" >&2
+    until grep -q "$3" "$2" 2>/dev/null; do
+        if ! kill -0 "$1" 2>/dev/null || [ $tries -ge 300 ]; then
+            echo "run: did not start:" >&2
             cat "$scratch"/*.log >&2
             exit 3
         fi
@@ -33,24 +35,26 @@ wait_for() {
     done
 }
 
-port=$(awk 'BEGIN { srand(); print 20000 + int(rand() * 20000) }')
-setsid "$bin/ctwarden-hub" serve --embedded --listen "127.0.0.1:$port" --store "$scratch/hub" \
+# A process group of its own keeps Ctrl-C from the programs: this script ends them, in order.
+setsid "$bin/ctwarden-hub" serve --embedded --listen 127.0.0.1:0 --store "$scratch/nats" \
     >"$scratch/events" 2>"$scratch/hub.log" &
 hub=$!
-wait_for "$hub" "$scratch/hub.log" ctwarden-hub
+wait_for "$hub" "$scratch/events" 'ready at'
+url=$(sed -n 's/.*ready at //p' "$scratch/events")
 
 cat >"$scratch/ctwarden.yaml" <<END
 mode: observe
-nats: {servers: ["nats://127.0.0.1:$port"]}
-metrics: {listen: "127.0.0.1:0"}
+nats: {servers: ["$url"]}
+metrics: {listen: ""}
 state_dir: $scratch/state
 runtime_dir: $scratch/run
 END
 setsid "$bin/ctwarden" run --config "$scratch/ctwarden.yaml" >"$scratch/agent.log" 2>&1 &
 agent=$!
-wait_for "$agent" "$scratch/events" ctwarden
+wait_for "$agent" "$scratch/agent.log" 'agent ready'
 "$bin/ctwarden" status --config "$scratch/ctwarden.yaml"
 echo
-echo "events as they come (Ctrl-C ends):"
-tail -n +1 -f "$scratch/events" --pid="$agent" &
-wait $! || true
+echo "events as they come; Ctrl-C ends both programs"
+tail -n +1 -f "$scratch/events" &
+tail=$!
+wait "$agent" || true # a signal ends this wait, and the trap does the rest
