@@ -29,6 +29,17 @@ func TestLine(t *testing.T) {
 			t.Errorf("%s: got\n%s\nwant\n%s", ev.Type, got, want[ev.Type])
 		}
 	}
+	for _, ev := range samples() {
+		if i, ok := ev.Data.(remediate.Incident); ok && i.Historical {
+			i.Historical = false
+			ev.Data = i
+			const live = "critical in init, over after 2m35s: 65530 of 65535 in use, 65536 at the peak, 120 refused, " +
+				"37 thrown out early, 12 lines, 2 namespaces at the limit, not verified; one guest holds 61% of the table"
+			if got := Summary(ev); got != live {
+				t.Errorf("live %s: got\n%s\nwant\n%s", ev.Type, got, live)
+			}
+		}
+	}
 	at := time.Date(2026, 1, 15, 21, 51, 3, 0, time.UTC)
 	r := Received{Identity: Identity{Host: "hv042\n\x1b[2J"}, Event: remediate.Event{
 		Type: remediate.EventLimitChanged, Time: at, Data: remediate.LimitChange{Old: 1, New: 2},

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -87,14 +88,16 @@ func (a *Agent) persist(s remediate.Step) {
 
 // overridden tells of a line elsewhere that has the last word over the persisted limit.
 func overridden(res apply.Persistence) error {
+	var errs []error
 	for _, o := range res.Overridden {
 		if o.By == "" {
-			return fmt.Errorf("%s is not read by %s: put persist_file below /etc/sysctl.d", res.Path, o.Loader)
+			errs = append(errs, fmt.Errorf("%s is not read by %s: put persist_file below /etc/sysctl.d", res.Path, o.Loader))
+			continue
 		}
-		return fmt.Errorf("%s has %d, but under %s the line %s sets %d after it: remove that line",
-			res.Path, res.Max, o.Loader, o.By, o.Value)
+		errs = append(errs, fmt.Errorf("%s has %d, but under %s the line %s sets %d after it: remove that line",
+			res.Path, res.Max, o.Loader, o.By, o.Value))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // persistMeta says what besides the limit has to last: the hash, once ctwarden has sized it.

@@ -143,6 +143,11 @@ func (a *Agent) applyPersisted(to uint64, limits remediate.Limits) bool {
 	ask.Reading.NetNS = a.initNetNS()
 	d := remediate.Decide(a.cfg.Policy, a.situation(time.Now(), ask, limits))
 	if !d.Do {
+		a.countStep("refused", d.Reason)
+		a.queue(a.tracker.Event(time.Now(), remediate.EventStepRefused, remediate.Step{
+			At: time.Now(), From: d.From, To: to, Ceiling: a.cfg.Policy.Ceiling, Reason: d.Reason,
+			Trigger: remediate.ReasonBoot, Mode: a.cfg.Policy.Mode, NetNS: d.NetNS,
+		}))
 		a.noteIf(noteBoot, fmt.Errorf("the persisted limit %d was not applied: %s: %s", to, d.Reason, d.Reason.Text()))
 		return false
 	}

@@ -112,6 +112,9 @@ func (a *Agent) apply(d remediate.Decision) (remediate.Step, error) {
 	a.countStep("applied", d.Reason)
 	a.queue(a.tracker.Applied(time.Now(), s, d.Buckets > 0)...)
 	a.keep(s)
+	for _, space := range a.spaces {
+		space.next = now // nothing is asked for until a table was read under the new limit
+	}
 	return s, nil
 }
 
@@ -130,6 +133,9 @@ func (a *Agent) settle() {
 	}
 	if s.Outcome == remediate.OutcomeIneffective {
 		a.confirm(s)
+		if s.Reason == remediate.ReasonManual {
+			return // an operator's own step is the operator's to undo
+		}
 		if _, err := a.undo(s, s.From, remediate.ReasonIneffective); err != nil {
 			a.cfg.Log.Error("step not undone", zap.Uint64("limit", s.To), zap.Error(err))
 		}
