@@ -14,8 +14,8 @@ func TestIncidentOfCountersAlone(t *testing.T) {
 		i.BootID != "b1" || i.NetNS != host || i.ClosedAt != nil {
 		t.Errorf("opened %+v", i)
 	}
-	if !s.tr.Critical() {
-		t.Error("sampling would slow down")
+	if !s.tr.Critical(host.Inode) || s.tr.Critical(pod.Inode) {
+		t.Error("sampling would slow down, or another namespace's speed up")
 	}
 	s.at(sec(2)).read(host, 400, 60, 9).expect()
 	s.at(sec(31)).expect("updated critical init drops=20 early=2")
@@ -24,7 +24,7 @@ func TestIncidentOfCountersAlone(t *testing.T) {
 	if closed := s.all[len(s.all)-1].Data.(Incident); !closed.ClosedAt.Equal(s.now) || closed.PeakCount != 1000 || closed.Count != 400 {
 		t.Errorf("closed %+v", closed)
 	}
-	if s.tr.Critical() {
+	if s.tr.Critical(host.Inode) {
 		t.Error("sampling would stay fast")
 	}
 }
@@ -34,7 +34,7 @@ func TestIncidentOfPressureThatBecomesCritical(t *testing.T) {
 	s.look(host, 500).read(host, 500, 3, 0)
 	s.at(sec(1)).look(host, 899).expect()
 	s.at(sec(2)).look(host, 900).expect("opened warning init")
-	if !s.incident().Verified || s.tr.Critical() {
+	if !s.incident().Verified || s.tr.Critical(host.Inode) {
 		t.Error("a filling table is verified and not critical")
 	}
 	s.at(sec(3)).look(host, 990).expect()

@@ -182,10 +182,11 @@ func (t *Tracker) Open() []Incident {
 	return out
 }
 
-// Critical tells whether connections are being refused somewhere or were until a short while ago: sampling must stay
-// fast, since the kernel will be silent.
-func (t *Tracker) Critical() bool {
-	return slices.ContainsFunc(t.st.Open, func(o *ongoing) bool { return o.Severity == SeverityCritical && o.Verified })
+// Critical tells whether connections are being refused in a namespace or were until a short while ago: its sampling must
+// stay fast, since the kernel will be silent.
+func (t *Tracker) Critical(inode uint64) bool {
+	tb := t.tables[inode]
+	return tb != nil && tb.ongoing != nil && tb.ongoing.Severity == SeverityCritical && tb.ongoing.Verified
 }
 
 // table returns the table of a namespace, known or new.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -106,6 +107,9 @@ func (a *Agent) openState() error {
 		return fmt.Errorf("create state_dir: %w", err)
 	}
 	store, opened, err := state.Open(filepath.Join(a.cfg.StateDir, "state.db"), state.Options{MaxEvents: a.cfg.OutboxMax})
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("state_dir %s must belong to the user that the agent runs as: %w", a.cfg.StateDir, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -186,7 +190,7 @@ func (a *Agent) Close() error {
 // Run watches until ctx is done. It returns nil after a clean stop, with everything saved.
 func (a *Agent) Run(ctx context.Context) error {
 	a.started.Store(true)
-	a.sample(true)
+	a.sample()
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStarted, a.agentState()))
 	a.save(true)
 

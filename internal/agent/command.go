@@ -65,7 +65,7 @@ func (a *Agent) unhold() Reply {
 // Once carries out one order in this process, where no agent runs: it reads the tables, does what is asked, waits for
 // the outcome of a step and saves. The agent must not have been run.
 func (a *Agent) Once(ctx context.Context, c Command) (Reply, error) {
-	a.sample(true)
+	a.sample()
 	r := a.carryOut(c)
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
@@ -73,7 +73,7 @@ func (a *Agent) Once(ctx context.Context, c Command) (Reply, error) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(a.nextSample(time.Now())):
-			a.sample(false)
+			a.sample()
 		}
 	}
 	for range 2 { // the first turn writes the sysctl.d file, the second saves what came of it

@@ -29,7 +29,7 @@ func (a *Agent) loop(ctx context.Context) error {
 				return err
 			}
 		case <-timer.C:
-			a.sample(false)
+			a.sample()
 		case run := <-a.calls:
 			run()
 		}

@@ -20,7 +20,9 @@ const (
 	// countersEvery is how often the counters of a quiet namespace other than the first are read. Its count is read
 	// far more often, and its counters with it once it stands at countersShare.
 	countersEvery = 10 * time.Second
-	countersShare = 0.80
+	// countersSettling is the same while the outcome of a step is awaited, which takes the counters of all.
+	countersSettling = 500 * time.Millisecond
+	countersShare    = 0.80
 	// reloadEvery is how often a table that is not there is looked for again.
 	reloadEvery = time.Second
 )
@@ -36,24 +38,43 @@ type space struct {
 	peak   uint64
 }
 
-// sample reads every namespace that is due, or all with their counters, and carries out what follows from it.
-func (a *Agent) sample(all bool) {
+// sample reads every namespace that is due, and carries out what follows from it.
+func (a *Agent) sample() {
 	now := time.Now()
 	if a.needsDiscovery(now) {
 		a.discover(now)
 	}
-	urgent := a.tracker.Critical()
-	settling := a.tracker.Settling()
 	for _, s := range a.spaces {
-		if !all && now.Before(s.next) {
-			continue
+		if !now.Before(s.next) {
+			a.read(s, false)
 		}
-		a.read(s, all || settling, urgent)
 	}
+	a.follow()
+}
+
+// check reads every namespace on account of records that just came: the ones that they name first, with a step at once
+// where it is due. A record that names none means the first namespace, or before Linux 6.17 any.
+func (a *Agent) check(named map[uint64]bool) {
+	for _, s := range a.spaces {
+		if named[s.ns.Inode] || s.ns.Init {
+			a.read(s, true)
+		}
+	}
+	a.step()
+	for _, s := range a.spaces {
+		if !named[s.ns.Inode] && !s.ns.Init {
+			a.read(s, false)
+		}
+	}
+	a.follow()
+}
+
+// follow carries out what follows from the readings, and what time alone brings.
+func (a *Agent) follow() {
 	a.boot()
 	a.step()
 	a.settle()
-	if now.Sub(a.tickedAt) >= tickEvery {
+	if now := time.Now(); now.Sub(a.tickedAt) >= tickEvery {
 		a.tickedAt = now
 		a.queue(a.tracker.Tick(now)...)
 	}
@@ -103,10 +124,10 @@ func (a *Agent) discoverFor(m remediate.Match) {
 }
 
 // read takes one reading and hands it to the tracker.
-func (a *Agent) read(s *space, counters, urgent bool) {
+func (a *Agent) read(s *space, counters bool) {
 	now := time.Now()
-	counters = counters || s.ns.Init || urgent || s.last.Fill() >= countersShare ||
-		now.Sub(s.counted) >= countersEvery
+	urgent := a.tracker.Critical(s.ns.Inode)
+	counters = counters || urgent || a.wantsCounters(s, now)
 	r, err := a.table.Read(s.ns.Inode, counters)
 	if err == nil && !counters && r.Fill() >= countersShare {
 		r, err = a.table.Read(s.ns.Inode, true) // it filled up since the last look: is it refusing?
@@ -122,8 +143,17 @@ func (a *Agent) read(s *space, counters, urgent bool) {
 		s.counted, s.totals = now, r.Counters
 	}
 	s.last, s.peak = r, max(s.peak, r.Count)
-	s.next = now.Add(remediate.SamplePeriod(a.cfg.Policy, r, urgent))
 	a.queue(a.tracker.Read(now, r)...)
+	s.next = now.Add(remediate.SamplePeriod(a.cfg.Policy, r, a.tracker.Critical(s.ns.Inode)))
+}
+
+// wantsCounters tells whether a namespace's counters are worth their price, which is high where it has to be entered.
+func (a *Agent) wantsCounters(s *space, now time.Time) bool {
+	every := countersEvery
+	if a.tracker.Settling() {
+		every = countersSettling
+	}
+	return s.ns.Init || s.last.Fill() >= countersShare || now.Sub(s.counted) >= every
 }
 
 // unreadable handles a reading that failed: the namespace is gone, or the table is not there.

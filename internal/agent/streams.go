@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -75,7 +76,8 @@ func (a *Agent) startSources(ctx context.Context, g *errgroup.Group) error {
 		}
 		g.Go(func() error {
 			if err := src.Run(ctx, a.batches); err != nil {
-				return fmt.Errorf("source %s: %w", e.key(), err)
+				return fmt.Errorf("source %s must be there (sources.%s.enabled: true; with auto the agent does without): %w",
+					e.key(), e.source, err)
 			}
 			return nil
 		})
@@ -99,15 +101,15 @@ drain:
 			break drain
 		}
 	}
-	fresh := false
+	named := map[uint64]bool{}
 	for _, b := range batches {
 		for _, m := range b.Matches {
-			fresh = true
+			named[m.NetNS] = true
 			a.discoverFor(m)
 		}
 	}
-	if fresh {
-		a.sample(true)
+	if len(named) > 0 {
+		a.check(named)
 	}
 	for _, b := range batches {
 		a.takeBatch(b)
@@ -147,30 +149,25 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 	}
 }
 
-// takeState books that a source was opened, failed or recovered. What an optional source lacks at the start is said
-// once in the log; it is an event when the source was there before, or when it is one that every host has.
+// takeState books that a source was opened, failed or recovered. A syslog file that is not there at the start is said
+// in the log alone, since most hosts lack some; all else is an event, which stands in the log too.
 func (a *Agent) takeState(st *stream, s watcher.State) {
 	wasUp, first := st.status.Up, !st.said
 	st.said = true
 	st.status.Up, st.status.Problem, st.status.Remedy = s.Up, s.Problem, s.Remedy
-	fields := []zap.Field{
-		zap.String("source", string(st.status.Source)), zap.String("path", st.status.Path),
-		zap.String("problem", s.Problem), zap.String("remedy", s.Remedy),
-	}
+	fields := []zap.Field{zap.String("source", string(st.status.Source)), zap.String("path", st.status.Path)}
 	degraded := !s.Up || s.Problem != ""
 	st.everUp = st.everUp || s.Up
 	st.status.Unused = !s.Up && !st.everUp && !st.required
 	switch {
 	case degraded && first && st.status.Source == remediate.SourceSyslog && !st.required:
-		a.cfg.Log.Info("source not used", fields...)
+		a.cfg.Log.Info("source not used", append(fields, zap.String("problem", s.Problem), zap.String("remedy", s.Remedy))...)
 	case degraded && (first || wasUp):
-		a.cfg.Log.Warn("source degraded", fields...)
 		a.sourceEvent(remediate.EventSourceDegraded, st, 0, s.Problem)
 	case s.Up && !first:
-		a.cfg.Log.Info("source recovered", fields...)
 		a.sourceEvent(remediate.EventSourceRecovered, st, 0, "")
 	case s.Up:
-		a.cfg.Log.Info("source open", fields[:2]...)
+		a.cfg.Log.Info("source open", fields...)
 	}
 }
 
@@ -206,7 +203,7 @@ func (a *Agent) checkSources() error {
 	}
 	if len(why) == len(a.streams) {
 		slices.Sort(why)
-		return fmt.Errorf("%w: %q", ErrNoSource, why)
+		return fmt.Errorf("%w:\n  %s", ErrNoSource, strings.Join(why, "\n  "))
 	}
 	a.becomeReady()
 	return nil
