@@ -7,6 +7,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -92,7 +93,18 @@ func (j *JournalSink) send(out Outgoing) {
 	for k, v := range fields {
 		all = append(all, zap.String(k, v))
 	}
-	j.log.Info("event", all...)
+	j.log.Log(level(priority), "event", all...)
+}
+
+// level is the logger's word for a priority.
+func level(p journal.Priority) zapcore.Level {
+	switch {
+	case p <= journal.PriErr:
+		return zapcore.ErrorLevel
+	case p == journal.PriWarning:
+		return zapcore.WarnLevel
+	}
+	return zapcore.InfoLevel
 }
 
 // journalRecord is the record of an event: the line for people, syslog's priority and the fields.

@@ -296,7 +296,8 @@ func (p *Publisher) connected(nc *nats.Conn) {
 }
 
 func (p *Publisher) disconnected(err error) {
-	if err == nil {
+	closed := err == nil // by this side, at its end
+	if closed {
 		err = errors.New("the connection was closed")
 	}
 	err = fmt.Errorf("not connected to %s: %w", redacted(p.opts.Dial.Servers), err)
@@ -308,7 +309,7 @@ func (p *Publisher) disconnected(err error) {
 	p.status.Connected, p.status.Server = false, ""
 	p.conn = err
 	p.mu.Unlock()
-	if before == nil || before.Error() != err.Error() {
+	if !closed && (before == nil || before.Error() != err.Error()) {
 		p.opts.Log.Warn("nats_disconnected", zap.Error(err))
 	}
 }

@@ -2,6 +2,9 @@ package watcher
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/ctwarden/ctwarden/remediate"
@@ -68,4 +71,13 @@ type State struct {
 	// Problem says what is wrong, Remedy what an operator can do about it. Both are empty when all is well.
 	Problem string
 	Remedy  string
+}
+
+// failure is the error of a source that must be there and cannot be read. The other remedies are about one that need
+// not be.
+func (s State) failure(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, s.Remedy)
 }

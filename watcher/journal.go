@@ -78,7 +78,7 @@ func (j *Journal) Run(ctx context.Context, out chan<- Batch) error {
 			continue
 		}
 		if first && j.cfg.Required {
-			return err
+			return journalProblem(err).failure(err)
 		}
 		j.send.setState(journalProblem(err))
 		j.send.caughtUp()

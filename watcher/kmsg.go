@@ -133,7 +133,7 @@ func (k *Kmsg) Run(ctx context.Context, out chan<- Batch) error {
 			return nil
 		}
 		if first && k.cfg.Required {
-			return err
+			return kmsgProblem(k.cfg.Path, err).failure(err)
 		}
 		k.send.setState(kmsgProblem(k.cfg.Path, err))
 		k.send.caughtUp()

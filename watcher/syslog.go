@@ -102,7 +102,7 @@ func (s *Syslog) Run(ctx context.Context, out chan<- Batch) error {
 			err = s.open()
 		}
 		if err != nil && first && s.cfg.Required {
-			return err
+			return syslogProblem(s.cfg.Path, err).failure(err)
 		}
 		if err == nil {
 			err = s.follow(ctx)

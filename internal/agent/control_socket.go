@@ -48,6 +48,9 @@ func ListenControl(cfg ControlConfig) (*Control, error) {
 		return nil, err
 	}
 	l, err := listenAs(cfg.Path, gid)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("runtime_dir %s must belong to the user that the agent runs as: %w", filepath.Dir(cfg.Path), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", cfg.Path, err)
 	}
