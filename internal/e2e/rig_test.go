@@ -133,8 +133,13 @@ type hub struct {
 
 func startHub(t *testing.T) *hub {
 	t.Helper()
-	p := launch(t, nil, filepath.Join(bin, "ctwarden-hub"), "serve", "--embedded", "--listen", "127.0.0.1:0",
-		"--store", t.TempDir())
+	return startHubAt(t, "127.0.0.1:0", t.TempDir())
+}
+
+// startHubAt starts a hub on an address with a store that may hold what another hub before it received.
+func startHubAt(t *testing.T, listen, store string) *hub {
+	t.Helper()
+	p := launch(t, nil, filepath.Join(bin, "ctwarden-hub"), "serve", "--embedded", "--listen", listen, "--store", store)
 	h := &hub{process: p, url: p.says(t, `ready at (nats://127\.0\.0\.1:\d+)`)[1]}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -201,17 +206,29 @@ type agentProcess struct {
 // startAgent writes the configuration, starts the agent and waits until it tells systemd that it is ready.
 func startAgent(t *testing.T, config string, wrap ...string) *agentProcess {
 	t.Helper()
-	a := &agentProcess{dir: t.TempDir()}
+	a := newAgent(t, t.TempDir(), config)
+	a.start(t, wrap...)
+	return a
+}
+
+// newAgent is an agent that is not started yet, with its configuration and all its files in dir.
+func newAgent(t *testing.T, dir, config string) *agentProcess {
+	t.Helper()
+	a := &agentProcess{dir: dir, config: filepath.Join(dir, "ctwarden.yaml")}
 	a.persisted = fmt.Sprintf("/etc/sysctl.d/99-zz-ctwarden-e2e-%d.conf", os.Getpid())
 	t.Cleanup(func() { os.Remove(a.persisted) })
-	a.config = filepath.Join(a.dir, "ctwarden.yaml")
-	text := strings.NewReplacer("PERSIST", a.persisted).Replace(config) +
+	a.configure(t, config)
+	return a
+}
+
+// configure writes the configuration.
+func (a *agentProcess) configure(t *testing.T, config string) {
+	t.Helper()
+	text := strings.ReplaceAll(config, "PERSIST", a.persisted) +
 		fmt.Sprintf("\nstate_dir: %s/state\nruntime_dir: %s/run\nmetrics: {listen: \"\"}\n", a.dir, a.dir)
 	if err := os.WriteFile(a.config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	a.start(t, wrap...)
-	return a
 }
 
 func (a *agentProcess) start(t *testing.T, wrap ...string) {
@@ -223,6 +240,9 @@ func (a *agentProcess) start(t *testing.T, wrap ...string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	if err := os.Chmod(socket, 0o666); err != nil { // the agent may be another user
+		t.Fatal(err)
+	}
 	args := append(wrap, filepath.Join(bin, "ctwarden"), "run", "--config", a.config)
 	a.process = launch(t, []string{"NOTIFY_SOCKET=" + socket}, args...)
 	buf := make([]byte, 4096)
