@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 // unreadableEnv hands the directory to TestJournalUnreadableChild.
@@ -26,14 +28,10 @@ func TestJournalUnreadableChild(t *testing.T) {
 
 // TestJournalUnreadable sees that missing permission is not taken for an empty journal, as libsystemd has it.
 func TestJournalUnreadable(t *testing.T) {
-	needRoot(t)
-	dir, err := os.MkdirTemp("/tmp", "ctwarden-journal") // t.TempDir lies below a directory for root alone
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	testhost.NeedRoot(t)
+	dir := testhost.PublicDir(t)
 	machine := filepath.Join(dir, "0123456789abcdef0123456789abcdef")
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(machine, 0o755)); err != nil {
+	if err := os.Mkdir(machine, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := checkJournal(dir); !errors.Is(err, errNoJournal) {

@@ -5,7 +5,6 @@ package watcher
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -15,56 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// journald is a systemd-journald of the test's own, in its own mount namespace, that reads the real /dev/kmsg.
-type journald struct {
-	cmd *exec.Cmd
-	dir string // where it writes, as seen from here
-}
-
 const (
-	journaldPath   = "/lib/systemd/systemd-journald"
-	journaldScript = `set -e
-mount --make-rprivate /
-mount -t tmpfs none /run
-mkdir -p /run/systemd/journal /run/log/journal /run/systemd/journald.conf.d
-printf '[Journal]\nStorage=volatile\nReadKMsg=yes\nRateLimitBurst=0\n' >/run/systemd/journald.conf.d/test.conf
-mount --bind "$1" /run/log/journal
-exec ` + journaldPath
-)
-
-// startJournald runs a journald that keeps its journal in dir. Its namespace has its own /run, so that it does not get
-// into the way of another.
-func startJournald(t *testing.T, dir string) *journald {
-	t.Helper()
-	needRoot(t)
-	if _, err := os.Stat(journaldPath); err != nil {
-		skip(t, err.Error())
-	}
-	j := &journald{cmd: exec.Command("unshare", "-m", "sh", "-c", journaldScript, "sh", dir), dir: dir}
-	start(t, j.cmd)
-	eventually(t, "journald's socket", func() bool {
-		_, err := os.Stat(j.path("/run/systemd/journal/socket"))
-		return err == nil && checkJournal(dir) == nil
-	})
-	// The ring buffer is read in order, so this comes last.
-	word := kernelRecord(t)
-	eventually(t, "journald has read the ring buffer", func() bool {
-		out, err := exec.Command("journalctl", "-D", dir, "-q", "-o", "cat", "_TRANSPORT=kernel").Output()
-		return err == nil && strings.Contains(string(out), word)
-	})
-	return j
-}
-
-// path is a path in journald's namespace as seen from here.
-func (j *journald) path(path string) string {
-	return fmt.Sprintf("/proc/%d/root%s", j.cmd.Process.Pid, path)
-}
-
-const (
-	forgeSocket = 3 // the first of exec.Cmd.ExtraFiles
+	forgeSocket = 4 // the first file after those of testhost.AsNobody
 	forgeEnv    = "CTWARDEN_TEST_FORGE"
 )
 
@@ -88,9 +43,9 @@ func TestForgeChild(t *testing.T) {
 
 // forge writes 1000 records as an ordinary user that look like the kernel's as far as that user can make them so: half
 // of them straight to journald's socket with all the fields, half through systemd-cat.
-func (j *journald) forge(t *testing.T) {
+func forge(t *testing.T, j *testhost.Journald) {
 	t.Helper()
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.path("/run/systemd/journal/socket"), Net: "unixgram"})
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.Path("/run/systemd/journal/socket"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,31 +55,18 @@ func (j *journald) forge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sock.Close()
-	exe, err := os.Open("/proc/self/exe") // the file may be in a directory that nobody can enter
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer exe.Close()
-	child := exec.Command("/proc/self/fd/4", "-test.run=^TestForgeChild$")
-	child.Env = append(os.Environ(), forgeEnv+"=1")
-	child.Dir = "/"
-	child.ExtraFiles = []*os.File{sock, exe}
-	child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	child := testhost.AsNobody(t, "TestForgeChild", forgeEnv+"=1")
+	child.ExtraFiles = append(child.ExtraFiles, sock)
 	if out, err := child.CombinedOutput(); err != nil {
 		t.Fatalf("forge: %v: %s", err, out)
 	}
-	cat := exec.Command("nsenter", "-t", fmt.Sprint(j.cmd.Process.Pid), "-m", "setpriv", "--reuid=65534", "--regid=65534",
-		"--clear-groups", "systemd-cat", "-t", "kernel", "-p", "warning", "sh", "-c",
-		`i=0; while [ $i -lt 500 ]; do echo "$0"; i=$((i+1)); done`, tableFull)
-	if out, err := cat.CombinedOutput(); err != nil {
-		t.Fatalf("systemd-cat: %v: %s", err, out)
-	}
+	j.Run(t, strings.Repeat(tableFull+"\n", 500), "systemd-cat", "-t", "kernel", "-p", "warning")
 }
 
 // forged counts the forged records that have arrived, with nothing but journalctl.
-func (j *journald) forged(t *testing.T) int {
+func forged(t *testing.T, j *testhost.Journald) int {
 	t.Helper()
-	out, err := exec.Command("journalctl", "-D", j.dir, "-q", "-o", "cat", "SYSLOG_IDENTIFIER=kernel", "_UID=65534").Output()
+	out, err := exec.Command("journalctl", "-D", j.Dir, "-q", "-o", "cat", "SYSLOG_IDENTIFIER=kernel", "_UID=65534").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +89,7 @@ func records(n uint64) func(Batch) bool { return func(b Batch) bool { return b.S
 // rotation and a restart lose and repeat nothing, and a vacuumed position is told of.
 func TestJournal(t *testing.T) {
 	dir := t.TempDir()
-	d := startJournald(t, dir)
+	d := testhost.StartJournaldIn(t, dir)
 	cfg := JournalConfig{Directory: dir, Host: "*"}
 	r := runJournal(t, cfg)
 	b := r.next(t, func(b Batch) bool { return b.CaughtUp && b.Position.Data != nil })
@@ -156,29 +98,29 @@ func TestJournal(t *testing.T) {
 	}
 
 	start := time.Now()
-	kernelRecord(t)
+	testhost.KernelRecord(t)
 	b = r.next(t, records(1))
 	t.Logf("a record of the kernel took %v", time.Since(start))
 	if age := time.Since(b.Last); age < 0 || age > patience {
 		t.Errorf("it is of %v", b.Last)
 	}
 
-	d.forge(t)
-	eventually(t, "1000 forged records", func() bool { return d.forged(t) == 1000 })
-	writeKmsg(t, tableFull)           // root's, with the kernel's transport and another facility
-	signal(t, d.cmd, syscall.SIGUSR2) // rotate
-	eventually(t, "a rotation", func() bool {
+	forge(t, d)
+	testhost.Eventually(t, "1000 forged records", func() bool { return forged(t, d) == 1000 })
+	writeKmsg(t, tableFull)      // root's, with the kernel's transport and another facility
+	d.Signal(t, syscall.SIGUSR2) // rotate
+	testhost.Eventually(t, "a rotation", func() bool {
 		old, err := filepath.Glob(filepath.Join(dir, "*", "system@*.journal"))
 		return err == nil && len(old) == 1
 	})
-	kernelRecord(t)
+	testhost.KernelRecord(t)
 	b = r.next(t, records(1))
 	if b.Stats.Records != 1 || len(b.Matches) != 0 || b.Stats.Matches != 0 {
 		t.Errorf("behind 1001 forged records and a rotation: %+v", b.Stats)
 	}
 
 	r.stop(t)
-	kernelRecord(t)
+	testhost.KernelRecord(t)
 	cfg.Position = b.Position.Data
 	r = runJournal(t, cfg)
 	if b = r.next(t, records(1)); b.Stats.Records != 1 || b.Stats.LostText != "" {
@@ -186,9 +128,9 @@ func TestJournal(t *testing.T) {
 	}
 	r.stop(t)
 
-	signal(t, d.cmd, syscall.SIGUSR2) // rotate
-	eventually(t, "a vacuum", func() bool { return vacuum(t, dir) == 0 })
-	kernelRecord(t)
+	d.Signal(t, syscall.SIGUSR2) // rotate
+	testhost.Eventually(t, "a vacuum", func() bool { return vacuum(t, dir) == 0 })
+	testhost.KernelRecord(t)
 	r = runJournal(t, cfg)
 	if b = r.next(t, records(1)); b.Stats.LostText == "" {
 		t.Error("a vacuumed position is not told of")
@@ -216,7 +158,7 @@ func vacuum(t *testing.T, dir string) int {
 // TestJournalLookback reads what the kernel said before the first start.
 func TestJournalLookback(t *testing.T) {
 	dir := t.TempDir()
-	startJournald(t, dir)
+	testhost.StartJournaldIn(t, dir)
 	r := runJournal(t, JournalConfig{Directory: dir, Lookback: time.Minute})
 	if b := r.next(t, records(1)); b.Stats.LostText != "" {
 		t.Errorf("stats %+v", b.Stats)
@@ -240,7 +182,7 @@ func TestJournalAppears(t *testing.T) {
 	if b.State == nil || b.State.Up || b.State.Remedy == "" {
 		t.Fatalf("state %+v", b.State)
 	}
-	startJournald(t, dir)
+	testhost.StartJournaldIn(t, dir)
 	if b = r.next(t, records(1)); b.State == nil || !b.State.Up {
 		t.Errorf("state %+v", b.State)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -177,7 +177,7 @@ func TestKmsgDeniedChild(t *testing.T) {
 
 // TestKmsgDenied needs a kernel that keeps its log from ordinary users, as distributions set it.
 func TestKmsgDenied(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t)
 	restrict, err := os.ReadFile("/proc/sys/kernel/dmesg_restrict")
 	if err != nil || strings.TrimSpace(string(restrict)) != "1" {
 		t.Skipf("kernel.dmesg_restrict is %s", restrict)
@@ -188,7 +188,7 @@ func TestKmsgDenied(t *testing.T) {
 // TestKmsgDevice reads the real device: what a process writes is counted and not believed, a record is seen within
 // milliseconds, and a restart goes on where the first run stopped.
 func TestKmsgDevice(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t)
 	k, err := NewKmsg(KmsgConfig{Required: true})
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +206,7 @@ func TestKmsgDevice(t *testing.T) {
 	r.stop(t)
 
 	writeKmsg(t, mark)
-	kernelRecord(t)
+	testhost.KernelRecord(t)
 	cfg := KmsgConfig{Required: true, Position: b.Position.Data, Now: time.Now}
 	k, err = NewKmsg(cfg)
 	if err != nil {
@@ -225,7 +225,7 @@ func TestKmsgDevice(t *testing.T) {
 
 // TestKmsgStops sees that a source that waits for the kernel is stopped at once.
 func TestKmsgStops(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t)
 	k, err := NewKmsg(KmsgConfig{Required: true})
 	if err != nil {
 		t.Fatal(err)
@@ -250,16 +250,4 @@ func writeKmsg(t *testing.T, text string) {
 	if _, err := f.WriteString("<4>" + text + "\n"); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// kernelRecord makes the kernel itself print a line and returns a word of it: it complains of a tmpfs option that it
-// does not know. The mount fails, in a mount namespace that is gone at once.
-func kernelRecord(t *testing.T) string {
-	t.Helper()
-	word := fmt.Sprintf("ctwarden_test_%d", time.Now().UnixNano())
-	out, err := exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "-o", word+"=1", "none", "/mnt").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "mount") {
-		t.Fatalf("mount with an unknown option: %v: %s", err, out)
-	}
-	return word
 }

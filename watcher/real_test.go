@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/internal/testkernel"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -15,13 +16,10 @@ import (
 // TestRealMessage has the kernel refuse connections in a namespace of the test's own, and sees the same record in all
 // three sources: from /dev/kmsg, from a real journald and from the file of a real rsyslogd.
 func TestRealMessage(t *testing.T) {
-	needRoot(t)
 	lock := testkernel.Hold(t)
 	ns := testkernel.Scratch(t)
-	dir := t.TempDir()
-	startJournald(t, dir)
-	syslogd := startRsyslog(t, rsyslogKlog)
-	syslogd.written(t, kernelRecord(t))
+	dir := testhost.StartJournald(t).Dir
+	syslogd := testhost.StartRsyslog(t)
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +33,7 @@ func TestRealMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	syslog, err := NewSyslog(SyslogConfig{Path: syslogd.file, Host: host, Required: true})
+	syslog, err := NewSyslog(SyslogConfig{Path: syslogd.File, Host: host, Required: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +52,8 @@ func TestRealMessage(t *testing.T) {
 	if m.BootID != want.BootID || m.Path != dir || m.Host != host {
 		t.Errorf("journal: %+v, want boot %s, path %s, host %s", m, want.BootID, dir, host)
 	}
-	if m = message(sameRecord(t, rs, want)); m.Path != syslogd.file || m.Host != host {
-		t.Errorf("syslog: %+v, want path %s, host %s", m, syslogd.file, host)
+	if m = message(sameRecord(t, rs, want)); m.Path != syslogd.File || m.Host != host {
+		t.Errorf("syslog: %+v, want path %s, host %s", m, syslogd.File, host)
 	}
 
 	scanned := 0

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 const (
@@ -41,27 +43,25 @@ func TestRotation(t *testing.T) {
 func testRotation(t *testing.T, how string, each time.Duration) {
 	logrotate, err := exec.LookPath("logrotate")
 	if err != nil {
-		skip(t, "needs logrotate: "+err.Error())
+		testhost.Skip(t, "needs logrotate: "+err.Error())
 	}
-	socket := filepath.Join(t.TempDir(), "log")
-	d := startRsyslog(t, fmt.Sprintf(rsyslogSocket, socket))
-	eventually(t, "rsyslogd's socket", func() bool { _, err := os.Stat(socket); return err == nil })
+	d := testhost.StartRelay(t)
 	conf := filepath.Join(t.TempDir(), "logrotate.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, logrotateConf, d.file, how, d.cmd.Process.Pid), 0o600); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, logrotateConf, d.File, how, d.PID()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 
-	if err := os.WriteFile(d.file, nil, 0o600); err != nil {
+	if err := os.WriteFile(d.File, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewSyslog(SyslogConfig{Path: d.file, Host: testHost})
+	s, err := NewSyslog(SyslogConfig{Path: d.File, Host: testHost})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := run(t, s)
 	r.next(t, caughtUp)
 	end, done := make(chan struct{}), make(chan int, 1)
-	go func() { done <- sendLines(t, socket, end) }()
+	go func() { done <- sendLines(t, d.Socket, end) }()
 	go func() {
 		defer close(end)
 		tick := time.NewTicker(each)
@@ -95,7 +95,7 @@ func testRotation(t *testing.T, how string, each time.Duration) {
 	for gather(3 * sendEvery / 2) {
 	}
 	sent := <-done
-	want := kept(t, d.file)
+	want := kept(t, d.File)
 	t.Logf("%d lines sent, %d kept in files, %d delivered, lost %d", sent, len(want), len(got), stats.Lost)
 	if how != "copytruncate" && len(want) != sent {
 		t.Errorf("%d lines were sent and %d are in the files", sent, len(want))

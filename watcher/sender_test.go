@@ -2,104 +2,24 @@ package watcher
 
 import (
 	"context"
-	"errors"
-	"os"
-	"os/exec"
-	"runtime"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // patience is how long a test waits for an event that should come at once.
 const patience = 15 * time.Second
 
-// skip leaves out a test that cannot run here, unless the environment says that it must.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CTWARDEN_TEST_REQUIRE") == "1" {
-		t.Fatal("must run, and cannot: " + why)
-	}
-	t.Skip(why)
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		skip(t, "needs root")
-	}
-}
-
-// start starts a daemon for the length of the test. It is killed with the test's process whatever happens: the kernel
-// does that when the thread ends that started it, so that thread is kept.
-func start(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started, over := make(chan error), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		started <- cmd.Start()
-		<-over
-	}()
-	t.Cleanup(func() { close(over) })
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stop(t, cmd) })
-}
-
-// stop ends a daemon, if it has not been already.
-func stop(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	if cmd.ProcessState == nil {
-		signal(t, cmd, syscall.SIGTERM)
-		_ = cmd.Wait() // how it ended does not matter
-	}
-}
-
-func signal(t *testing.T, cmd *exec.Cmd, sig syscall.Signal) {
-	t.Helper()
-	if err := cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Fatal(err)
-	}
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 // asNobody runs a test of this program as an ordinary user, with env besides.
 func asNobody(t *testing.T, test, env string) {
 	t.Helper()
-	exe, err := os.Open("/proc/self/exe") // the file may be in a directory that nobody can enter
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer exe.Close()
-	child := exec.Command("/proc/self/fd/3", "-test.run=^"+test+"$")
-	child.Env = append(os.Environ(), env)
-	child.Dir = "/"
-	child.ExtraFiles = []*os.File{exe}
-	child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	if out, err := child.CombinedOutput(); err != nil {
+	if out, err := testhost.AsNobody(t, test, env).CombinedOutput(); err != nil {
 		t.Errorf("as an ordinary user: %v: %s", err, out)
 	}
 }
-
-// nobody is the user and the group of a test that must have no rights.
-const nobody = 65534
 
 // running is a source under test.
 type running struct {

@@ -26,14 +26,19 @@ mount --bind "$1" /run/log/journal
 exec ` + journaldPath
 
 // StartJournald runs a journald that keeps its journal in a directory of the test's, and waits until it has read all
-// that the kernel has logged.
+// that the kernel has logged. SIGUSR2 has it rotate its files.
 func StartJournald(t testing.TB) *Journald {
+	t.Helper()
+	return StartJournaldIn(t, t.TempDir())
+}
+
+// StartJournaldIn is [StartJournald] with the directory.
+func StartJournaldIn(t testing.TB, dir string) *Journald {
 	t.Helper()
 	NeedRoot(t)
 	if _, err := os.Stat(journaldPath); err != nil {
 		Skip(t, "needs systemd-journald (package systemd): "+err.Error())
 	}
-	dir := t.TempDir()
 	j := &Journald{
 		daemon: start(t, exec.Command("unshare", "-m", "sh", "-c", journaldScript, "sh", dir)), Dir: dir,
 	}
