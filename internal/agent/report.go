@@ -22,6 +22,7 @@ const (
 	notePersist  = "persist"
 	noteState    = "state"
 	noteRecover  = "recover"
+	noteReadOnly = "read_only"
 )
 
 // shownSteps is how many steps the status shows.

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -92,6 +93,7 @@ func (a *Agent) needsDiscovery(now time.Time) bool {
 // discover brings the list of namespaces up to date.
 func (a *Agent) discover(now time.Time) {
 	a.discoveredAt = now
+	a.noteWritable()
 	found, err := a.table.Discover()
 	a.noteIf(noteTable, err)
 	if err != nil {
@@ -109,6 +111,19 @@ func (a *Agent) discover(now time.Time) {
 			a.forget(inode)
 		}
 	}
+}
+
+// noteWritable says it early where the agent may raise the limit but cannot, as in a container.
+func (a *Agent) noteWritable() {
+	limits, err := a.table.Limits()
+	if err != nil {
+		return // that is said where the table is read
+	}
+	if limits.Writable || a.cfg.Policy.Mode != remediate.ModeRemediate {
+		a.noteIf(noteReadOnly, nil)
+		return
+	}
+	a.noteIf(noteReadOnly, fmt.Errorf("%s, or run the agent there, as root or with CAP_NET_ADMIN", remediate.ReasonReadOnly.Text()))
 }
 
 // discoverFor looks for a namespace that a record names and nobody has seen yet.

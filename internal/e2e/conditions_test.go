@@ -161,3 +161,46 @@ func TestCannotStart(t *testing.T) {
 		})
 	}
 }
+
+// TestReadOnlyLimit runs the agent in a namespace of its own, as in a container: the limit can be seen there, but not
+// set, and it has one name only.
+func TestReadOnlyLimit(t *testing.T) {
+	_, ns := lowered(t)
+	a := startAgent(t, plain(), "ip", "netns", "exec", ns.Name)
+	a.said(t, 1, `problem	{"about": "read_only", "error": "the limit cannot be written from here; set it on the host, or run`)
+	fill(t, ns)
+	a.said(t, 1, "incident.opened: critical")
+	testhost.Eventually(t, "the incident is open", func() bool { return len(a.status(t).Incidents) == 1 })
+	a.wantCommand(t, 0, []string{"read-only for this process", "net.nf_conntrack_max is not here", "set it on the host"}, "status")
+	a.wantCommand(t, 1, []string{"read_only", "set it on the host"}, "raise", "--to", "50000")
+	if err := ns.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	a.said(t, 1, "incident.closed: critical")
+	a.said(t, 1, "step.refused: 20000 → 40000 not done: read_only (the limit cannot be written from here; set it on the host)")
+	a.stop(t, syscall.SIGTERM)
+	a.said(t, 1, "agent.stopped")
+	wantLimit(t, limit)
+}
+
+// TestSyslogFileAppears has a file that is made after the start.
+func TestSyslogFileAppears(t *testing.T) {
+	h := startHub(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "kern.log")
+	a := newAgent(t, dir, fmt.Sprintf(`
+site: e2e
+nats: {servers: [%s]}
+sources: {journal: {directory: %s/none}, syslog: {files: [%s]}}
+`, h.url, dir, file))
+	a.start(t)
+	a.said(t, 1, "source not used")
+	a.said(t, 1, "nothing needs doing where systemd-journald does not run")
+	a.wantCommand(t, 0, []string{"syslog " + file + ": not used", "kmsg: up"}, "status")
+	writeFile(t, file, lines(time.Now().Format(time.RFC3339Nano)+" "+hostname(t)+" kernel: "+message, 3), 0o644)
+	if s := h.wait(t, remediate.EventSourceRecovered, 1).Data.(remediate.SourceState); s.Path != file {
+		t.Errorf("recovered %+v, want %s", s, file)
+	}
+	testhost.Eventually(t, "its lines are read", func() bool { return a.source(t, remediate.SourceSyslog, file).Matches == 3 })
+	h.wait(t, remediate.EventMatchUnverified, 1)
+}
