@@ -253,11 +253,12 @@ func Largest(counts map[string]int) string {
 	return best
 }
 
-// HostLabel is a host name as it is compared: its first label in lower case. An address stays whole.
+// HostLabel is a host name as it is compared: its first label, of an address the whole, in lower case.
 func HostLabel(host string) string {
+	host = strings.ToLower(host)
 	if strings.Trim(host, "0123456789.") == "" || strings.Contains(host, ":") {
 		return host
 	}
 	label, _, _ := strings.Cut(host, ".")
-	return strings.ToLower(label)
+	return label
 }
