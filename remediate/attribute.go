@@ -137,6 +137,7 @@ func (t *Tracker) openByLine(now time.Time, m Match, at time.Time) {
 
 // book counts a record, with the notice of suppressed messages that came just before it.
 func (t *Tracker) book(now time.Time, o *ongoing, m Match, at time.Time) {
+	t.booked++
 	key := m.Key()
 	o.count(key, m.Count, m.Suppressed)
 	if m.Count == 0 {

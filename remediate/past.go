@@ -57,6 +57,7 @@ func (t *Tracker) addPast(now time.Time, m Match, at time.Time) {
 	}
 	p.last = now
 	m.Host = ""
+	t.booked++
 	p.history.Add(m)
 }
 

@@ -69,6 +69,7 @@ type Tracker struct {
 	limitAt    time.Time        // when that was; zero: not read yet
 	mark       Reading          // the first reading of the pending step's namespace after it, with counters
 	settled    bool             // the pending step's outcome was told
+	booked     uint64           // records counted to an incident or to the past
 }
 
 // NewTracker returns a tracker that goes on from a saved state; the zero state is a fresh start. Incidents of another
@@ -188,6 +189,10 @@ func (t *Tracker) Critical(inode uint64) bool {
 	tb := t.tables[inode]
 	return tb != nil && tb.ongoing != nil && tb.ongoing.Severity == SeverityCritical && tb.ongoing.Verified
 }
+
+// Booked is how many records were counted to an incident or to the past so far: when it has grown, there is something
+// that must be saved with the position of the records.
+func (t *Tracker) Booked() uint64 { return t.booked }
 
 // table returns the table of a namespace, known or new.
 func (t *Tracker) table(ns NetNS) *table {

@@ -61,7 +61,7 @@ type Agent struct {
 
 	events                                     []remediate.Event // to be saved
 	unkept                                     []remediate.Step  // steps to be saved
-	urgent                                     bool              // records were counted that must be saved with their position
+	savedBooked                                uint64            // Tracker.Booked as of the last save
 	savedAt, tickedAt, discoveredAt, stepAfter time.Time
 
 	memory   remediate.Memory

@@ -17,25 +17,39 @@ const settleWithin = 10 * time.Second
 // Do carries out an operator's order. It may be called from any goroutine.
 func (a *Agent) Do(ctx context.Context, c Command) (Reply, error) {
 	var r Reply
+	var rest func() string
 	err := a.call(ctx, func() {
 		a.cfg.Log.Info("order of an operator", zap.String("order", string(c.Verb)), zap.String("by", c.By))
-		r = a.carryOut(c)
+		r, rest = a.carryOut(c)
 	})
-	return r, err
+	if err != nil || rest == nil {
+		return r, err
+	}
+	done := make(chan string, 1) // the recorder need not wait for us
+	a.recorder.do(func() { done <- rest() })
+	select {
+	case text := <-done:
+		r.Text += text
+	case <-ctx.Done():
+		r.Text += "; the persisted limit is still being brought in line"
+	}
+	return r, nil
 }
 
-func (a *Agent) carryOut(c Command) Reply {
+// carryOut does what is asked. What may wait for a disk comes back as a function, to be run by the recorder after all
+// that it was given before; it returns what to add to the answer's text.
+func (a *Agent) carryOut(c Command) (Reply, func() string) {
 	switch c.Verb {
 	case VerbRaise:
-		return a.raise(c.To)
+		return a.raise(c.To), nil
 	case VerbRevert:
 		return a.revert(c.All)
 	case VerbHold:
-		return a.hold(c)
+		return a.hold(c), nil
 	case VerbUnhold:
-		return a.unhold()
+		return a.unhold(), nil
 	}
-	return Reply{Text: fmt.Sprintf("unknown order %q", c.Verb)}
+	return Reply{Text: fmt.Sprintf("unknown order %q", c.Verb)}, nil
 }
 
 func (a *Agent) hold(c Command) Reply {
@@ -66,7 +80,10 @@ func (a *Agent) unhold() Reply {
 // the outcome of a step and saves. The agent must not have been run.
 func (a *Agent) Once(ctx context.Context, c Command) (Reply, error) {
 	a.sample()
-	r := a.carryOut(c)
+	r, rest := a.carryOut(c)
+	if rest != nil {
+		r.Text += rest()
+	}
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
 	for a.tracker.Settling() && ctx.Err() == nil {

@@ -73,15 +73,20 @@ func (a *Agent) queue(events ...remediate.Event) {
 // that an idle host's disk is left in peace.
 func (a *Agent) save(all bool) {
 	now := time.Now()
-	if len(a.events) == 0 && len(a.unkept) == 0 && !a.urgent && !all && now.Sub(a.savedAt) < savePositions {
+	booked := a.tracker.Booked()
+	wait := savePositions
+	if booked != a.savedBooked {
+		wait = saveCounts
+	}
+	if len(a.events) == 0 && len(a.unkept) == 0 && !all && now.Sub(a.savedAt) < wait {
 		return
 	}
+	a.savedAt = now
 	change := state.Change{Positions: a.unsavedPositions()}
-	if len(change.Positions) == 0 && len(a.events) == 0 && len(a.unkept) == 0 && !a.urgent && !all {
-		a.savedAt = now
+	if len(change.Positions) == 0 && len(a.events) == 0 && len(a.unkept) == 0 && booked == a.savedBooked && !all {
 		return
 	}
-	a.savedAt, a.urgent = now, false
+	a.savedBooked = booked
 	change.Tracker = a.encodeTracker()
 	for _, ev := range a.events {
 		a.countEvent(ev)

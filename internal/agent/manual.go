@@ -38,16 +38,17 @@ func (a *Agent) raise(to uint64) Reply {
 		"limit raised from %d to %d; it is made to last once two seconds have passed without a refusal", s.From, s.To)}
 }
 
-// revert takes back the last step that still stands, or all of them.
-func (a *Agent) revert(all bool) Reply {
+// revert takes back the last step that still stands, or all of them. What is left to do about the sysctl.d file may
+// wait for a disk, so it is handed back, to be run by the recorder; it returns what to add to the answer.
+func (a *Agent) revert(all bool) (Reply, func() string) {
 	limits, err := a.table.Limits()
 	if err != nil {
-		return refusal(remediate.ReasonReadOnly, err.Error())
+		return refusal(remediate.ReasonReadOnly, err.Error()), nil
 	}
 	chain := standing(a.steps, limits.Max)
 	if len(chain) == 0 {
 		return refusal(remediate.ReasonForeignChange, fmt.Sprintf(
-			"the limit of %d is not one that ctwarden wrote in this boot; nothing was changed", limits.Max))
+			"the limit of %d is not one that ctwarden wrote in this boot; nothing was changed", limits.Max)), nil
 	}
 	last, to := chain[0], chain[0].From
 	if all {
@@ -55,37 +56,39 @@ func (a *Agent) revert(all bool) Reply {
 	}
 	back, err := a.undo(last, to, remediate.ReasonManual)
 	if err != nil {
-		return Reply{Text: err.Error()}
+		return Reply{Text: err.Error()}, nil
 	}
-	text := fmt.Sprintf("limit taken back from %d to %d", back.From, back.To)
-	if file, err := a.persistBack(back, len(chain) == 1 || all); err != nil {
-		text += "; " + err.Error()
-	} else if file != "" {
-		text += "; " + file
-	}
-	return Reply{Done: true, Reason: remediate.ReasonManual, Step: &back, Text: text}
+	first, meta := len(chain) == 1 || all, a.persistMeta()
+	return Reply{
+		Done: true, Reason: remediate.ReasonManual, Step: &back,
+		Text: fmt.Sprintf("limit taken back from %d to %d", back.From, back.To),
+	}, func() string { return a.persistBack(back, meta, first) }
 }
 
-// persistBack brings the sysctl.d file in line with a limit taken back: gone with the first step, else the new limit.
-func (a *Agent) persistBack(back remediate.Step, first bool) (string, error) {
+// persistBack brings the sysctl.d file in line with a limit taken back: gone with the first step, else the new limit. It
+// returns what came of it, for the operator.
+func (a *Agent) persistBack(back remediate.Step, meta apply.PersistMeta, first bool) string {
 	if first {
 		removed, err := a.applier.Unpersist()
-		if err != nil {
-			return "", fmt.Errorf("the persisted limit was not removed: %w", err)
+		switch {
+		case err != nil:
+			return fmt.Sprintf("; the persisted limit was not removed: %v", err)
+		case removed:
+			return fmt.Sprintf("; %s removed", a.cfg.PersistFile)
 		}
-		if removed {
-			return a.cfg.PersistFile + " removed", nil
-		}
-		return "", nil
+		return ""
 	}
-	if _, ok, err := a.applier.Persisted(); err != nil || !ok {
-		return "", err
+	_, ok, err := a.applier.Persisted()
+	if err == nil && ok {
+		_, err = a.applier.Persist(back, meta)
 	}
-	res, err := a.applier.Persist(back, a.persistMeta())
-	if err != nil {
-		return "", fmt.Errorf("the persisted limit was not lowered: %w", err)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("; the persisted limit was not lowered: %v", err)
+	case ok:
+		return fmt.Sprintf("; %s rewritten", a.cfg.PersistFile)
 	}
-	return res.Path + " rewritten", nil
+	return ""
 }
 
 // standing returns the chain of ctwarden's steps that led to the limit, the newest first. A step that was undone, or

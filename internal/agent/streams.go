@@ -21,8 +21,9 @@ var ErrNoSource = errors.New("no source of kernel records can be read")
 const (
 	// drainAtOnce is how many batches are taken together, under one round of readings.
 	drainAtOnce = 64
-	// savePositions is how often positions are saved while nothing else is.
+	// savePositions is how often positions are saved while nothing else is, saveCounts while records are counted.
 	savePositions = 30 * time.Second
+	saveCounts    = 250 * time.Millisecond
 )
 
 // stream is one source as the agent keeps account of it.
@@ -128,7 +129,6 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 	now := time.Now()
 	for _, m := range b.Matches {
 		a.queue(a.tracker.Match(now, m)...)
-		a.urgent = true
 	}
 	st.status.Records += b.Stats.Records
 	st.status.Matches += b.Stats.Matches

@@ -39,15 +39,6 @@ func child(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// skip ends a test that may not run here; where all must run, it fails it.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CTWARDEN_TEST_REQUIRE") == "1" {
-		t.Fatal("required here, but: " + why)
-	}
-	t.Skip(why)
-}
-
 // at is the tests' time.
 var at = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 

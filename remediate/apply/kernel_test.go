@@ -8,38 +8,23 @@ import (
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/internal/testkernel"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// lockKernel holds the lock that everything on this machine takes before it changes the first namespace's limit, and
-// puts limit and hash back at the end.
+// lockKernel holds the right to change the first namespace's limit until the test's end, when limit and hash are put
+// back, and returns what they are.
 func lockKernel(t *testing.T, a *Applier) values {
 	t.Helper()
-	f, err := os.OpenFile("/run/lock/ctwarden-kernel.lock", os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		skip(t, fmt.Sprintf("no lock: %v", err))
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
+	testkernel.Hold(t)
 	v, err := a.read()
 	if err != nil {
-		skip(t, fmt.Sprintf("no table here: %v", err))
+		t.Fatal(err)
 	}
 	if !v.hasOld || !v.hasBuckets {
-		skip(t, "not in the first network namespace")
+		testhost.Skip(t, "not in the first network namespace")
 	}
-	t.Cleanup(func() {
-		if err := errors.Join(a.set(KeyMax, v.max), a.set(KeyBuckets, v.buckets)); err != nil {
-			t.Errorf("limit and hash are not put back to %d and %d: %v", v.max, v.buckets, err)
-		}
-		if now, err := a.read(); err != nil || now != v {
-			t.Errorf("put back to %+v, want %+v: %v", now, v, err)
-		}
-	})
 	return v
 }
 
@@ -50,9 +35,10 @@ func onHost(dir string) (*Applier, error) {
 	return New(cfg)
 }
 
-// mustOnHost closes the applier after everything that was put off to the test's end, as putting the limit back.
+// mustOnHost is onHost for the length of the test.
 func mustOnHost(t *testing.T) *Applier {
 	t.Helper()
+	testkernel.Require(t)
 	a, err := onHost(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -63,9 +49,6 @@ func mustOnHost(t *testing.T) *Applier {
 
 // The real kernel takes the step under both names, rounds the hash up, and is brought back by the undo.
 func TestRealKernel(t *testing.T) {
-	if os.Getuid() != 0 {
-		skip(t, "the limit is root's to write")
-	}
 	a := mustOnHost(t)
 	v := lockKernel(t, a)
 	d := raise(v.max, v.max+1000, v.buckets+1)
@@ -123,9 +106,6 @@ func childReadOnly(args []string) {
 
 // A namespace of its own and a user without rights: told as read-only, with the remedy, and nothing is changed.
 func TestReadOnly(t *testing.T) {
-	if os.Getuid() != 0 {
-		skip(t, "needs root to make a namespace and to become another user")
-	}
 	a := mustOnHost(t)
 	before := lockKernel(t, a)
 	for _, tt := range []struct {

@@ -13,9 +13,6 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// deadline is how long a test waits for what the kernel does in its own time.
-const deadline = 10 * time.Second
-
 func open(t testing.TB, root string) *Table {
 	t.Helper()
 	table, err := Open(root, time.Now)
@@ -47,19 +44,6 @@ func find(all []remediate.NetNS, inode uint64) (remediate.NetNS, bool) {
 		}
 	}
 	return remediate.NetNS{}, false
-}
-
-// eventually polls until ok, or fails the test.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(deadline); time.Now().Before(end); <-tick.C {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("not within %v: %s", deadline, what)
 }
 
 // start starts a program that ends with the test.

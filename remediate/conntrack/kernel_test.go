@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/internal/testkernel"
 )
 
@@ -70,7 +71,7 @@ func conntrackTool(t *testing.T, column string) (sum uint64) {
 	t.Helper()
 	out, err := exec.Command("conntrack", "-S").Output()
 	if err != nil {
-		skip(t, "needs conntrack(8): "+err.Error())
+		testhost.Skip(t, "needs conntrack(8): "+err.Error())
 	}
 	for field := range strings.FieldsSeq(string(out)) {
 		if value, ok := strings.CutPrefix(field, column+"="); ok {
@@ -82,14 +83,6 @@ func conntrackTool(t *testing.T, column string) (sum uint64) {
 		}
 	}
 	return sum
-}
-
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv(testkernel.RequireEnv) != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }
 
 func TestAnotherNamespaceIsCountedExactly(t *testing.T) {
@@ -154,7 +147,7 @@ func TestWatchingDoesNotKeepANamespaceAlive(t *testing.T) {
 	ip(t, "netns", "del", name)
 	deleted = true
 	begin := time.Now()
-	eventually(t, "the veth disappears", func() bool {
+	testhost.Eventually(t, "the veth disappears", func() bool {
 		return exec.Command("ip", "-n", outer.Name, "link", "show", "watched").Run() != nil
 	})
 	t.Logf("gone after %v", time.Since(begin))
@@ -202,7 +195,7 @@ func TestANewNamespaceWithAnOldInodeStartsAfresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := table.spaces[old.Inode]
-	eventually(t, "the old namespace goes", func() bool { return !kept.same(&sighting{}) })
+	testhost.Eventually(t, "the old namespace goes", func() bool { return !kept.same(&sighting{}) })
 	next := testkernel.Scratch(t)
 	for range 10 { // the kernel gives the lowest free number, of which there may be others
 		if next.Inode == old.Inode {
@@ -211,7 +204,7 @@ func TestANewNamespaceWithAnOldInodeStartsAfresh(t *testing.T) {
 		next = testkernel.Scratch(t)
 	}
 	if next.Inode != old.Inode {
-		skip(t, "somebody else took the inode")
+		testhost.Skip(t, "somebody else took the inode")
 	}
 	if found, ok := find(discover(t, table), next.Inode); !ok || found.Name != next.Name {
 		t.Errorf("found %+v, want %s", found, next.Name)
@@ -235,7 +228,7 @@ func TestANamespaceThatOnlyAProcessHolds(t *testing.T) {
 		t.Errorf("reading = %+v, %v", r, err)
 	}
 	stop(sleep)
-	eventually(t, "the namespace is gone to Read", func() bool {
+	testhost.Eventually(t, "the namespace is gone to Read", func() bool {
 		_, err := table.Read(inode, true)
 		return errors.Is(err, ErrGone)
 	})
@@ -255,7 +248,7 @@ func TestNoThreadStaysBehind(t *testing.T) {
 		}
 	}
 	home := fmt.Sprintf("net:[%d]", table.Own().Inode)
-	eventually(t, "all threads are at home", func() bool {
+	testhost.Eventually(t, "all threads are at home", func() bool {
 		links, err := filepath.Glob("/proc/self/task/*/ns/net")
 		if err != nil || len(links) == 0 {
 			t.Fatal(links, err)

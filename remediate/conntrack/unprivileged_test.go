@@ -11,11 +11,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/internal/testkernel"
 )
-
-// nobody is a user without rights.
-const nobody = 65534
 
 // The environment of the child: the inodes of a namespace that it cannot enter and of one that a process of its own
 // user lives in.
@@ -27,51 +25,20 @@ const (
 // TestUnprivileged runs TestAsNobody as a user without rights.
 func TestUnprivileged(t *testing.T) {
 	closed := testkernel.Scratch(t)
-	credential := &syscall.Credential{Uid: nobody, Gid: nobody}
 	sleep := exec.Command("sleep", "300")
-	sleep.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Credential: credential}
+	sleep.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET, Credential: &syscall.Credential{Uid: testhost.Nobody, Gid: testhost.Nobody},
+	}
 	start(t, sleep)
 
-	child := exec.Command(readable(t), "-test.run=^TestAsNobody$", "-test.v")
-	child.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
-	child.Dir = "/"
-	child.Env = []string{
-		fmt.Sprintf("%s=%d", closedEnv, closed.Inode),
-		fmt.Sprintf("%s=%d", ownedEnv, inodeOf(t, sleep.Process.Pid)),
-	}
+	child := testhost.AsNobody(t, "TestAsNobody",
+		fmt.Sprintf("%s=%d", closedEnv, closed.Inode), fmt.Sprintf("%s=%d", ownedEnv, inodeOf(t, sleep.Process.Pid)))
+	child.Args = append(child.Args, "-test.v")
 	out, err := child.CombinedOutput()
 	t.Logf("the child:\n%s", out)
 	if err != nil {
 		t.Error(err)
 	}
-}
-
-// readable copies this program to where any user may execute it.
-func readable(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "conntrack")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	from, err := os.Open("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer from.Close()
-	path := filepath.Join(dir, "conntrack.test")
-	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = io.Copy(to, from)
-	if err := errors.Join(err, to.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // TestAsNobody is the child of TestUnprivileged.

@@ -7,15 +7,6 @@ import (
 	"testing"
 )
 
-// skip ends a test that may not run here; where all must run, it fails it.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CTWARDEN_TEST_REQUIRE") == "1" {
-		t.Fatal("required here, but: " + why)
-	}
-	t.Skip(why)
-}
-
 // plant makes files below root. A content that starts with "-> " makes a link, "dir/" a directory.
 func plant(t testing.TB, root string, files map[string]string) {
 	t.Helper()

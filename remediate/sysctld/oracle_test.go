@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 // oracleKeys are settings that each network namespace has of its own, take any small number and move no other:
@@ -32,14 +34,12 @@ const (
 
 // newOracle copies the two programs and their libraries, so that they run in any root.
 func newOracle(t *testing.T) *oracle {
-	if os.Getuid() != 0 {
-		skip(t, "namespaces need root")
-	}
+	testhost.NeedRoot(t)
 	o := &oracle{dir: t.TempDir()}
 	for _, bin := range []string{systemdSysctl, procpsSysctl, "/bin/cat"} {
 		out, err := exec.Command("ldd", bin).Output()
 		if err != nil {
-			skip(t, "no "+bin+" to compare with")
+			testhost.Skip(t, "no "+bin+" to compare with")
 		}
 		for _, lib := range regexp.MustCompile(`/\S+`).FindAllString(string(out), -1) {
 			o.copy(t, lib, filepath.Base(lib))
@@ -86,7 +86,7 @@ run /oracle/cat "$@"; echo ---; run $cmd 2>&1 || true; echo ---; run /oracle/cat
 	out, err := cmd.CombinedOutput()
 	part := strings.Split(string(out), "---\n")
 	if err != nil || len(part) != 3 {
-		skip(t, fmt.Sprintf("cannot run the programs in a namespace: %v\n%s", err, out))
+		testhost.Skip(t, fmt.Sprintf("cannot run the programs in a namespace: %v\n%s", err, out))
 	}
 	return part[1], strings.Fields(part[0]), strings.Fields(part[2])
 }
