@@ -59,10 +59,15 @@ type Agent struct {
 	ready        bool
 	booted       bool // the persisted limit was looked at
 
-	events                                     []remediate.Event // to be saved
-	unkept                                     []remediate.Step  // steps to be saved
-	savedBooked                                uint64            // Tracker.Booked as of the last save
-	savedAt, tickedAt, discoveredAt, stepAfter time.Time
+	// What is to be saved; savedBooked is Tracker.Booked as of the last save.
+	events      []remediate.Event
+	unkept      []remediate.Step
+	savedBooked uint64
+	savedAt     time.Time
+
+	tickedAt     time.Time
+	discoveredAt time.Time
+	stepAfter    time.Time // no step is tried before, after one that failed
 
 	memory   remediate.Memory
 	memoryAt time.Time
