@@ -62,14 +62,26 @@ func (s *Store) Commit(c Change) (Committed, error) {
 		return Committed{}, nil
 	}
 	var done Committed
-	err := s.safely("write", func() error {
+	err := s.write(func(q *outbox) (err error) {
+		if err := writeState(q.tx, c); err != nil {
+			return err
+		}
+		done, err = q.append(c.Events)
+		return err
+	})
+	if err != nil {
+		return Committed{}, err
+	}
+	return done, nil
+}
+
+// write has do change the store in one transaction, and keeps what the outbox then holds.
+func (s *Store) write(do func(q *outbox) error) error {
+	return s.safely("write", func() error {
 		now := tally{events: s.events.Load(), bytes: s.bytes.Load(), dropped: s.dropped.Load()}
-		err := s.db.Update(func(t *bolt.Tx) (err error) {
-			if err := writeState(t, c); err != nil {
-				return err
-			}
+		err := s.db.Update(func(t *bolt.Tx) error {
 			q := outbox{tx: t, names: names(), tally: now, opts: s.opts}
-			if done, err = q.append(c.Events); err != nil {
+			if err := do(&q); err != nil {
 				return err
 			}
 			now = q.tally
@@ -80,10 +92,6 @@ func (s *Store) Commit(c Change) (Committed, error) {
 		}
 		return err
 	})
-	if err != nil {
-		return Committed{}, err
-	}
-	return done, nil
 }
 
 func writeState(t *bolt.Tx, c Change) error {

@@ -45,22 +45,13 @@ func (s *Store) Ack(seqs []uint64) error {
 	if len(seqs) == 0 {
 		return nil
 	}
-	return s.safely("write", func() error {
-		now := tally{events: s.events.Load(), bytes: s.bytes.Load(), dropped: s.dropped.Load()}
-		err := s.db.Update(func(t *bolt.Tx) error {
-			q := outbox{tx: t, names: names(), tally: now, opts: s.opts}
-			for _, seq := range seqs {
-				if _, err := q.remove(seqKey(seq)); err != nil {
-					return err
-				}
+	return s.write(func(q *outbox) error {
+		for _, seq := range seqs {
+			if _, err := q.remove(seqKey(seq)); err != nil {
+				return err
 			}
-			now = q.tally
-			return nil
-		})
-		if err == nil {
-			s.keep(now)
 		}
-		return err
+		return nil
 	})
 }
 
