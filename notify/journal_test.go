@@ -19,17 +19,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/remediate"
 )
-
-// skip says why a test cannot run here; where all must run it fails.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CTWARDEN_TEST_REQUIRE") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
 
 // apartEnv marks the copy of this test binary that runs in a mount namespace of its own, with a /run of its own.
 const apartEnv = "CTWARDEN_JOURNAL_APART"
@@ -46,15 +38,13 @@ func apart(t *testing.T) bool {
 		}
 		return true
 	}
-	if os.Getuid() != 0 {
-		skip(t, "a mount namespace needs root")
-	}
+	testhost.NeedRoot(t)
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), apartEnv+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, syscall.EPERM) {
-		skip(t, "no mount namespace: "+err.Error())
+		testhost.Skip(t, "no mount namespace: "+err.Error())
 	}
 	if err != nil || strings.Contains(string(out), "--- SKIP") {
 		t.Errorf("%v\n%s", err, out)
@@ -85,41 +75,17 @@ func runSink(t *testing.T, log *zap.Logger) (j *JournalSink, stop func()) {
 	}
 }
 
-func waitUntil(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); !f(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatal(what)
-		}
-	}
-}
-
 func TestRecordsInARealJournal(t *testing.T) {
 	if !apart(t) {
 		return
 	}
-	const program = "/lib/systemd/systemd-journald"
-	if _, err := os.Stat(program); err != nil {
-		t.Fatalf("install systemd: %v", err)
-	}
-	machine := "/run/machine-id"
-	if err := os.WriteFile(machine, []byte("0123456789abcdef0123456789abcdef\n"), 0o444); err != nil {
+	journald := testhost.StartJournald(t)
+	if err := os.Mkdir("/run/systemd", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount(machine, "/etc/machine-id", "", unix.MS_BIND, ""); err != nil {
+	if err := os.Symlink(journald.Path("/run/systemd/journal"), "/run/systemd/journal"); err != nil {
 		t.Fatal(err)
 	}
-	journald := exec.Command(program)
-	if err := journald.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		journald.Process.Kill()
-		journald.Wait()
-	}()
-	waitUntil(t, "journald does not listen", journal.Enabled)
 	core, logs := observer.New(zapcore.DebugLevel)
 	j, stop := runSink(t, zap.New(core))
 	for _, ev := range samples() {
@@ -130,14 +96,14 @@ func TestRecordsInARealJournal(t *testing.T) {
 		t.Errorf("%v fell back, %d dropped", logs.All(), j.Dropped())
 	}
 	read := func(args ...string) string {
-		args = append([]string{"--directory=/run/log/journal", "--no-pager", "SYSLOG_IDENTIFIER=ctwarden"}, args...)
+		args = append([]string{"--directory=" + journald.Dir, "--no-pager", "SYSLOG_IDENTIFIER=ctwarden"}, args...)
 		out, err := exec.Command("journalctl", args...).Output()
 		if err != nil {
 			return ""
 		}
 		return string(out)
 	}
-	waitUntil(t, "the records are not in the journal", func() bool {
+	testhost.Eventually(t, "the records are in the journal", func() bool {
 		return strings.Count(read("-o", "cat"), "\n") == len(samples())
 	})
 	for _, c := range []struct{ match, field, want string }{
@@ -191,7 +157,7 @@ func TestStuckJournalBlocksNobody(t *testing.T) {
 	j, stop := runSink(t, zap.NewNop())
 	start := time.Now()
 	out := encoded(t, samples()[3])
-	waitUntil(t, "nothing was dropped", func() bool {
+	testhost.Eventually(t, "something is dropped", func() bool {
 		for i := range 100 {
 			out.ID = strconv.Itoa(i)
 			j.Record(out)

@@ -19,6 +19,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -122,8 +123,8 @@ func killedChild(t *testing.T, path string, lines int) (last int) {
 	return last
 }
 
-// filled makes a state file with several levels of pages, free pages and all kinds of content.
-func filled(t testing.TB, path string, events int) {
+// filled makes a state file with several levels of pages, free pages and all kinds of content, and returns it.
+func filled(t testing.TB, path string, events int) []byte {
 	t.Helper()
 	s := open(t, path, Options{})
 	var acks []uint64
@@ -141,6 +142,11 @@ func filled(t testing.TB, path string, events int) {
 		t.Fatal(err)
 	}
 	s.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return whole
 }
 
 // damaged opens a file that was tampered with. It must open, and then either hold what it held or say that it does
@@ -199,11 +205,7 @@ func read(t *testing.T, s *Store) (c content) {
 func TestDamagedFiles(t *testing.T) {
 	dir := t.TempDir()
 	good := filepath.Join(dir, "good")
-	filled(t, good, 60)
-	whole, err := os.ReadFile(good)
-	if err != nil {
-		t.Fatal(err)
-	}
+	whole := filled(t, good, 60)
 	foreign := filepath.Join(dir, "foreign")
 	db, err := bolt.Open(foreign, 0o600, nil)
 	if err != nil {
@@ -255,11 +257,7 @@ func TestBitFlips(t *testing.T) {
 	}
 	dir := t.TempDir()
 	good := filepath.Join(dir, "good")
-	filled(t, good, 60)
-	whole, err := os.ReadFile(good)
-	if err != nil {
-		t.Fatal(err)
-	}
+	whole := filled(t, good, 60)
 	s := open(t, good, Options{})
 	want := read(t, s)
 	s.Close()
@@ -326,12 +324,10 @@ func TestDamageWhileOpen(t *testing.T) {
 }
 
 func TestDiskFull(t *testing.T) {
-	if os.Getuid() != 0 {
-		skip(t, "mounting a small tmpfs needs root")
-	}
+	testhost.NeedRoot(t)
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
-		skip(t, "mount a small tmpfs: "+err.Error())
+		testhost.Skip(t, "mount a small tmpfs: "+err.Error())
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	s := open(t, filepath.Join(dir, "s"), Options{})
@@ -360,11 +356,7 @@ func TestDiskFull(t *testing.T) {
 
 func FuzzCheckPages(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "s")
-	filled(f, path, 5)
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		f.Fatal(err)
-	}
+	whole := filled(f, path, 5)
 	f.Add(whole, 0, byte(0))
 	f.Fuzz(func(t *testing.T, content []byte, at int, x byte) {
 		if at >= 0 && at < len(content) {

@@ -16,15 +16,6 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// skip says why a test cannot run here; where all must run it fails.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CTWARDEN_TEST_REQUIRE") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 func open(t testing.TB, path string, opts Options) *Store {
 	t.Helper()
 	s, _, err := Open(path, opts)
