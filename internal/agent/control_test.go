@@ -8,16 +8,15 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -47,34 +46,6 @@ func (f *fakeController) last() Command {
 		return Command{}
 	}
 	return f.told[len(f.told)-1]
-}
-
-// unprivileged is the user and group "nobody".
-const unprivileged = 65534
-
-func skipUnlessRoot(t *testing.T) {
-	t.Helper()
-	if os.Getuid() == 0 {
-		return
-	}
-	if os.Getenv("CTWARDEN_TEST_REQUIRE") == "1" {
-		t.Fatal("needs root, to act as another user")
-	}
-	t.Skip("needs root, to act as another user")
-}
-
-// socketDir is a short path that every user can reach, unlike t.TempDir.
-func socketDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "ctw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // serveControl runs a control socket until the test ends.
@@ -116,7 +87,7 @@ func TestControlRoundTrip(t *testing.T) {
 		{"hold for", Command{Verb: VerbHold, For: 2 * time.Hour}, Reply{Done: true}, Command{Verb: VerbHold, For: 2 * time.Hour, By: self}},
 		{"unhold", Command{Verb: VerbUnhold}, Reply{Done: true}, Command{Verb: VerbUnhold, By: self}},
 	}
-	path := filepath.Join(socketDir(t), "control.sock")
+	path := filepath.Join(testhost.PublicDir(t), "control.sock")
 	ctl := &fakeController{}
 	serveControl(t, ControlConfig{Path: path, Controller: ctl})
 	client := NewClient(path)
@@ -147,7 +118,7 @@ func TestControlRoundTrip(t *testing.T) {
 }
 
 func TestControlRefusesBadRequests(t *testing.T) {
-	path := filepath.Join(socketDir(t), "control.sock")
+	path := filepath.Join(testhost.PublicDir(t), "control.sock")
 	ctl := &fakeController{reply: Reply{Done: true}}
 	serveControl(t, ControlConfig{Path: path, Controller: ctl})
 	tests := []struct {
@@ -201,7 +172,7 @@ func request(t *testing.T, socket, method, path, body string) int {
 }
 
 func TestControlSocketFile(t *testing.T) {
-	dir := socketDir(t)
+	dir := testhost.PublicDir(t)
 	path := filepath.Join(dir, "control.sock")
 	log := zap.NewNop()
 	t.Run("a stale socket is replaced", func(t *testing.T) {
@@ -263,9 +234,8 @@ func TestControlSocketFile(t *testing.T) {
 // TestControlAsOther asks the socket as the user nobody, once barred by the file's mode and once, with the mode
 // opened, by the kernel's word about the peer alone.
 func TestControlAsOther(t *testing.T) {
-	skipUnlessRoot(t)
-	dir := socketDir(t)
-	binary := copySelf(t, dir)
+	testhost.NeedRoot(t)
+	dir := testhost.PublicDir(t)
 	tests := []struct {
 		name  string
 		group string
@@ -289,7 +259,7 @@ func TestControlAsOther(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := asNobody(t, binary, path); !strings.HasPrefix(got, tt.want) {
+			if got := askAsNobody(t, path); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
@@ -312,32 +282,15 @@ func TestControlPeerHelper(t *testing.T) {
 	_, _ = io.WriteString(os.Stderr, st.Host)
 }
 
-func asNobody(t *testing.T, binary, socket string) string {
+func askAsNobody(t *testing.T, socket string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^TestControlPeerHelper$")
-	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), peerHelperEnv+"="+socket)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: unprivileged, Gid: unprivileged, Groups: []uint32{unprivileged}}}
+	cmd := testhost.AsNobody(t, "TestControlPeerHelper", peerHelperEnv+"="+socket)
 	var said strings.Builder
 	cmd.Stderr = &said
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v: %s", err, said.String())
 	}
 	return said.String()
-}
-
-// copySelf puts the test binary where every user may run it.
-func copySelf(t *testing.T, dir string) string {
-	t.Helper()
-	data, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "peer")
-	if err := os.WriteFile(path, data, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func FuzzDecodeCommand(f *testing.F) {
