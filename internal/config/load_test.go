@@ -14,21 +14,20 @@ import (
 )
 
 type sample struct {
-	Name    string            `yaml:"name"`
-	Count   int               `yaml:"count"`
-	Limit   uint64            `yaml:"limit"`
-	Step    float64           `yaml:"step"`
-	On      bool              `yaml:"on"`
-	Window  time.Duration     `yaml:"window"`
-	Max     config.Size       `yaml:"max"`
-	Kmsg    config.Auto       `yaml:"kmsg"`
-	Files   []string          `yaml:"files"`
-	Nested  nested            `yaml:"nested"`
-	Routes  []route           `yaml:"routes"`
-	Labels  map[string]string `yaml:"labels"`
-	TLS     *tls              `yaml:"tls"`
-	Token   string            `yaml:"token" config:"secret"`
-	private string
+	Name   string            `yaml:"name"`
+	Count  int               `yaml:"count"`
+	Limit  uint64            `yaml:"limit"`
+	Step   float64           `yaml:"step"`
+	On     bool              `yaml:"on"`
+	Window time.Duration     `yaml:"window"`
+	Max    config.Size       `yaml:"max"`
+	Kmsg   config.Auto       `yaml:"kmsg"`
+	Files  []string          `yaml:"files"`
+	Nested nested            `yaml:"nested"`
+	Routes []route           `yaml:"routes"`
+	Labels map[string]string `yaml:"labels"`
+	TLS    *tls              `yaml:"tls"`
+	Token  string            `yaml:"token" config:"secret"`
 }
 
 type nested struct {
