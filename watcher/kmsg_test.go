@@ -111,7 +111,7 @@ func TestKmsgResume(t *testing.T) {
 			k.send = newSender(out, time.Now, remediate.SourceKmsg, "")
 			done := make(chan error)
 			go func() { done <- k.follow(ctx, &scriptedKmsg{tt.steps}) }()
-			got := drain(t, out, func(b Batch) bool { return b.CaughtUp })
+			got := drain(t, out, caughtUp)
 			cancel()
 			if err := <-done; !errors.Is(err, context.Canceled) {
 				t.Errorf("follow = %v", err)
@@ -139,15 +139,11 @@ func TestKmsgNotThere(t *testing.T) {
 	}
 	for _, path := range []string{file, filepath.Join(t.TempDir(), "none"), "/dev/null"} {
 		t.Run(path, func(t *testing.T) {
-			k, err := NewKmsg(KmsgConfig{Path: path})
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := run(t, k).next(t, func(b Batch) bool { return b.State != nil })
+			got := runKmsg(t, KmsgConfig{Path: path}).next(t, func(b Batch) bool { return b.State != nil })
 			if got.State.Up || got.State.Problem == "" || got.State.Remedy == "" || !got.CaughtUp {
 				t.Errorf("state %+v, caught up %v", got.State, got.CaughtUp)
 			}
-			k, err = NewKmsg(KmsgConfig{Path: path, Required: true})
+			k, err := NewKmsg(KmsgConfig{Path: path, Required: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,11 +161,7 @@ func TestKmsgDeniedChild(t *testing.T) {
 	if os.Getenv(kmsgEnv) == "" {
 		return
 	}
-	k, err := NewKmsg(KmsgConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := run(t, k).next(t, caughtUp)
+	b := runKmsg(t, KmsgConfig{}).next(t, caughtUp)
 	if b.State == nil || b.State.Up || !strings.Contains(b.State.Remedy, "CAP_SYSLOG") {
 		t.Errorf("state %+v", b.State)
 	}
@@ -178,10 +170,7 @@ func TestKmsgDeniedChild(t *testing.T) {
 // TestKmsgDenied needs a kernel that keeps its log from ordinary users, as distributions set it.
 func TestKmsgDenied(t *testing.T) {
 	testhost.NeedRoot(t)
-	restrict, err := os.ReadFile("/proc/sys/kernel/dmesg_restrict")
-	if err != nil || strings.TrimSpace(string(restrict)) != "1" {
-		t.Skipf("kernel.dmesg_restrict is %s", restrict)
-	}
+	testhost.NeedRestrictedLog(t)
 	asNobody(t, "TestKmsgDeniedChild", kmsgEnv+"=1")
 }
 
@@ -189,12 +178,8 @@ func TestKmsgDenied(t *testing.T) {
 // milliseconds, and a restart goes on where the first run stopped.
 func TestKmsgDevice(t *testing.T) {
 	testhost.NeedRoot(t)
-	k, err := NewKmsg(KmsgConfig{Required: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := run(t, k)
-	if b := r.next(t, func(b Batch) bool { return b.CaughtUp }); b.State == nil || !b.State.Up {
+	r := runKmsg(t, KmsgConfig{Required: true})
+	if b := r.next(t, caughtUp); b.State == nil || !b.State.Up {
 		t.Fatalf("state %+v", b.State)
 	}
 	mark := fmt.Sprintf("%s ctwarden-test-%d", tableFull, os.Getpid())
@@ -207,13 +192,8 @@ func TestKmsgDevice(t *testing.T) {
 
 	writeKmsg(t, mark)
 	testhost.KernelRecord(t)
-	cfg := KmsgConfig{Required: true, Position: b.Position.Data, Now: time.Now}
-	k, err = NewKmsg(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r = run(t, k)
-	b = r.next(t, func(b Batch) bool { return b.CaughtUp })
+	r = runKmsg(t, KmsgConfig{Required: true, Position: b.Position.Data, Now: time.Now})
+	b = r.next(t, caughtUp)
 	if b.Stats.Records < 2 || b.Stats.Lost != 0 {
 		t.Errorf("after the restart: %d records, lost %d; want the two written meanwhile", b.Stats.Records, b.Stats.Lost)
 	}
@@ -226,17 +206,22 @@ func TestKmsgDevice(t *testing.T) {
 // TestKmsgStops sees that a source that waits for the kernel is stopped at once.
 func TestKmsgStops(t *testing.T) {
 	testhost.NeedRoot(t)
-	k, err := NewKmsg(KmsgConfig{Required: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := run(t, k)
-	r.next(t, func(b Batch) bool { return b.CaughtUp })
+	r := runKmsg(t, KmsgConfig{Required: true})
+	r.next(t, caughtUp)
 	start := time.Now()
 	r.stop(t)
 	if took := time.Since(start); took > 100*time.Millisecond {
 		t.Errorf("stopping took %v", took)
 	}
+}
+
+func runKmsg(t *testing.T, cfg KmsgConfig) *running {
+	t.Helper()
+	k, err := NewKmsg(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, k)
 }
 
 func writeKmsg(t *testing.T, text string) {

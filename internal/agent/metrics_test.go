@@ -46,8 +46,8 @@ func statusFunc(s Status) func(context.Context) (Status, error) {
 	return func(context.Context) (Status, error) { return s, nil }
 }
 
-func TestCollector(t *testing.T) {
-	want := `
+// busyText is how busyStatus reads in Prometheus' text format.
+const busyText = `
 # HELP ctwarden_conntrack_buckets Buckets of the hash table.
 # TYPE ctwarden_conntrack_buckets gauge
 ctwarden_conntrack_buckets 16384
@@ -111,12 +111,14 @@ ctwarden_source_up{source="syslog"} 0
 # TYPE ctwarden_steps_total counter
 ctwarden_steps_total{reason="full",result="applied"} 32
 `
-	names := metricNames(want)
+
+func TestCollector(t *testing.T) {
+	names := metricNames(busyText)
 	if len(names) != 16 {
 		t.Fatalf("the test names %d metrics", len(names))
 	}
 	c := newCollector(statusFunc(busyStatus()))
-	if err := testutil.CollectAndCompare(c, strings.NewReader(want), names...); err != nil {
+	if err := testutil.CollectAndCompare(c, strings.NewReader(busyText), names...); err != nil {
 		t.Error(err)
 	}
 	if n := testutil.CollectAndCount(c, "ctwarden_build_info"); n != 1 {

@@ -35,6 +35,15 @@ func NeedRoot(t testing.TB) {
 	}
 }
 
+// NeedRestrictedLog skips the test where every user may read the kernel's log, unlike where distributions set it up.
+func NeedRestrictedLog(t testing.TB) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/kernel/dmesg_restrict")
+	if err != nil || strings.TrimSpace(string(text)) != "1" {
+		Skip(t, "needs kernel.dmesg_restrict = 1, so that /dev/kmsg is not for everybody")
+	}
+}
+
 // Eventually waits until done returns true, and fails the test where it does not in half a minute.
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
