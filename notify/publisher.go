@@ -28,6 +28,8 @@ const (
 	lastRetry  = 10 * time.Second
 	// flushTime is how long Run goes on publishing once it is told to stop.
 	flushTime = 2 * time.Second
+	// mostReasons bounds how many reasons of one outage are logged.
+	mostReasons = 16
 )
 
 // Queue is the outbox on disk. It is called from Run only.
@@ -62,6 +64,8 @@ type Publisher struct {
 	// denials are the permissions violations of this connection, by their text, which names the subject. They explain
 	// timeouts.
 	denials map[string]error
+	// outage has why the servers could not be reached since the connection was lost, so that each reason is logged once.
+	outage map[string]bool
 	// conn, send and host are what is wrong with the connection, with publishing and with the host's state.
 	conn, send, host error
 	// drainFrom is when the outbox may drain after a reconnect.
@@ -98,7 +102,8 @@ func NewPublisher(opts PublisherOptions) (*Publisher, error) {
 	if opts.Dial.InboxPrefix == "" {
 		opts.Dial.InboxPrefix = InboxPrefix(opts.Identity.Site, opts.Identity.Host)
 	}
-	return &Publisher{opts: opts, wake: make(chan struct{}, 1), denials: map[string]error{}, status: Status{Configured: true}}, nil
+	return &Publisher{opts: opts, wake: make(chan struct{}, 1), denials: map[string]error{}, outage: map[string]bool{},
+		status: Status{Configured: true}}, nil
 }
 
 // InboxPrefix is where a host's acknowledgements come in. It names the host, so that permissions can keep hosts from
@@ -286,7 +291,7 @@ func (p *Publisher) connected(nc *nats.Conn) {
 		wait = 0 // the server was there all along, so no fleet is coming back
 	}
 	p.status.Connected, p.status.Server, p.status.Since = true, nc.ConnectedUrlRedacted(), time.Now()
-	p.conn, p.passed, p.denials = nil, nil, map[string]error{}
+	p.conn, p.passed, p.denials, p.outage = nil, nil, map[string]error{}, map[string]bool{}
 	p.epoch++
 	p.drainFrom = time.Now().Add(wait)
 	server := p.status.Server
@@ -295,21 +300,26 @@ func (p *Publisher) connected(nc *nats.Conn) {
 	p.Wake()
 }
 
+// disconnected notes that the connection is lost, or that a server could not be reached. Each reason is logged once an
+// outage: the servers are tried in turn. That none was left to try, or that this side hung up, is no reason.
 func (p *Publisher) disconnected(err error) {
-	closed := err == nil // by this side, at its end
-	if closed {
+	quiet := err == nil || errors.Is(err, nats.ErrNoServers)
+	if err == nil {
 		err = errors.New("the connection was closed")
 	}
 	err = fmt.Errorf("not connected to %s: %w", redacted(p.opts.Dial.Servers), err)
 	p.mu.Lock()
-	before := p.conn
+	known := p.outage[err.Error()] || len(p.outage) >= mostReasons
+	if !quiet && !known {
+		p.outage[err.Error()] = true
+	}
 	if p.status.Connected || p.status.Since.IsZero() {
 		p.status.Since = time.Now()
 	}
 	p.status.Connected, p.status.Server = false, ""
 	p.conn = err
 	p.mu.Unlock()
-	if !closed && (before == nil || before.Error() != err.Error()) {
+	if !quiet && !known {
 		p.opts.Log.Warn("nats_disconnected", zap.Error(err))
 	}
 }
