@@ -222,13 +222,20 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // runLoop runs the loop and all that feeds it, until ctx is done or one of them fails.
 func (a *Agent) runLoop(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	if err := a.startSources(ctx, g); err != nil {
+	sources, err := a.openSources()
+	if err != nil {
+		close(a.ended)
 		return err
 	}
-	g.Go(func() error { return a.serveControl(ctx) })
-	if a.cfg.MetricsListen != "" {
-		g.Go(func() error { return a.serveMetrics(ctx) })
+	serving, err := a.listen()
+	if err != nil {
+		close(a.ended)
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	serving.run(ctx, g)
+	for _, run := range sources {
+		g.Go(func() error { return run(ctx) })
 	}
 	if a.publisher != nil {
 		g.Go(func() error { return a.shareState(ctx) })
@@ -240,7 +247,7 @@ func (a *Agent) runLoop(ctx context.Context) error {
 		}()
 		return a.loop(ctx)
 	})
-	err := g.Wait()
+	err = g.Wait()
 	// What the sources sent last is still in the channel.
 	for {
 		select {

@@ -111,6 +111,12 @@ func expose(tmp, path string, gid int) error {
 	return os.Rename(tmp, path)
 }
 
+// Close gives the socket up where it is not run.
+func (c *Control) Close() error {
+	c.remove()
+	return c.listener.Close()
+}
+
 // remove takes the socket's file away. A file that is not there any more needs no removing.
 func (c *Control) remove() { _ = os.Remove(c.cfg.Path) }
 

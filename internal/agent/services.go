@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 // shareEvery is how often the host's state goes to the fleet's bucket, whose entries live three times as long.
@@ -15,25 +17,35 @@ const shareEvery = 30 * time.Second
 // ControlSocket is where the control socket of a runtime_dir is.
 func ControlSocket(runtimeDir string) string { return filepath.Join(runtimeDir, "control.sock") }
 
-func (a *Agent) serveControl(ctx context.Context) error {
-	c, err := ListenControl(ControlConfig{
-		Path: ControlSocket(a.cfg.RuntimeDir), Group: a.cfg.ControlGroup, Controller: a, Log: a.cfg.Log,
-	})
-	if err != nil {
-		return err
-	}
-	return c.Run(ctx)
+// services are what the agent answers on, opened before it says that it is ready.
+type services struct {
+	control *Control
+	metrics *Metrics // nil: switched off
 }
 
-func (a *Agent) serveMetrics(ctx context.Context) error {
-	m, err := ListenMetrics(MetricsConfig{
+func (a *Agent) listen() (s services, err error) {
+	s.control, err = ListenControl(ControlConfig{
+		Path: ControlSocket(a.cfg.RuntimeDir), Group: a.cfg.ControlGroup, Controller: a, Log: a.cfg.Log,
+	})
+	if err != nil || a.cfg.MetricsListen == "" {
+		return s, err
+	}
+	s.metrics, err = ListenMetrics(MetricsConfig{
 		Listen: a.cfg.MetricsListen, Status: a.Status, Ready: a.readyCh, Log: a.cfg.Log,
 	})
 	if err != nil {
-		return err
+		return s, errors.Join(err, s.control.Close())
 	}
-	a.cfg.Log.Info("metrics served", zap.String("address", m.Addr().String()))
-	return m.Run(ctx)
+	a.cfg.Log.Info("metrics served", zap.String("address", s.metrics.Addr().String()))
+	return s, nil
+}
+
+// run serves in the group until ctx is done.
+func (s services) run(ctx context.Context, g *errgroup.Group) {
+	g.Go(func() error { return s.control.Run(ctx) })
+	if s.metrics != nil {
+		g.Go(func() error { return s.metrics.Run(ctx) })
+	}
 }
 
 // shareState puts the host's state into the fleet's bucket, so that a host that falls silent shows.

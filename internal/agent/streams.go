@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -65,17 +64,18 @@ func (a *Agent) expectedSources() []expected {
 	return list
 }
 
-// startSources runs every source in the group. Their batches go to a.batches.
-func (a *Agent) startSources(ctx context.Context, g *errgroup.Group) error {
+// openSources prepares every source of the configuration to be run. Their batches go to a.batches.
+func (a *Agent) openSources() ([]func(context.Context) error, error) {
+	var run []func(context.Context) error
 	for _, e := range a.expectedSources() {
 		src, err := e.build(a.positions[e.key()])
 		if err != nil {
-			return fmt.Errorf("source %s: %w", e.key(), err)
+			return nil, fmt.Errorf("source %s: %w", e.key(), err)
 		}
 		a.streams[e.key()] = &stream{
 			required: e.required, status: SourceStatus{Source: e.source, Path: e.path},
 		}
-		g.Go(func() error {
+		run = append(run, func(ctx context.Context) error {
 			if err := src.Run(ctx, a.batches); err != nil {
 				return fmt.Errorf("source %s must be there (sources.%s.enabled: true; with auto the agent does without): %w",
 					e.key(), e.source, err)
@@ -84,9 +84,9 @@ func (a *Agent) startSources(ctx context.Context, g *errgroup.Group) error {
 		})
 	}
 	if len(a.streams) == 0 {
-		return fmt.Errorf("%w: all are switched off under sources in the configuration", ErrNoSource)
+		return nil, fmt.Errorf("%w: all are switched off under sources in the configuration", ErrNoSource)
 	}
-	return nil
+	return run, nil
 }
 
 // takeBatches books a batch and what else is waiting. The kernel's counters are read first: they are the evidence that
