@@ -2,8 +2,6 @@ package watcher
 
 import (
 	"bytes"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -58,14 +56,18 @@ func cutForm(b []byte, facility int) (envelope, bool) {
 	if rest, ok := bytes.CutPrefix(b, []byte("1 ")); ok {
 		return cutRFC5424(rest)
 	}
-	if b[0] == '[' {
+	// What a form starts with tells most of them apart.
+	switch c := b[0]; {
+	case c == '[':
 		return cutDmesg(b)
-	}
-	if env, ok := cutKmsg(b); ok {
-		return env, true
-	}
-	if env, ok := cutDecoded(b); ok {
-		return env, true
+	case isDigit(c):
+		if env, ok := cutKmsg(b); ok {
+			return env, true
+		}
+	case c >= 'a' && c <= 'z':
+		if env, ok := cutDecoded(b); ok {
+			return env, true
+		}
 	}
 	if at, rest, ok := cutStamp(b); ok {
 		return cutStamped(at, rest), true
@@ -131,10 +133,9 @@ func (env *envelope) cutBare(rest []byte) {
 // cutTag reads "kernel: MSG" with "kern.warn " before it where the daemon is BusyBox's or OpenWrt's, or "last message
 // repeated N times". It is true where the line is at its tag here, be it the kernel's or another's.
 func (env *envelope) cutTag(b []byte) bool {
-	word, rest, _ := bytes.Cut(b, []byte(" "))
 	facility := facilityUnknown
-	if f, ok := facilityWord(word); ok {
-		facility, b = f, bytes.TrimLeft(rest, " ")
+	if f, rest, ok := cutFacility(b); ok {
+		facility, b = f, rest
 	}
 	if msg, ok := bytes.CutPrefix(b, []byte("kernel:")); ok {
 		env.setMessage(bytes.TrimLeft(msg, " "))
@@ -170,40 +171,63 @@ func cutLastRepeated(b []byte) (int, bool) {
 
 // cutHost takes a host name off the front of b. What ends in a colon or holds brackets is a tag.
 func cutHost(b []byte) (host, rest []byte, ok bool) {
-	host, rest, ok = bytes.Cut(b, []byte(" "))
-	if !ok || len(host) == 0 || host[len(host)-1] == ':' || bytes.ContainsAny(host, "[](){}<>\"'=,;") {
+	end := 0
+	for ; end < len(b) && b[end] != ' '; end++ {
+		switch b[end] {
+		case '[', ']', '(', ')', '{', '}', '<', '>', '"', '\'', '=', ',', ';':
+			return nil, b, false
+		}
+	}
+	if end == 0 || end == len(b) || b[end-1] == ':' {
 		return nil, b, false
 	}
-	return host, bytes.TrimLeft(rest, " "), true
+	return b[:end], bytes.TrimLeft(b[end:], " "), true
 }
 
-// facilityWord reads "kern.warn": a facility and a level by name. Only the kernel's facility has to be told from the
-// others, all of which are 1 here.
-func facilityWord(word []byte) (facility int, ok bool) {
-	name, level, ok := strings.Cut(string(word), ".")
-	if !ok || !isLevel(level) {
-		return 0, false
+// cutFacility takes "kern.warn " off the front of b: a facility and a level by name. Only the kernel's facility has to
+// be told from the others, all of which are 1 here.
+func cutFacility(b []byte) (facility int, rest []byte, ok bool) {
+	dot := 0
+	for ; dot < len(b) && b[dot] != '.'; dot++ {
+		if b[dot] == ' ' || dot == longestFacility {
+			return 0, b, false
+		}
 	}
-	if name == "kern" {
-		return facilityKernel, true
+	if dot == len(b) {
+		return 0, b, false
 	}
-	return 1, isFacility(name)
+	level, rest, _ := bytes.Cut(b[dot+1:], []byte(" "))
+	name := b[:dot]
+	switch {
+	case !isLevel(level) || !isFacility(name):
+		return 0, b, false
+	case string(name) == "kern":
+		return facilityKernel, bytes.TrimLeft(rest, " "), true
+	}
+	return 1, bytes.TrimLeft(rest, " "), true
 }
 
-func isLevel(word string) bool {
-	return slices.Contains([]string{
-		"emerg", "panic", "alert", "crit", "err", "error", "warn", "warning", "notice", "info", "debug",
-	}, word)
+func isLevel(word []byte) bool {
+	switch string(word) {
+	case "emerg", "panic", "alert", "crit", "err", "error", "warn", "warning", "notice", "info", "debug":
+		return true
+	}
+	return false
 }
 
-func isFacility(word string) bool {
-	if n, ok := strings.CutPrefix(word, "local"); ok {
+// longestFacility is the length of the longest name of a facility.
+const longestFacility = len("security")
+
+func isFacility(word []byte) bool {
+	if n, ok := bytes.CutPrefix(word, []byte("local")); ok {
 		return len(n) == 1 && n[0] >= '0' && n[0] <= '7'
 	}
-	return slices.Contains([]string{
-		"kern", "user", "mail", "daemon", "auth", "security", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
-		"ftp", "ntp", "audit", "alert", "clock",
-	}, word)
+	switch string(word) {
+	case "kern", "user", "mail", "daemon", "auth", "security", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
+		"ftp", "ntp", "audit", "alert", "clock":
+		return true
+	}
+	return false
 }
 
 // atoi is the value of a run of digits too short to overflow.

@@ -47,7 +47,10 @@ func (env envelope) cutMonotonic(rest []byte) envelope {
 
 // cutDelta takes the time since the line before off the end of what stands in dmesg's brackets.
 func cutDelta(b []byte) []byte {
-	if i := bytes.LastIndex(b, []byte(" <")); i >= 0 && b[len(b)-1] == '>' {
+	if len(b) == 0 || b[len(b)-1] != '>' {
+		return b
+	}
+	if i := bytes.LastIndex(b, []byte(" <")); i >= 0 {
 		return bytes.TrimRight(b[:i], " ")
 	}
 	return b
@@ -108,24 +111,26 @@ func cutSeconds(b []byte) (d time.Duration, rest []byte, ok bool) {
 	return time.Duration(atoi(b[:whole]))*time.Second + time.Duration(nsec), rest, ok
 }
 
+// decimals is the worth of the last of so many decimals of a second, in nanoseconds.
+var decimals = [...]int{1e9, 1e8, 1e7, 1e6, 1e5, 1e4, 1e3, 100, 10, 1}
+
 // cutFraction takes up to nine decimals off the front of b, as nanoseconds.
 func cutFraction(b []byte) (nsec int, rest []byte, ok bool) {
 	n := countDigits(b)
 	if n == 0 || n > 9 {
 		return 0, b, false
 	}
-	nsec = atoi(b[:n])
-	for range 9 - n {
-		nsec *= 10
-	}
-	return nsec, b[n:], true
+	return atoi(b[:n]) * decimals[n], b[n:], true
 }
 
 // cutCaller takes the caller that PRINTK_CALLER prints off the front of b: "[T92772] " for a task, "[   C0] " for a
 // CPU.
 func cutCaller(b []byte) (caller, rest []byte) {
+	if len(b) == 0 || b[0] != '[' {
+		return nil, b
+	}
 	end := bytes.IndexByte(b, ']')
-	if end < 0 || b[0] != '[' {
+	if end < 0 {
 		return nil, b
 	}
 	inner := bytes.TrimLeft(b[1:end], " ")
@@ -182,15 +187,15 @@ func cutDecoded(b []byte) (envelope, bool) {
 		return envelope{}, false
 	}
 	env, ok := cutDmesg(rest)
-	env.kernel = env.kernel && facility == "kern"
+	env.kernel = env.kernel && string(facility) == "kern"
 	return env, ok
 }
 
 // cutColumn takes a padded word and its colon off the front of b.
-func cutColumn(b []byte) (word string, rest []byte, ok bool) {
+func cutColumn(b []byte) (word, rest []byte, ok bool) {
 	column, rest, ok := bytes.Cut(b, []byte(":"))
 	if !ok || len(column) > 10 {
-		return "", b, false
+		return nil, b, false
 	}
-	return string(bytes.TrimRight(column, " ")), rest, true
+	return bytes.TrimRight(column, " "), rest, true
 }

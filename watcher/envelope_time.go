@@ -34,10 +34,14 @@ func (s stamp) valid() bool {
 //	Tue 2018-11-20 22:30:22 CET               journalctl short-full
 //	1542749422.123456                         journalctl short-unix
 func cutStamp(b []byte) (stampText, []byte, bool) {
-	if at, rest, ok := cutISO(b); ok {
-		return endStamp(at, rest)
-	}
-	if at, rest, ok := cutUnix(b); ok {
+	if len(b) > 0 && isDigit(b[0]) {
+		if at, rest, ok := cutISO(b); ok {
+			return endStamp(at, rest)
+		}
+		at, rest, ok := cutUnix(b)
+		if !ok {
+			return stampText{}, b, false
+		}
 		return endStamp(at, rest)
 	}
 	if rest, ok := cutWeekday(b); ok {

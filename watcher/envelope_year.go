@@ -19,12 +19,31 @@ func (p *LineParser) time(s stamp) time.Time {
 	if s.zone == nil {
 		s.zone = p.cfg.Location
 	}
+	nsec := time.Duration(s.nsec)
+	s.nsec = 0
+	if s != p.second.stamp {
+		p.second = parsedSecond{s, p.start(s)}
+	}
+	t := p.second.start.Add(nsec)
+	if s.year == 0 && p.cfg.Now.IsZero() {
+		p.second = parsedSecond{} // the clock goes on, and so may the year
+	}
+	return t
+}
+
+// parsedSecond is when the second of a stamp began.
+type parsedSecond struct {
+	stamp
+	start time.Time
+}
+
+// start is when the second of a stamp began.
+func (p *LineParser) start(s stamp) time.Time {
 	if s.year != 0 {
 		return s.in(s.year)
 	}
-	t := p.inYear(s)
-	p.last = t
-	return t
+	p.last = p.inYear(s)
+	return p.last
 }
 
 // inYear finds the year of a stamp that does not say it: the latest that is not in the future. A file may hold several
@@ -54,9 +73,10 @@ func (p *LineParser) inYear(s stamp) time.Time {
 
 // latestYear is the latest time that s can stand for.
 func latestYear(s stamp, now time.Time) time.Time {
-	for year := now.Year() + 1; year > now.Year()-leapGap; year-- {
+	latest := now.Add(futureSlack)
+	for year := latest.Year(); year > now.Year()-leapGap; year-- {
 		t := s.in(year)
-		if t.Month() == s.month && !t.After(now.Add(futureSlack)) {
+		if t.Month() == s.month && !t.After(latest) {
 			return t
 		}
 	}

@@ -54,10 +54,62 @@ type LineParser struct {
 	host string
 	last time.Time
 	// open has each host's match whose next line has not been seen; openLines counts the lines since the last match.
-	open      map[string]repeatable
+	open      openMatches
 	openLines int
-	// The last line's host, as written and as compared, and the last message: they hardly ever change.
+	// The last line's host, as written and as compared, the last message, and the last line's second: they hardly ever
+	// change.
 	lastHost, lastKey, lastText string
+	second                      parsedSecond
+}
+
+// openMatches are matches that wait for the next line, by host. The last one stands apart, since there is seldom more
+// than one.
+type openMatches struct {
+	held bool
+	host string
+	one  repeatable
+	more map[string]repeatable
+}
+
+func (o *openMatches) len() int {
+	if o.held {
+		return len(o.more) + 1
+	}
+	return len(o.more)
+}
+
+func (o *openMatches) set(host string, r repeatable) {
+	if o.held && o.host != host {
+		if o.more == nil {
+			o.more = map[string]repeatable{}
+		}
+		o.more[o.host] = o.one
+	}
+	if len(o.more) > 0 {
+		delete(o.more, host)
+	}
+	o.held, o.host, o.one = true, host, r
+}
+
+func (o *openMatches) get(host string) (repeatable, bool) {
+	if o.held && o.host == host {
+		return o.one, true
+	}
+	r, ok := o.more[host]
+	return r, ok
+}
+
+func (o *openMatches) drop(host string) {
+	if o.held && o.host == host {
+		o.held = false
+	} else if len(o.more) > 0 {
+		delete(o.more, host)
+	}
+}
+
+func (o *openMatches) clear() {
+	o.held = false
+	clear(o.more)
 }
 
 // repeatable is what "last message repeated N times" repeats.
@@ -72,12 +124,12 @@ func NewLineParser(cfg LineConfig) *LineParser {
 	if cfg.Location == nil {
 		cfg.Location = time.Local
 	}
-	return &LineParser{cfg: cfg, host: remediate.HostLabel(cfg.Host), open: map[string]repeatable{}}
+	return &LineParser{cfg: cfg, host: remediate.HostLabel(cfg.Host)}
 }
 
 // Open tells whether the next line may repeat a match ("last message repeated N times"). While it is true, every line
 // must be given to Parse; else those for which [HoldsPhrase] is false may be left out.
-func (p *LineParser) Open() bool { return len(p.open) > 0 }
+func (p *LineParser) Open() bool { return p.open.len() > 0 }
 
 // Parse judges one line, with or without its end. The match is valid only with VerdictMatch. "last message repeated N
 // times", as old syslog daemons write it behind a match, is a match with a Count of N.
@@ -86,26 +138,23 @@ func (p *LineParser) Parse(line []byte) (remediate.Match, Verdict) {
 		return remediate.Match{}, VerdictNone
 	}
 	if p.openLines++; p.openLines > maxOpen {
-		clear(p.open)
+		p.open.clear()
 	}
 	env, ok := cutEnvelope(line)
 	if !ok {
 		// Whose line it is cannot be told, so that it may be any host's last message.
-		clear(p.open)
+		p.open.clear()
 		return reject(line, VerdictUnparsed)
 	}
 	key := p.key(env.host)
 	if env.repeats > 0 {
 		return p.repeat(key, env)
 	}
-	delete(p.open, key)
-	if !HoldsPhrase(line) {
-		return remediate.Match{}, VerdictNone
-	}
+	p.open.drop(key)
 	return p.judge(key, env, line)
 }
 
-// judge decides on a line of a known envelope that holds the phrase.
+// judge decides on a line of a known envelope.
 func (p *LineParser) judge(key string, env envelope, line []byte) (remediate.Match, Verdict) {
 	form, text, ok := matchMessage(env.msg)
 	switch {
@@ -122,7 +171,8 @@ func (p *LineParser) judge(key string, env envelope, line []byte) (remediate.Mat
 		p.lastText = string(text)
 	}
 	m.Text = p.lastText
-	p.open[key], p.openLines = repeatable{m.Time, form, m.Text}, 0
+	p.openLines = 0
+	p.open.set(key, repeatable{m.Time, form, m.Text})
 	return m, VerdictMatch
 }
 
@@ -175,7 +225,7 @@ func (p *LineParser) thisBoot(m remediate.Match) bool {
 
 // repeat makes the match that "last message repeated N times" stands for.
 func (p *LineParser) repeat(key string, env envelope) (remediate.Match, Verdict) {
-	last, ok := p.open[key]
+	last, ok := p.open.get(key)
 	if !ok {
 		return remediate.Match{}, VerdictNone
 	}
@@ -208,7 +258,7 @@ func (p *LineParser) key(host []byte) string {
 // passOver judges a line that is too long to be a log line. Whose it is is not asked, so that it may be any host's last
 // message.
 func (p *LineParser) passOver(start []byte) Verdict {
-	clear(p.open)
+	p.open.clear()
 	_, verdict := reject(start, VerdictUnparsed)
 	return verdict
 }

@@ -162,15 +162,27 @@ func cutNumber(b []byte, limit uint64) (n uint64, rest []byte, ok bool) {
 // countDigits is the length of the run of digits at the front of b.
 func countDigits(b []byte) int {
 	i := 0
-	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+	for i < len(b) && isDigit(b[i]) {
 		i++
 	}
 	return i
 }
 
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
 // trimBlanks takes blanks off the end of b: some kernels print one behind the period, some files have CR LF, and after
 // a crash a file may have NUL bytes where a line ended.
-func trimBlanks(b []byte) []byte { return bytes.TrimRight(b, " \t\r\n\x00") }
+func trimBlanks(b []byte) []byte {
+	end := len(b)
+	for ; end > 0; end-- {
+		switch b[end-1] {
+		case ' ', '\t', '\r', '\n', 0:
+			continue
+		}
+		break
+	}
+	return b[:end]
+}
 
 // HoldsPhrase tells whether a line in b can matter: that is, whether b holds the message of a full table or a notice of
 // suppressed messages, in whatever context. A line for which it is false never yields a match, with one exception:
