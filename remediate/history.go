@@ -26,6 +26,14 @@ type History struct {
 	streams    map[streamKey]*stream
 	episodes   int // of all streams
 	keepLead   int // how many times are kept of one episode
+	recent     recentStream
+}
+
+// recentStream is the stream of the last match, by what names it: the next match is usually of the same.
+type recentStream struct {
+	source     Source
+	path, host string
+	stream     *stream
 }
 
 // Past is an incident of the past.
@@ -51,6 +59,14 @@ type stream struct {
 	// last is the episode of the stream's last match, which a notice of suppressed messages belongs to.
 	last    *episode
 	pending []Match // notices that came before a match
+	recent  recentEpisode
+}
+
+// recentEpisode is what the last match was booked to; newest: it is the namespace's last.
+type recentEpisode struct {
+	*episode
+	inode  uint64
+	newest bool
 }
 
 // episode is a run of matches of one stream in one namespace without a gap of closeAfter.
@@ -70,7 +86,10 @@ func NewHistory(closeAfter time.Duration) *History {
 
 // Add takes a match. One without any time is taken as following the one before it in its stream.
 func (h *History) Add(m Match) {
-	s := h.stream(streamKey{m.Key(), HostLabel(m.Host)})
+	if r := h.recent; r.stream == nil || r.source != m.Source || r.path != m.Path || r.host != m.Host {
+		h.recent = recentStream{m.Source, m.Path, m.Host, h.stream(streamKey{m.Key(), HostLabel(m.Host)})}
+	}
+	s := h.recent.stream
 	m = m.bounded()
 	m.Time = s.timeOf(m)
 	if m.Count == 0 {
@@ -121,6 +140,10 @@ func (s *stream) notice(m Match, closeAfter time.Duration) {
 // episode books a match to the episode that it falls into. The episodes of a namespace are kept in order, closeAfter or
 // more apart, so that records out of order cannot make more of them than there were incidents.
 func (h *History) episode(s *stream, m Match) *episode {
+	if r := s.recent; r.holds(m, h.closeAfter) {
+		r.book(m, h.keepLead)
+		return r.episode
+	}
 	list := s.episodes[m.NetNS]
 	at := sort.Search(len(list), func(i int) bool { return m.Time.Sub(list[i].last) < h.closeAfter })
 	if at == len(list) || list[at].first.Sub(m.Time) >= h.closeAfter {
@@ -128,10 +151,7 @@ func (h *History) episode(s *stream, m Match) *episode {
 		h.episodes++
 	}
 	e := list[at]
-	e.take(episode{bootID: m.BootID, first: m.Time, last: m.Time, count: m.Count, suppressed: m.Suppressed})
-	if len(e.lead) < h.keepLead {
-		e.lead = append(e.lead, m.Time)
-	}
+	e.book(m, h.keepLead)
 	if next := at + 1; next < len(list) && list[next].first.Sub(e.last) < h.closeAfter {
 		e.take(*list[next])
 		e.lead = append(e.lead, list[next].lead[:min(len(list[next].lead), h.keepLead-len(e.lead))]...)
@@ -139,7 +159,30 @@ func (h *History) episode(s *stream, m Match) *episode {
 		h.episodes--
 	}
 	s.episodes[m.NetNS] = list
+	s.recent = recentEpisode{e, m.NetNS, at == len(list)-1}
 	return e
+}
+
+// holds tells whether a match falls into the episode and cannot make it touch the one after it.
+func (r recentEpisode) holds(m Match, closeAfter time.Duration) bool {
+	return r.episode != nil && r.inode == m.NetNS && !m.Time.Before(r.first) &&
+		(!m.Time.After(r.last) || r.newest && m.Time.Sub(r.last) < closeAfter)
+}
+
+// book counts a match.
+func (e *episode) book(m Match, keepLead int) {
+	if m.Time.Before(e.first) {
+		e.first = m.Time
+	}
+	if m.Time.After(e.last) {
+		e.last = m.Time
+	}
+	e.bootID = cmp.Or(e.bootID, m.BootID)
+	e.count += m.Count
+	e.suppressed += m.Suppressed
+	if len(e.lead) < keepLead {
+		e.lead = append(e.lead, m.Time)
+	}
 }
 
 // take adds what another episode counts.
