@@ -145,6 +145,11 @@ func (a *Agent) settle() {
 		a.confirm(s)
 		return
 	}
+	if limits, err := a.table.Limits(); err == nil && limits.Max < s.To {
+		s.Error = fmt.Sprintf("not persisted: somebody else set the limit to %d meanwhile", limits.Max)
+		a.confirm(s)
+		return
+	}
 	a.persist(s)
 }
 
