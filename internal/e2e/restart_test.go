@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// TestKilledInAnIncident kills the agent while packets are refused, has more refused while it is away, and starts it
+// again: it must be one incident, with all that was refused and every line of the kernel's, once.
+func TestKilledInAnIncident(t *testing.T) {
+	_, ns := lowered(t)
+	r := newRig(t)
+	a := startAgent(t, strings.Replace(r.config(remediateConfig), "mode: remediate", "mode: observe", 1))
+	watched(t, a, ns.Inode)
+	said := fmt.Sprintf("table full in netns %d,", ns.Inode)
+	printed, refused := printedLines(t, said), drops(t, ns)
+	testhost.WaitForRatelimit(t)
+	fill(t, ns)
+	opened := live(t, r.hub, remediate.EventIncidentOpened)
+	a.stop(t, syscall.SIGKILL)
+	testhost.WaitForRatelimit(t)
+	if _, err := ns.Burst(t.Context(), 5000); err != nil {
+		t.Fatal(err)
+	}
+	a.start(t)
+	r.hub.wait(t, remediate.EventAgentStarted, 2)
+	if open := a.status(t).Incidents; len(open) != 1 || open[0].ID != opened.ID {
+		t.Errorf("open after the restart: %+v, want %s", open, opened.ID)
+	}
+	if err := ns.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	closed := live(t, r.hub, remediate.EventIncidentClosed)
+	if live(t, r.hub, remediate.EventIncidentOpened); closed.ID != opened.ID {
+		t.Errorf("closed %s, opened %s", closed.ID, opened.ID)
+	}
+	if rose := drops(t, ns) - refused; closed.Drops+closed.EarlyDrops != rose {
+		t.Errorf("%d refused and %d thrown out; the kernel's counters rose by %d", closed.Drops, closed.EarlyDrops, rose)
+	}
+	lines := printedLines(t, said) - printed
+	if lines < 11 || closed.Matches != lines || len(closed.PerSource) != 3 {
+		t.Errorf("%d matches; the kernel printed %d lines", closed.Matches, lines)
+	}
+	for stream, n := range closed.PerSource {
+		if n != lines {
+			t.Errorf("%d matches of %s; the kernel printed %d lines", n, stream, lines)
+		}
+	}
+	a.stop(t, syscall.SIGTERM)
+	r.hub.once(t)
+}
+
+// printedLines counts the lines of the kernel's ring buffer with a text.
+func printedLines(t *testing.T, text string) int {
+	t.Helper()
+	out, err := exec.Command("dmesg").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(out), text)
+}
+
+// TestKilledAfterAStep kills the agent as soon as the kernel has the new limit, whether or not the agent has had the
+// time to write that down. The next start brings the step to its end, and takes no other.
+func TestKilledAfterAStep(t *testing.T) {
+	_, ns := lowered(t)
+	h := startHub(t)
+	a := startAgent(t, strings.Replace(plain(h.url), "close_after: 1s", "close_after: 4s", 1))
+	watched(t, a, ns.Inode)
+	fill(t, ns)
+	testhost.Eventually(t, "the limit is raised", func() bool { return limitNow(t) > limit })
+	a.stop(t, syscall.SIGKILL)
+	if strings.Contains(a.output.String(), "step.confirmed") {
+		t.Fatal("killed too late")
+	}
+	a.wantFile(t, 0)
+	a.start(t)
+	confirmed := h.wait(t, remediate.EventStepConfirmed, 1).Data.(remediate.Step)
+	applied := h.wait(t, remediate.EventStepApplied, 1).Data.(remediate.Step)
+	if applied.ID != confirmed.ID || applied.From != limit || confirmed.Persisted != a.persisted {
+		t.Errorf("applied %+v\nconfirmed %+v", applied, confirmed)
+	}
+	wantLimit(t, 2*limit)
+	a.wantFile(t, 2*limit)
+	if err := ns.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if closed := live(t, h, remediate.EventIncidentClosed); closed.ID != applied.IncidentID || closed.Outcome != remediate.OutcomeEffective {
+		t.Errorf("closed %+v", closed)
+	}
+	a.stop(t, syscall.SIGTERM)
+	h.wait(t, remediate.EventAgentStopped, 1)
+	if n := len(h.of(remediate.EventStepApplied)); n != 1 {
+		t.Errorf("%d steps, want one", n)
+	}
+	live(t, h, remediate.EventIncidentOpened)
+	h.once(t)
+}
+
+// TestStopInAnIncident stops the agent in the thick of it: within five seconds, with everything sent.
+func TestStopInAnIncident(t *testing.T) {
+	_, ns := lowered(t)
+	h := startHub(t)
+	a := startAgent(t, plain(h.url))
+	watched(t, a, ns.Inode)
+	fill(t, ns)
+	a.said(t, 1, "incident.opened")
+	if took := a.stop(t, syscall.SIGTERM); took > 5*time.Second {
+		t.Errorf("stopped in %v", took)
+	}
+	a.said(t, 1, "agent.stopped")
+	a.allReceived(t, h)
+}
+
+// TestSecondAgent starts an agent where another runs.
+func TestSecondAgent(t *testing.T) {
+	testhost.NeedRoot(t)
+	a := startAgent(t, plain())
+	a.wantCommand(t, 3, []string{"another agent is running on this state directory", a.dir + "/state"}, "run")
+	other := filepath.Join(t.TempDir(), "other.yaml")
+	writeFile(t, other, fmt.Sprintf("state_dir: %s\nruntime_dir: %s/run\nmetrics: {listen: \"\"}\n", t.TempDir(), a.dir), 0o644)
+	said, code := ctwarden(t, "run", "--config", other)
+	if code != 3 {
+		t.Errorf("exit code %d, want 3", code)
+	}
+	wantWords(t, said, "another agent runs here", "runtime_dir of its own")
+	if !a.status(t).Running {
+		t.Error("the first agent is gone")
+	}
+}
