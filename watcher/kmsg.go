@@ -162,6 +162,9 @@ func (k *Kmsg) follow(ctx context.Context, dev kmsgReader) error {
 			k.record(buf[:n])
 			err = k.send.full(ctx)
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, os.ErrDeadlineExceeded):
+			if k.since > 0 && k.next > 0 {
+				k.moved(k.next - 1)
+			}
 			k.live, k.since = true, 0
 			k.send.caughtUp()
 			err = k.send.tick(ctx)
@@ -190,10 +193,10 @@ func (k *Kmsg) record(rec []byte) {
 		s.lost(r.seq-k.next, "the kernel's ring buffer was overrun before it could be read")
 	}
 	k.next, k.resumed = r.seq+1, true
-	s.position(kmsgPosition{BootID: k.cfg.BootID, Seq: r.seq})
 	if r.mono < k.since {
-		return
+		return // and no position either: the start after one that ends here would take what follows for new
 	}
+	k.moved(r.seq)
 	s.batch.Stats.Records++
 	s.batch.Stats.Bytes += uint64(len(rec))
 	when := k.wall(r.mono)
@@ -205,6 +208,11 @@ func (k *Kmsg) record(rec []byte) {
 		m.Time = when
 		s.match(m)
 	}
+}
+
+// moved notes that everything up to seq has been read.
+func (k *Kmsg) moved(seq uint64) {
+	k.send.position(kmsgPosition{BootID: k.cfg.BootID, Seq: seq})
 }
 
 // match tells whether the record is the kernel's word that the table is full.

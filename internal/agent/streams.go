@@ -133,7 +133,10 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 	st.status.Records += b.Stats.Records
 	st.status.Matches += b.Stats.Matches
 	st.status.Lost += b.Stats.Lost
-	st.status.CaughtUp = st.status.CaughtUp || b.CaughtUp
+	if b.CaughtUp && !st.status.CaughtUp {
+		st.status.CaughtUp = true
+		a.savedAt = time.Time{} // the next start goes on from here, however soon it comes
+	}
 	if !b.Last.IsZero() {
 		st.status.LastRecord = b.Last
 		st.status.LagSeconds = max(now.Sub(b.Last).Seconds(), 0)
