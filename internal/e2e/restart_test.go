@@ -68,41 +68,96 @@ func printedLines(t *testing.T, text string) int {
 	return strings.Count(string(out), text)
 }
 
-// TestKilledAfterAStep kills the agent as soon as the kernel has the new limit, whether or not the agent has had the
-// time to write that down. The next start brings the step to its end, and takes no other.
-func TestKilledAfterAStep(t *testing.T) {
+// TestRefusedWhileAway kills the agent as soon as it has read all there was, and has packets refused before the next
+// start: every source tells of the lines, and of no older ones, although there is no lookback.
+func TestRefusedWhileAway(t *testing.T) {
 	_, ns := lowered(t)
-	h := startHub(t)
-	a := startAgent(t, strings.Replace(plain(h.url), "close_after: 1s", "close_after: 4s", 1))
-	watched(t, a, ns.Inode)
-	fill(t, ns)
-	testhost.Eventually(t, "the limit is raised", func() bool { return limitNow(t) > limit })
+	r := newRig(t)
+	a := startAgent(t, r.config(remediateConfig))
+	for _, s := range a.status(t).Sources {
+		testhost.Eventually(t, "caught up and saved", func() bool { return a.source(t, s.Source, s.Path).CaughtUp })
+	}
+	r.hub.wait(t, remediate.EventAgentStarted, 1)
 	a.stop(t, syscall.SIGKILL)
-	if strings.Contains(a.output.String(), "step.confirmed") {
-		t.Fatal("killed too late")
-	}
-	a.wantFile(t, 0)
-	a.start(t)
-	confirmed := h.wait(t, remediate.EventStepConfirmed, 1).Data.(remediate.Step)
-	applied := h.wait(t, remediate.EventStepApplied, 1).Data.(remediate.Step)
-	if applied.ID != confirmed.ID || applied.From != limit || confirmed.Persisted != a.persisted {
-		t.Errorf("applied %+v\nconfirmed %+v", applied, confirmed)
-	}
-	wantLimit(t, 2*limit)
-	a.wantFile(t, 2*limit)
+	said := fmt.Sprintf("table full in netns %d,", ns.Inode)
+	before := printedLines(t, said)
+	testhost.WaitForRatelimit(t)
+	fill(t, ns)
 	if err := ns.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if closed := live(t, h, remediate.EventIncidentClosed); closed.ID != applied.IncidentID || closed.Outcome != remediate.OutcomeEffective {
-		t.Errorf("closed %+v", closed)
+	printed, since := printedLines(t, said)-before, time.Now()
+	testhost.Eventually(t, "the lines to be older than the next start", func() bool { return time.Since(since) > 1500*time.Millisecond })
+	a.start(t)
+	var told map[string]int
+	testhost.Eventually(t, "every source tells", func() bool {
+		told = map[string]int{}
+		for _, r := range r.hub.of("") {
+			var lines map[string]int
+			switch d := r.Event.Data.(type) {
+			case remediate.Incident:
+				if r.Event.Type == remediate.EventIncidentClosed {
+					lines = d.PerSource
+				}
+			case remediate.Unverified:
+				lines = d.PerSource
+			}
+			for stream, n := range lines {
+				told[stream] += n
+			}
+		}
+		return len(told) == 3
+	})
+	for stream, n := range told {
+		if n != printed {
+			t.Errorf("%s: %d lines, want the %d that the kernel printed meanwhile", stream, n, printed)
+		}
 	}
-	a.stop(t, syscall.SIGTERM)
-	h.wait(t, remediate.EventAgentStopped, 1)
-	if n := len(h.of(remediate.EventStepApplied)); n != 1 {
-		t.Errorf("%d steps, want one", n)
+}
+
+// TestKilledAfterAStep kills the agent between a step and its outcome. The next start brings the step to its end, and
+// takes no other.
+func TestKilledAfterAStep(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		saved bool // the step is in the state file, else perhaps in the intent alone, and the incident in neither
+		when  func(h *hub) bool
+	}{
+		{"once it is published", true, func(h *hub) bool { return len(h.of(remediate.EventStepApplied)) > 0 }},
+		{"once the kernel has the new limit", false, func(*hub) bool { return limitNow(t) > limit }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, ns := lowered(t)
+			h := startHub(t)
+			a := startAgent(t, strings.Replace(plain(h.url), "close_after: 1s", "close_after: 4s", 1))
+			watched(t, a, ns.Inode)
+			fill(t, ns)
+			testhost.Eventually(t, "the step is taken", func() bool { return c.when(h) })
+			a.stop(t, syscall.SIGKILL)
+			a.wantFile(t, 0)
+			a.start(t)
+			confirmed := h.wait(t, remediate.EventStepConfirmed, 1).Data.(remediate.Step)
+			applied := h.wait(t, remediate.EventStepApplied, 1).Data.(remediate.Step)
+			if applied.ID != confirmed.ID || applied.From != limit || confirmed.Persisted != a.persisted {
+				t.Errorf("applied %+v\nconfirmed %+v", applied, confirmed)
+			}
+			wantLimit(t, 2*limit)
+			a.wantFile(t, 2*limit)
+			if c.saved {
+				closed := live(t, h, remediate.EventIncidentClosed)
+				if closed.ID != applied.IncidentID || closed.Outcome != remediate.OutcomeEffective {
+					t.Errorf("closed %+v", closed)
+				}
+				live(t, h, remediate.EventIncidentOpened)
+			}
+			a.stop(t, syscall.SIGTERM)
+			h.wait(t, remediate.EventAgentStopped, 1)
+			if n := len(h.of(remediate.EventStepApplied)); n != 1 {
+				t.Errorf("%d steps, want one", n)
+			}
+			h.once(t)
+		})
 	}
-	live(t, h, remediate.EventIncidentOpened)
-	h.once(t)
 }
 
 // TestStopInAnIncident stops the agent in the thick of it: within five seconds, with everything sent.
