@@ -36,7 +36,7 @@ const maxPriority = 23<<3 | 7
 func cutEnvelope(line []byte) (envelope, bool) {
 	b := trimBlanks(bytes.TrimLeft(line, "\x00"))
 	b = bytes.TrimPrefix(b, []byte(byteOrderMark))
-	if n := countDigits(b); n > 0 && bytes.HasPrefix(b[n:], []byte(" <")) {
+	if n := countDigits(b); n > 0 && hasPrefix(b[n:], " <") {
 		b = b[n+1:]
 	}
 	facility, b := cutPriority(b)
@@ -53,7 +53,7 @@ func cutForm(b []byte, facility int) (envelope, bool) {
 	if len(b) == 0 {
 		return envelope{}, false
 	}
-	if rest, ok := bytes.CutPrefix(b, []byte("1 ")); ok {
+	if rest, ok := cutPrefix(b, "1 "); ok {
 		return cutRFC5424(rest)
 	}
 	// What a form starts with tells most of them apart.
@@ -69,8 +69,9 @@ func cutForm(b []byte, facility int) (envelope, bool) {
 			return env, true
 		}
 	}
-	if at, rest, ok := cutStamp(b); ok {
-		return cutStamped(at, rest), true
+	var at stampText
+	if rest, ok := at.cut(b); ok {
+		return cutStamped(&at, rest), true
 	}
 	// Without a time: what is written to the local log socket and to terminals, or, with a priority and no tag, dmesg -r
 	// of a kernel that prints no times.
@@ -103,7 +104,7 @@ func cutPriority(b []byte) (facility int, rest []byte) {
 
 // cutStamped reads what follows a time: the host, if there is one, and the tag. A line of any other tag leaves msg
 // empty and kernel false.
-func cutStamped(at stampText, rest []byte) envelope {
+func cutStamped(at *stampText, rest []byte) envelope {
 	env := envelope{stamp: at.stamp, comma: at.comma}
 	if env.cutTag(rest) {
 		return env
@@ -137,7 +138,7 @@ func (env *envelope) cutTag(b []byte) bool {
 	if f, rest, ok := cutFacility(b); ok {
 		facility, b = f, rest
 	}
-	if msg, ok := bytes.CutPrefix(b, []byte("kernel:")); ok {
+	if msg, ok := cutPrefix(b, "kernel:"); ok {
 		env.setMessage(bytes.TrimLeft(msg, " "))
 		env.kernel = env.kernel && facility <= facilityKernel
 		return true
@@ -161,7 +162,7 @@ func (env *envelope) setMessage(b []byte) {
 }
 
 func cutLastRepeated(b []byte) (int, bool) {
-	rest, ok := bytes.CutPrefix(b, []byte("last message repeated "))
+	rest, ok := cutPrefix(b, "last message repeated ")
 	if !ok {
 		return 0, false
 	}
@@ -219,7 +220,7 @@ func isLevel(word []byte) bool {
 const longestFacility = len("security")
 
 func isFacility(word []byte) bool {
-	if n, ok := bytes.CutPrefix(word, []byte("local")); ok {
+	if n, ok := cutPrefix(word, "local"); ok {
 		return len(n) == 1 && n[0] >= '0' && n[0] <= '7'
 	}
 	switch string(word) {

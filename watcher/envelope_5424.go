@@ -15,7 +15,8 @@ func cutRFC5424(b []byte) (envelope, bool) {
 	at, host, app, process := field[0], field[1], field[2], field[3]
 	var env envelope
 	if string(at) != "-" {
-		when, rest, ok := cutISO(at)
+		var when stampText
+		rest, ok := when.cutISO(at)
 		if !ok || len(rest) > 0 {
 			return envelope{}, false
 		}
@@ -37,7 +38,7 @@ func cutRFC5424(b []byte) (envelope, bool) {
 // cutData takes the structured data off the front of b: "-", or elements in brackets with quoted values in which a
 // backslash escapes. What follows is the message.
 func cutData(b []byte) (msg []byte, ok bool) {
-	if rest, ok := bytes.CutPrefix(b, []byte("-")); ok {
+	if rest, ok := cutPrefix(b, "-"); ok {
 		return cutBlank(rest)
 	}
 	elements := 0

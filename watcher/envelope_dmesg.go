@@ -19,7 +19,8 @@ func cutDmesg(b []byte) (envelope, bool) {
 		return envelope{}, false
 	}
 	inner, rest := cutDelta(b[1:end]), b[end+1:]
-	if at, after, ok := cutStamp(inner); ok && len(after) == 0 {
+	var at stampText
+	if after, ok := at.cut(inner); ok && len(after) == 0 {
 		env.stamp = at.stamp
 	} else if at, ok := readableStamp(inner); ok {
 		env.stamp = at
@@ -35,7 +36,7 @@ func cutDmesg(b []byte) (envelope, bool) {
 func (env envelope) cutMonotonic(rest []byte) envelope {
 	_, env.msg = cutCaller(rest)
 	host, after, ok := cutHost(env.msg)
-	if !ok || !bytes.HasPrefix(after, []byte("kernel: ")) {
+	if !ok || !hasPrefix(after, "kernel: ") {
 		return env
 	}
 	tagged := env
@@ -58,7 +59,7 @@ func cutDelta(b []byte) []byte {
 
 // isOffset tells whether b is "+0.000012", the time since the line before it.
 func isOffset(b []byte) bool {
-	number, ok := bytes.CutPrefix(bytes.TrimLeft(b, " "), []byte("+"))
+	number, ok := cutPrefix(bytes.TrimLeft(b, " "), "+")
 	_, rest, decimal := cutSeconds(number)
 	return ok && decimal && len(rest) == 0
 }
@@ -183,7 +184,7 @@ func cutDecoded(b []byte) (envelope, bool) {
 	if !ok {
 		return envelope{}, false
 	}
-	if !bytes.HasPrefix(rest, []byte("[")) {
+	if !hasPrefix(rest, "[") {
 		return envelope{}, false
 	}
 	env, ok := cutDmesg(rest)

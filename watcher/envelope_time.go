@@ -26,73 +26,69 @@ func (s stamp) valid() bool {
 		s.hour <= 23 && s.min <= 59 && s.sec <= 60
 }
 
-// cutStamp takes a time in any of the known forms and the blanks behind it off the front of b:
+// cut takes a time in any of the known forms and the blanks behind it off the front of b, into the zero stampText:
 //
 //	Jan  4 23:14:44[.123456] [2023]           RFC 3164, journalctl short and short-precise
 //	Sat Sep  9 16:28:18 2017                  OpenWrt, dmesg -T
 //	2019-02-25T03:45:03.778502+00:00          rsyslog, journalctl short-iso, dmesg --time-format iso
 //	Tue 2018-11-20 22:30:22 CET               journalctl short-full
 //	1542749422.123456                         journalctl short-unix
-func cutStamp(b []byte) (stampText, []byte, bool) {
+//
+// Where it is false, at is of no use.
+func (at *stampText) cut(b []byte) (rest []byte, ok bool) {
 	if len(b) > 0 && isDigit(b[0]) {
-		if at, rest, ok := cutISO(b); ok {
-			return endStamp(at, rest)
+		if rest, ok = at.cutISO(b); !ok {
+			*at = stampText{}
+			rest, ok = at.cutUnix(b)
 		}
-		at, rest, ok := cutUnix(b)
-		if !ok {
-			return stampText{}, b, false
+		return at.end(rest, ok)
+	}
+	if day, ok := cutWeekday(b); ok {
+		if rest, ok := at.cutISO(day); ok {
+			return at.end(at.cutZoneName(rest), true)
 		}
-		return endStamp(at, rest)
+		*at = stampText{}
+		b = day
 	}
-	if rest, ok := cutWeekday(b); ok {
-		if at, rest, ok := cutISO(rest); ok {
-			return endStamp(cutZoneName(at, rest))
-		}
-		b = rest
-	}
-	at, rest, ok := cutRFC3164(b)
-	if !ok {
-		return stampText{}, b, false
-	}
-	return endStamp(at, rest)
+	rest, ok = at.cutRFC3164(b)
+	return at.end(rest, ok)
 }
 
-// endStamp wants a blank or the end behind a time.
-func endStamp(at stampText, rest []byte) (stampText, []byte, bool) {
-	after, ok := cutBlank(rest)
-	if !ok || !at.valid() {
-		return stampText{}, rest, false
+// end wants a blank or the end behind a time.
+func (at *stampText) end(rest []byte, ok bool) ([]byte, bool) {
+	after, blank := cutBlank(rest)
+	if !ok || !blank || !at.valid() {
+		return rest, false
 	}
-	return at, bytes.TrimLeft(after, " "), true
+	return bytes.TrimLeft(after, " "), true
 }
 
 // cutRFC3164 reads "Jan  4 23:14:44", with decimals or not, and with the year before or behind the time of day, as
 // network devices and ctime write it.
-func cutRFC3164(b []byte) (stampText, []byte, bool) {
-	var at stampText
+func (at *stampText) cutRFC3164(b []byte) (rest []byte, ok bool) {
 	month, rest, ok := cutMonth(b)
 	if !ok || len(rest) < 2 || rest[0] != ' ' {
-		return at, b, false
+		return b, false
 	}
 	at.month = month
 	rest = bytes.TrimLeft(rest, " ")
 	n := countDigits(rest)
 	if n == 0 || n > 2 || len(rest) <= n || rest[n] != ' ' {
-		return at, b, false
+		return b, false
 	}
 	at.day, rest = atoi(rest[:n]), rest[n+1:]
 	if year, after, ok := cutYear(rest); ok && len(after) > 0 {
 		at.year, rest = year, after[1:]
 	}
 	if rest, ok = at.cutClock(rest); !ok {
-		return at, b, false
+		return b, false
 	}
 	if at.year == 0 && len(rest) > 1 && rest[0] == ' ' {
 		if year, after, ok := cutYear(rest[1:]); ok {
 			at.year, rest = year, after
 		}
 	}
-	return at, rest, true
+	return rest, true
 }
 
 // cutYear takes four digits that end there off the front of b.
@@ -105,22 +101,20 @@ func cutYear(b []byte) (year int, rest []byte, ok bool) {
 
 // cutISO reads "2019-02-25T03:45:03.778502+00:00", with a blank for the T, a comma for the point, and with or without
 // decimals and zone.
-func cutISO(b []byte) (stampText, []byte, bool) {
-	var at stampText
+func (at *stampText) cutISO(b []byte) (rest []byte, ok bool) {
 	if len(b) < 19 || countDigits(b) != 4 || b[4] != '-' || countDigits(b[5:]) != 2 || b[7] != '-' ||
 		countDigits(b[8:]) != 2 || b[10] != 'T' && b[10] != ' ' {
-		return at, b, false
+		return b, false
 	}
 	at.year, at.month, at.day = atoi(b[:4]), time.Month(atoi(b[5:7])), atoi(b[8:10])
-	rest, ok := at.cutClock(b[11:])
-	if !ok {
-		return at, b, false
+	if rest, ok = at.cutClock(b[11:]); !ok {
+		return b, false
 	}
 	at.comma = len(b) > 19 && b[19] == ','
 	if zone, after, ok := cutOffset(rest); ok {
 		at.zone, rest = zone, after
 	}
-	return at, rest, at.valid()
+	return rest, at.valid()
 }
 
 // cutClock takes "23:14:44" and decimals off the front of b.
@@ -172,11 +166,11 @@ func cutOffset(b []byte) (*time.Location, []byte, bool) {
 
 // cutZoneName takes the zone off the front of rest that journalctl's short-full ends a time with. An abbreviation other
 // than UTC's is taken for the reader's own zone, since it names none by itself.
-func cutZoneName(at stampText, rest []byte) (stampText, []byte) {
+func (at *stampText) cutZoneName(rest []byte) []byte {
 	after := bytes.TrimPrefix(rest, []byte(" "))
 	n := bytes.IndexByte(after, ' ')
 	if n <= 0 || n > len("+05:30") {
-		return at, rest
+		return rest
 	}
 	word, after := after[:n], after[n:]
 	if zone, tail, ok := cutOffset(word); ok && len(tail) == 0 {
@@ -184,26 +178,27 @@ func cutZoneName(at stampText, rest []byte) (stampText, []byte) {
 	} else if s := string(word); s == "UTC" || s == "GMT" {
 		at.zone = time.UTC
 	} else if bytes.ContainsFunc(word, func(r rune) bool { return r < 'A' || r > 'Z' }) {
-		return at, rest
+		return rest
 	}
-	return at, after
+	return after
 }
 
 // cutUnix reads "1542749422.123456".
-func cutUnix(b []byte) (stampText, []byte, bool) {
+func (at *stampText) cutUnix(b []byte) (rest []byte, ok bool) {
 	n := countDigits(b)
 	if n < 9 || n > 11 || len(b) <= n || b[n] != '.' {
-		return stampText{}, b, false
+		return b, false
 	}
 	nsec, rest, ok := cutFraction(b[n+1:])
 	if !ok {
-		return stampText{}, b, false
+		return b, false
 	}
 	t := time.Unix(int64(atoi(b[:n])), int64(nsec)).UTC()
-	return stampText{stamp: stamp{
+	at.stamp = stamp{
 		year: t.Year(), month: t.Month(), day: t.Day(), hour: t.Hour(), min: t.Minute(), sec: t.Second(),
 		nsec: nsec, zone: time.UTC,
-	}}, rest, true
+	}
+	return rest, true
 }
 
 const (

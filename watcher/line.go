@@ -59,8 +59,15 @@ type LineParser struct {
 	// The last line's host, as written and as compared, the last message, and the last line's second: they hardly ever
 	// change.
 	lastHost, lastKey, lastText string
+	hosts                       map[string]hostName // the last ones, by name as written
 	second                      parsedSecond
 }
+
+// maxHosts is how many host names a parser keeps: a file of more is rare, and forged.
+const maxHosts = 1024
+
+// hostName is a host's name as written and as compared.
+type hostName struct{ written, key string }
 
 // openMatches are matches that wait for the next line, by host. The last one stands apart, since there is seldom more
 // than one.
@@ -124,7 +131,7 @@ func NewLineParser(cfg LineConfig) *LineParser {
 	if cfg.Location == nil {
 		cfg.Location = time.Local
 	}
-	return &LineParser{cfg: cfg, host: remediate.HostLabel(cfg.Host)}
+	return &LineParser{cfg: cfg, host: remediate.HostLabel(cfg.Host), hosts: map[string]hostName{}}
 }
 
 // Open tells whether the next line may repeat a match ("last message repeated N times"). While it is true, every line
@@ -191,7 +198,7 @@ func quoted(msg []byte) bool {
 		return true
 	}
 	for _, start := range []string{"nf_conntrack", "ip_conntrack", "message repeated "} {
-		if bytes.HasPrefix(msg, []byte(start)) {
+		if hasPrefix(msg, start) {
 			return false
 		}
 	}
@@ -249,10 +256,22 @@ func (p *LineParser) key(host []byte) string {
 	if len(host) == 0 {
 		p.lastHost, p.lastKey = "", p.host
 	} else if string(host) != p.lastHost {
-		p.lastHost = string(host)
-		p.lastKey = remediate.HostLabel(p.lastHost)
+		name, ok := p.hosts[string(host)]
+		if !ok {
+			name = p.addHost(string(host))
+		}
+		p.lastHost, p.lastKey = name.written, name.key
 	}
 	return p.lastKey
+}
+
+func (p *LineParser) addHost(written string) hostName {
+	if len(p.hosts) == maxHosts {
+		clear(p.hosts)
+	}
+	name := hostName{written, remediate.HostLabel(written)}
+	p.hosts[written] = name
+	return name
 }
 
 // passOver judges a line that is too long to be a log line. Whose it is is not asked, so that it may be any host's last

@@ -149,3 +149,24 @@ func TestParseBoot(t *testing.T) {
 		})
 	}
 }
+
+// TestParseManyHosts: matches of more hosts than a parser keeps names of, each of which may be repeated.
+func TestParseManyHosts(t *testing.T) {
+	cfg := lineConfig()
+	cfg.Host = "*"
+	p := NewLineParser(cfg)
+	const hosts = 2*maxHosts + 10
+	for round, want := range []Form{{Count: 1}, {Count: 3}, {}} {
+		text := []string{"kernel: " + plainMessage, "last message repeated 3 times", "sshd[1]: hello"}[round]
+		for i := range hosts {
+			name := fmt.Sprintf("HV%d.example.org", i)
+			m, _ := p.Parse(fmt.Appendf(nil, "Mar  1 10:00:00 %s %s", name, text))
+			if got := (Form{m.NetNS, m.Count, m.Suppressed}); got != want || m.Host != name && want != (Form{}) {
+				t.Fatalf("round %d, host %d: %+v, host %q; want %+v", round, i, got, m.Host, want)
+			}
+		}
+	}
+	if p.Open() || len(p.hosts) > maxHosts {
+		t.Errorf("open: %t; %d hosts kept", p.Open(), len(p.hosts))
+	}
+}

@@ -55,7 +55,7 @@ func matchMessage(msg []byte) (Form, []byte, bool) {
 
 // cutRepeated takes "message repeated N times: [ MSG]" apart. MSG may start with the record's time since boot.
 func cutRepeated(msg []byte) (n int, inner []byte, ok bool) {
-	rest, ok := bytes.CutPrefix(msg, []byte("message repeated "))
+	rest, ok := cutPrefix(msg, "message repeated ")
 	if !ok {
 		return 0, nil, false
 	}
@@ -63,7 +63,7 @@ func cutRepeated(msg []byte) (n int, inner []byte, ok bool) {
 	if !ok {
 		return 0, nil, false
 	}
-	rest, opened := bytes.CutPrefix(rest, []byte(" times: ["))
+	rest, opened := cutPrefix(rest, " times: [")
 	rest, closed := bytes.CutSuffix(rest, []byte("]"))
 	inner = trimBlanks(bytes.TrimLeft(rest, " "))
 	if _, after, ok := cutUptime(inner); ok {
@@ -78,22 +78,22 @@ func matchPlain(msg []byte) (Form, bool) {
 		return form, true
 	}
 	msg = bytes.TrimSuffix(msg, []byte("."))
-	if rest, ok := bytes.CutPrefix(msg, []byte("ip_")); ok {
+	if rest, ok := cutPrefix(msg, "ip_"); ok {
 		return matchOld(rest)
 	}
-	rest, ok := bytes.CutPrefix(msg, []byte("nf_"))
+	rest, ok := cutPrefix(msg, "nf_")
 	if !ok {
 		return Form{}, false
 	}
-	if again, ok := bytes.CutPrefix(rest, []byte("conntrack: nf_")); ok {
+	if again, ok := cutPrefix(rest, "conntrack: nf_"); ok {
 		rest = again
 	}
-	rest, ok = bytes.CutPrefix(rest, []byte(phraseFull))
+	rest, ok = cutPrefix(rest, phraseFull)
 	if !ok {
 		return Form{}, false
 	}
 	inode := uint64(0)
-	if named, ok := bytes.CutPrefix(rest, []byte(" in netns ")); ok {
+	if named, ok := cutPrefix(rest, " in netns "); ok {
 		inode, rest, ok = cutNumber(named, 1<<32-1)
 		if !ok {
 			return Form{}, false
@@ -110,7 +110,7 @@ func matchOld(rest []byte) (Form, bool) {
 	if string(rest) == phraseFull+", dropping packet" {
 		return Form{Count: 1}, true
 	}
-	rest, ok := bytes.CutPrefix(rest, []byte(phraseLimit))
+	rest, ok := cutPrefix(rest, phraseLimit)
 	if !ok {
 		return Form{}, false
 	}
@@ -132,7 +132,7 @@ var suppressions = [...]struct{ before, after string }{
 
 func matchSuppressed(msg []byte) (Form, bool) {
 	for _, s := range suppressions {
-		rest, ok := bytes.CutPrefix(msg, []byte(s.before))
+		rest, ok := cutPrefix(msg, s.before)
 		if !ok {
 			continue
 		}
@@ -166,6 +166,18 @@ func countDigits(b []byte) int {
 		i++
 	}
 	return i
+}
+
+// hasPrefix and cutPrefix are those of package bytes for a constant prefix, which takes half the time.
+func hasPrefix(b []byte, prefix string) bool {
+	return len(b) >= len(prefix) && string(b[:len(prefix)]) == prefix
+}
+
+func cutPrefix(b []byte, prefix string) (rest []byte, ok bool) {
+	if !hasPrefix(b, prefix) {
+		return b, false
+	}
+	return b[len(prefix):], true
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
