@@ -14,6 +14,8 @@ const (
 	suppressedBefore = 5 * time.Second
 	// maxLead bounds the times kept of one episode of one stream.
 	maxLead = 1 << 16
+	// mostPending bounds the notices that wait for a match.
+	mostPending = 16
 )
 
 // History turns old matches into the incidents that they were. Nothing is known of the counters of that time, so the
@@ -27,6 +29,8 @@ type History struct {
 	episodes   int // of all streams
 	keepLead   int // how many times are kept of one episode
 	recent     recentStream
+	// streamsOf finds streams by the host as written, for the source and path of recent.
+	streamsOf map[string]*stream
 }
 
 // recentStream is the stream of the last match, by what names it: the next match is usually of the same.
@@ -40,7 +44,7 @@ type recentStream struct {
 type Past struct {
 	Incident
 	// Lead has the times of the records of the stream that counted most, in order; the first 65,536 of them.
-	Lead []time.Time
+	Lead Times
 }
 
 type historyKey struct {
@@ -58,8 +62,14 @@ type stream struct {
 	episodes map[uint64][]*episode // by namespace inode
 	// last is the episode of the stream's last match, which a notice of suppressed messages belongs to.
 	last    *episode
-	pending []Match // notices that came before a match
+	pending []notice // those that came before a match, the latest mostPending
 	recent  recentEpisode
+}
+
+// notice tells of suppressed messages.
+type notice struct {
+	at         time.Time
+	suppressed int
 }
 
 // recentEpisode is what the last match was booked to; newest: it is the namespace's last.
@@ -76,7 +86,7 @@ type episode struct {
 	first, last time.Time
 	count       int
 	suppressed  int
-	lead        []time.Time
+	lead        Times
 }
 
 // NewHistory returns an empty history in which an incident closes after so long without a match.
@@ -86,10 +96,7 @@ func NewHistory(closeAfter time.Duration) *History {
 
 // Add takes a match. One without any time is taken as following the one before it in its stream.
 func (h *History) Add(m Match) {
-	if r := h.recent; r.stream == nil || r.source != m.Source || r.path != m.Path || r.host != m.Host {
-		h.recent = recentStream{m.Source, m.Path, m.Host, h.stream(streamKey{m.Key(), HostLabel(m.Host)})}
-	}
-	s := h.recent.stream
+	s := h.streamOf(m)
 	m = m.bounded()
 	m.Time = s.timeOf(m)
 	if m.Count == 0 {
@@ -98,11 +105,28 @@ func (h *History) Add(m Match) {
 	}
 	e := h.episode(s, m)
 	for _, n := range s.pending {
-		if m.Time.Sub(n.Time) <= suppressedBefore {
-			e.suppressed += n.Suppressed
+		if m.Time.Sub(n.at) <= suppressedBefore {
+			e.suppressed += n.suppressed
 		}
 	}
-	s.last, s.pending = e, nil
+	s.last, s.pending = e, s.pending[:0]
+}
+
+// streamOf finds the stream of a match. Looking for the one of the match before first spares most of the work.
+func (h *History) streamOf(m Match) *stream {
+	r := &h.recent
+	if same := r.stream != nil && r.source == m.Source && r.path == m.Path; !same {
+		h.streamsOf = map[string]*stream{}
+	} else if r.host == m.Host {
+		return r.stream
+	}
+	s := h.streamsOf[m.Host]
+	if s == nil {
+		s = h.stream(streamKey{m.Key(), HostLabel(m.Host)})
+		h.streamsOf[m.Host] = s
+	}
+	*r = recentStream{m.Source, m.Path, m.Host, s}
+	return s
 }
 
 func (h *History) stream(key streamKey) *stream {
@@ -131,10 +155,10 @@ func (s *stream) notice(m Match, closeAfter time.Duration) {
 		s.last.suppressed += m.Suppressed
 		return
 	}
-	s.pending = append(s.pending, m)
-	if len(s.pending) > 16 {
-		s.pending = s.pending[1:]
+	if len(s.pending) == mostPending {
+		s.pending = slices.Delete(s.pending, 0, 1)
 	}
+	s.pending = append(s.pending, notice{m.Time, m.Suppressed})
 }
 
 // episode books a match to the episode that it falls into. The episodes of a namespace are kept in order, closeAfter or
@@ -154,7 +178,7 @@ func (h *History) episode(s *stream, m Match) *episode {
 	e.book(m, h.keepLead)
 	if next := at + 1; next < len(list) && list[next].first.Sub(e.last) < h.closeAfter {
 		e.take(*list[next])
-		e.lead = append(e.lead, list[next].lead[:min(len(list[next].lead), h.keepLead-len(e.lead))]...)
+		e.lead.addAll(list[next].lead, h.keepLead)
 		list = slices.Delete(list, next, next+1)
 		h.episodes--
 	}
@@ -180,8 +204,8 @@ func (e *episode) book(m Match, keepLead int) {
 	e.bootID = cmp.Or(e.bootID, m.BootID)
 	e.count += m.Count
 	e.suppressed += m.Suppressed
-	if len(e.lead) < keepLead {
-		e.lead = append(e.lead, m.Time)
+	if e.lead.Len() < keepLead {
+		e.lead.Add(m.Time)
 	}
 }
 
@@ -214,7 +238,7 @@ func (h *History) Incidents() []Past {
 			}
 		}
 	}
-	var out []Past
+	out := make([]Past, 0, h.episodes)
 	for key, list := range parts {
 		slices.SortFunc(list, func(a, b part) int {
 			return cmp.Or(a.first.Compare(b.first), cmp.Compare(a.source, b.source))
@@ -245,13 +269,13 @@ type merged struct {
 	*episode
 	counts     map[string]int
 	suppressed map[string]int
-	leads      map[string][]time.Time
+	leads      map[string]*Times
 }
 
 func newMerged(e *episode) *merged {
 	return &merged{
 		episode: &episode{host: e.host, bootID: e.bootID, first: e.first},
-		counts:  map[string]int{}, suppressed: map[string]int{}, leads: map[string][]time.Time{},
+		counts:  map[string]int{}, suppressed: map[string]int{}, leads: map[string]*Times{},
 	}
 }
 
@@ -263,18 +287,19 @@ func (m *merged) add(source string, e *episode) {
 	m.bootID = cmp.Or(m.bootID, e.bootID)
 	m.counts[source] += e.count
 	m.suppressed[source] += e.suppressed
-	m.leads[source] = append(m.leads[source], e.lead...)
+	if m.leads[source] == nil {
+		m.leads[source] = &Times{}
+	}
+	m.leads[source].addAll(e.lead, maxLead)
 }
 
 func (m *merged) past(key historyKey, closeAfter time.Duration) Past {
 	leader := Largest(m.counts)
-	lead := slices.SortedFunc(slices.Values(m.leads[leader]), time.Time.Compare)
-	lead = lead[:min(len(lead), maxLead)]
 	closed := m.last.Add(closeAfter)
 	if closed.Year() > 9999 {
 		closed = m.last // JSON knows no later year
 	}
-	p := Past{Lead: lead, Incident: Incident{
+	p := Past{Lead: m.leads[leader].sorted(), Incident: Incident{
 		Severity: SeverityCritical, BootID: m.bootID, Host: m.host, NetNS: NetNS{Inode: key.netns},
 		OpenedAt: m.first, ClosedAt: &closed, Matches: m.counts[leader],
 		Suppressed: m.suppressed[Largest(m.suppressed)], PerSource: m.counts, Historical: true,

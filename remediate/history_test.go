@@ -38,7 +38,7 @@ func TestHistoryOfTwoFilesWithTheSameRecords(t *testing.T) {
 	}
 	for i, w := range want {
 		p := got[i]
-		if !p.OpenedAt.Equal(noon.Add(-w.opened)) || !p.ClosedAt.Equal(noon.Add(-w.closed)) || p.Matches != w.matches || len(p.Lead) != w.lead {
+		if !p.OpenedAt.Equal(noon.Add(-w.opened)) || !p.ClosedAt.Equal(noon.Add(-w.closed)) || p.Matches != w.matches || p.Lead.Len() != w.lead {
 			t.Errorf("incident %d: from %s to %s, matches %d, lead %v", i, p.OpenedAt, p.ClosedAt, p.Matches, p.Lead)
 		}
 		if !p.Historical || p.Verified || p.Severity != SeverityCritical || p.NetNS.Name != "init" || !p.NetNS.Init {
@@ -93,7 +93,7 @@ func TestHistoryWithoutTimes(t *testing.T) {
 	uptime := kernlog
 	uptime.Mono = 500 * time.Second
 	got := history(ago(time.Hour, kernlog), undated, undated).Incidents()
-	if len(got) != 1 || got[0].Matches != 3 || !got[0].ClosedAt.Equal(noon.Add(-58*time.Minute)) || len(got[0].Lead) != 3 {
+	if len(got) != 1 || got[0].Matches != 3 || !got[0].ClosedAt.Equal(noon.Add(-58*time.Minute)) || got[0].Lead.Len() != 3 {
 		t.Errorf("undated records: %+v", got)
 	}
 	got = history(uptime, undated).Incidents()
@@ -116,17 +116,17 @@ func TestHistoryOutOfOrder(t *testing.T) {
 		t.Errorf("%d episodes kept", h.episodes)
 	}
 	got := h.Incidents()
-	if len(got) != 2 || got[0].Matches != 50_000 || got[1].Matches != 50_000 || len(got[0].Lead) != 50_000 {
+	if len(got) != 2 || got[0].Matches != 50_000 || got[1].Matches != 50_000 || got[0].Lead.Len() != 50_000 {
 		t.Errorf("%d incidents", len(got))
 	}
-	if !slices.IsSortedFunc(got[0].Lead, time.Time.Compare) || !got[0].Lead[0].Equal(got[0].OpenedAt) {
+	if lead := got[0].Lead; !slices.IsSorted(lead.since) || !lead.At(0).Equal(got[0].OpenedAt) {
 		t.Error("the lead is out of order")
 	}
 	for range maxLead {
 		h.Add(ago(0, kernlog))
 	}
-	if got := h.Incidents()[1]; len(got.Lead) != maxLead || got.Matches != 50_000+maxLead {
-		t.Errorf("lead of %d, matches %d", len(got.Lead), got.Matches)
+	if got := h.Incidents()[1]; got.Lead.Len() != maxLead || got.Matches != 50_000+maxLead {
+		t.Errorf("lead of %d, matches %d", got.Lead.Len(), got.Matches)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestHistoryJSON(t *testing.T) {
 	}
 	was, is := before.Incidents(), back.Incidents()
 	for i := range was {
-		was[i].Lead, is[i].Lead = nil, nil
+		was[i].Lead, is[i].Lead = Times{}, Times{}
 	}
 	if !reflect.DeepEqual(was, is) || before.episodes != back.episodes {
 		t.Errorf("%+v\nwas %+v", is, was)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/ctwarden/ctwarden/remediate"
@@ -160,10 +161,7 @@ func (t *timeline) add(index map[string]int, s scale, number int, in Incident) {
 		b.Dots = append(b.Dots, dot{s.x(step.At), l.Mid, fmt.Sprintf("%s: %s to %s", clockText(step.At, 0),
 			digits(step.From), digits(step.To))})
 	}
-	every := len(in.Moments)/maxTicks + 1
-	for n := 0; n < len(in.Moments); n += every {
-		l.Messages += fmt.Sprintf("M%.1f %.1fv%.1f", s.x(in.Moments[n]), l.Y+10, laneHeight-20)
-	}
+	l.Messages += s.ticks(in.Moments, l.Y+10, laneHeight-20)
 	l.Bars = append(l.Bars, b)
 }
 
@@ -176,6 +174,15 @@ type scale struct {
 func (s scale) x(t time.Time) float64 {
 	const margin = 12
 	return labelWidth + float64(t.Sub(s.from))/float64(s.span)*(drawWidth-labelWidth-margin)
+}
+
+// ticks is a path with a stroke for each message, from y down; not all of many.
+func (s scale) ticks(moments remediate.Times, y, height float64) string {
+	var path strings.Builder
+	for i := 0; i < moments.Len(); i += moments.Len()/maxTicks + 1 {
+		fmt.Fprintf(&path, "M%.1f %.1fv%.1f", s.x(moments.At(i)), y, height)
+	}
+	return path.String()
 }
 
 // marks are the times written at the top.

@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -68,7 +70,7 @@ type Incident struct {
 	Steps   []Step    `json:"steps"`
 	Refused []Refusal `json:"refused"`
 	// Moments are the times of the messages, the first 65,536.
-	Moments []time.Time `json:"-"`
+	Moments remediate.Times `json:"-"`
 }
 
 // Step is a step that would have been taken.
@@ -91,12 +93,47 @@ type Refusal struct {
 	Reason   remediate.Reason `json:"reason"`
 }
 
-// WriteJSON writes the report as one indented JSON object.
+// WriteJSON writes the report as one indented JSON object. There may be very many incidents, so that they are encoded
+// one by one.
 func (r Report) WriteJSON(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(r); err != nil {
+	out := bufio.NewWriter(w)
+	if err := r.encode(out); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
+}
+
+// noIncidents is what the encoder makes of an empty list of them.
+const noIncidents = "\n  \"incidents\": []"
+
+func (r Report) encode(out *bufio.Writer) error {
+	incidents := r.Incidents
+	r.Incidents = []Incident{}
+	rest, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	before, after, _ := bytes.Cut(rest, []byte(noIncidents))
+	out.Write(before)
+	out.WriteString(noIncidents[:len(noIncidents)-1])
+	for i, in := range incidents {
+		one, err := json.MarshalIndent(in, "    ", "  ")
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		out.WriteString("\n    ")
+		out.Write(one)
+	}
+	if len(incidents) > 0 {
+		out.WriteString("\n  ")
+	}
+	out.WriteByte(']')
+	out.Write(after)
+	return out.WriteByte('\n')
 }

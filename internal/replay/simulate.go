@@ -10,12 +10,6 @@ import (
 // ample is more memory than any table takes. Old records do not say how much the host had.
 const ample = 1 << 50
 
-// moment is one message of one incident.
-type moment struct {
-	at       time.Time
-	incident int
-}
-
 // clock is what one limit is played over: a host, and whether its times are since boot. The two kinds cannot be put in
 // order, and often tell of the same messages (dmesg and a file).
 type clock struct {
@@ -26,17 +20,14 @@ type clock struct {
 // simulate plays incidents through the policy, host by host: the limit is one for all namespaces of a host.
 func simulate(cfg Config, past []remediate.Past) []Incident {
 	incidents := make([]Incident, len(past))
-	clocks := map[clock][]moment{}
+	clocks := map[clock][]*playing{}
 	for i, p := range past {
 		incidents[i] = incident(p)
 		key := clock{remediate.HostLabel(p.Host), incidents[i].Opened.IsZero()}
-		for _, at := range p.Lead {
-			clocks[key] = append(clocks[key], moment{at, i})
-		}
+		clocks[key] = append(clocks[key], &playing{Incident: &incidents[i], opened: p.OpenedAt})
 	}
-	for _, moments := range clocks {
-		slices.SortStableFunc(moments, func(a, b moment) int { return a.at.Compare(b.at) })
-		simulateHost(cfg, moments, incidents)
+	for _, list := range clocks {
+		simulateHost(cfg, list)
 	}
 	return incidents
 }
@@ -54,28 +45,26 @@ func incident(p remediate.Past) Incident {
 }
 
 // simulateHost asks for a decision at each message of one host, in order.
-func simulateHost(cfg Config, moments []moment, incidents []Incident) {
+func simulateHost(cfg Config, incidents []*playing) {
 	policy := cfg.Policy
 	policy.Mode = remediate.ModeRemediate
 	limit := cfg.Limit
-	lastStep := map[int]time.Time{}
 	var stepTimes []time.Time
-	for _, m := range moments {
-		s := situation(policy, limit, m.at)
-		s.Ask.LastStep, s.StepTimes = lastStep[m.incident], stepTimes
+	for at, m := range inOrder(incidents) {
+		s := situation(policy, limit, at)
+		s.Ask.LastStep, s.StepTimes = m.lastStep, stepTimes
 		d := remediate.Decide(policy, s)
-		in := &incidents[m.incident]
-		at, uptime := wallOrUptime(m.at)
+		wall, uptime := wallOrUptime(at)
 		if !d.Do {
-			in.refuse(Refusal{At: at, AtUptime: uptime, Limit: limit, Reason: d.Reason})
+			m.refuse(Refusal{At: wall, AtUptime: uptime, Limit: limit, Reason: d.Reason})
 			continue
 		}
-		in.Steps = append(in.Steps, Step{
-			At: at, AtUptime: uptime, From: d.From, To: d.To, Reason: d.Reason, Assumed: true,
+		m.Steps = append(m.Steps, Step{
+			At: wall, AtUptime: uptime, From: d.From, To: d.To, Reason: d.Reason, Assumed: true,
 		})
 		limit = d.To
-		lastStep[m.incident] = m.at
-		stepTimes = append(stepTimes, m.at)
+		m.lastStep = at
+		stepTimes = append(stepTimes, at)
 	}
 }
 

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"slices"
@@ -14,20 +15,20 @@ import (
 
 // WriteText writes the report for a person: what was read, then each incident with what would have been done.
 func (r Report) WriteText(w io.Writer) error {
-	var b strings.Builder
-	r.textSources(&b)
+	out := bufio.NewWriter(w)
+	r.textSources(out)
 	for _, in := range r.Incidents {
-		b.WriteString("\n")
-		in.text(&b)
+		out.WriteString("\n")
+		in.text(out)
 	}
-	fmt.Fprintf(&b, "\n%s\n", r.summary())
-	if _, err := io.WriteString(w, b.String()); err != nil {
+	fmt.Fprintf(out, "\n%s\n", r.summary())
+	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
 }
 
-func (r Report) textSources(b *strings.Builder) {
+func (r Report) textSources(b *bufio.Writer) {
 	table := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "records\tmatches\tsuppressed\tnot kernel\tother host\tunparsed\t  source")
 	for _, s := range r.Sources {
@@ -37,11 +38,11 @@ func (r Report) textSources(b *strings.Builder) {
 			fmt.Fprintf(table, "\t\t\t\t\t\t  not read to its end: %s\n", s.Error)
 		}
 	}
-	// A strings.Builder never fails.
+	// What fails to be written fails again at the end.
 	_ = table.Flush()
 }
 
-func (in Incident) text(b *strings.Builder) {
+func (in Incident) text(b *bufio.Writer) {
 	fmt.Fprintf(b, "%s  %s\n", in.span(), in.place())
 	fmt.Fprintf(b, "  %s\n", in.counts())
 	for _, s := range in.Steps {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // sampleReport has two hosts, a namespace, a step, a refusal, a time since boot and a file that could not be read.
@@ -26,12 +28,19 @@ func sampleReport() Report {
 				PerSource: map[string]int{"syslog:/a": 11, "syslog:/b": 4},
 				Steps:     []Step{{At: opened, From: 65536, To: 131072, Reason: "full", Assumed: true}},
 				Refused:   []Refusal{{At: opened.Add(time.Second), Limit: 131072, Reason: "at_ceiling"}},
-				Moments:   []time.Time{opened, opened.Add(time.Second)},
+				Moments:   times(opened, opened.Add(time.Second)),
 			},
 			{Host: "<b>evil</b>", NetNS: "4026532177", OpenedUptime: 10.5, ClosedUptime: 130.5, Matches: 1,
 				Steps: []Step{{AtUptime: 10.5, From: 65536, To: 131072, Reason: "full", Assumed: true}}},
 		},
 	}
+}
+
+func times(list ...time.Time) (out remediate.Times) {
+	for _, at := range list {
+		out.Add(at)
+	}
+	return out
 }
 
 func TestWriteText(t *testing.T) {
