@@ -22,6 +22,7 @@ func TestReload(t *testing.T) {
 	if refused.Reason != remediate.ReasonObserveMode {
 		t.Errorf("refused %+v", refused)
 	}
+	a.wantCommand(t, 0, nil, "raise", "--to", "20001") // by hand it goes in every mode
 
 	a.configure(t, strings.NewReplacer("mode: remediate", "mode: remediat", "close_after: 1s", "close_after: soon").Replace(plain(h.url)))
 	a.hangUp(t)
@@ -31,15 +32,15 @@ func TestReload(t *testing.T) {
 	if mode := a.status(t).Mode; mode != remediate.ModeObserve {
 		t.Errorf("mode %s after a reload of a bad file", mode)
 	}
-	wantLimit(t, limit)
+	wantLimit(t, limit+1)
 
 	// The refusals are over; what asks for a step once it is allowed is new ones.
 	a.configure(t, strings.Replace(plain(h.url), "ceiling: 200000", "ceiling: 30000", 1))
 	a.hangUp(t)
 	testhost.Eventually(t, "remediate mode", func() bool { return a.status(t).Mode == remediate.ModeRemediate })
 	fill(t, ns)
-	applied := h.wait(t, remediate.EventStepApplied, 1).Data.(remediate.Step)
-	if applied.From != limit || applied.To != 30000 || applied.Ceiling != 30000 || applied.IncidentID != refused.IncidentID {
+	applied := h.wait(t, remediate.EventStepApplied, 2).Data.(remediate.Step)
+	if applied.From != limit+1 || applied.To != 30000 || applied.Ceiling != 30000 || applied.IncidentID != refused.IncidentID {
 		t.Errorf("applied %+v, want 30000, the new ceiling, in incident %s", applied, refused.IncidentID)
 	}
 	wantLimit(t, 30000)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -80,6 +81,8 @@ func TestNATSOutOfReach(t *testing.T) {
 		{"a wrong port", []string{refused}, "connection refused", 1},
 		{"a name that does not resolve", []string{unknown}, "lookup nats.ctwarden.invalid", 1},
 		{"a server that is not NATS", []string{"nats://" + silentServer(t)}, "timeout", 1},
+		{"four servers that say nothing", []string{"nats://" + silentServer(t), "nats://" + silentServer(t),
+			"nats://" + silentServer(t), "nats://" + silentServer(t)}, "", 0},
 		{"two servers, each with a reason of its own", []string{refused, unknown}, "nats.ctwarden.invalid", 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -89,6 +92,9 @@ func TestNATSOutOfReach(t *testing.T) {
 				return code == 0 && strings.Contains(said, "NOT CONNECTED") && strings.Contains(said, c.why)
 			})
 			a.said(t, c.times, "nats_disconnected")
+			if took := a.stop(t, syscall.SIGTERM); took > 5*time.Second {
+				t.Errorf("stopped in %v", took)
+			}
 		})
 	}
 }
