@@ -47,6 +47,9 @@ func (p *playing) advance() bool {
 	return true
 }
 
+// skip leaves out the messages that follow.
+func (p *playing) skip() { p.done = p.Moments.Len() }
+
 // queue has the incidents that are being played, the one with the earliest next message first.
 type queue []*playing
 

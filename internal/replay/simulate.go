@@ -57,6 +57,9 @@ func simulateHost(cfg Config, incidents []*playing) {
 		wall, uptime := wallOrUptime(at)
 		if !d.Do {
 			m.refuse(Refusal{At: wall, AtUptime: uptime, Limit: limit, Reason: d.Reason})
+			if d.Reason == remediate.ReasonAtCeiling {
+				m.skip() // the limit stays there: the answer will be the same
+			}
 			continue
 		}
 		m.Steps = append(m.Steps, Step{
