@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -20,8 +22,7 @@ func TestKilledInAnIncident(t *testing.T) {
 	r := newRig(t)
 	a := startAgent(t, strings.Replace(r.config(remediateConfig), "mode: remediate", "mode: observe", 1))
 	watched(t, a, ns.Inode)
-	said := fmt.Sprintf("table full in netns %d,", ns.Inode)
-	printed, refused := printedLines(t, said), drops(t, ns)
+	begin, refused := kernelClock(t), drops(t, ns)
 	testhost.WaitForRatelimit(t)
 	fill(t, ns)
 	opened := live(t, r.hub, remediate.EventIncidentOpened)
@@ -45,7 +46,7 @@ func TestKilledInAnIncident(t *testing.T) {
 	if rose := drops(t, ns) - refused; closed.Drops+closed.EarlyDrops != rose {
 		t.Errorf("%d refused and %d thrown out; the kernel's counters rose by %d", closed.Drops, closed.EarlyDrops, rose)
 	}
-	lines := printedLines(t, said) - printed
+	lines := printedSince(t, ns.Inode, begin)
 	if lines < 11 || closed.Matches != lines || len(closed.PerSource) != 3 {
 		t.Errorf("%d matches; the kernel printed %d lines", closed.Matches, lines)
 	}
@@ -58,14 +59,33 @@ func TestKilledInAnIncident(t *testing.T) {
 	r.hub.once(t)
 }
 
-// printedLines counts the lines of the kernel's ring buffer with a text.
-func printedLines(t *testing.T, text string) int {
+// printedSince counts the lines that the kernel has printed about a namespace since a time on its clock: the same
+// number was another namespace's before.
+func printedSince(t *testing.T, inode uint64, since float64) int {
 	t.Helper()
 	out, err := exec.Command("dmesg").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Count(string(out), text)
+	n := 0
+	for line := range strings.Lines(string(out)) {
+		at := 0.0
+		_, _ = fmt.Sscanf(line, "[%f]", &at) // a line without a time does not count
+		if at >= since && strings.Contains(line, fmt.Sprintf("table full in netns %d,", inode)) {
+			n++
+		}
+	}
+	return n
+}
+
+// kernelClock is the time that the kernel puts before its lines, in seconds.
+func kernelClock(t *testing.T) float64 {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(now.Nano()).Seconds()
 }
 
 // TestRefusedWhileAway kills the agent as soon as it has read all there was, and has packets refused before the next
@@ -79,14 +99,13 @@ func TestRefusedWhileAway(t *testing.T) {
 	}
 	r.hub.wait(t, remediate.EventAgentStarted, 1)
 	a.stop(t, syscall.SIGKILL)
-	said := fmt.Sprintf("table full in netns %d,", ns.Inode)
-	before := printedLines(t, said)
+	begin := kernelClock(t)
 	testhost.WaitForRatelimit(t)
 	fill(t, ns)
 	if err := ns.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	printed, since := printedLines(t, said)-before, time.Now()
+	printed, since := printedSince(t, ns.Inode, begin), time.Now()
 	testhost.Eventually(t, "the lines to be older than the next start", func() bool { return time.Since(since) > 1500*time.Millisecond })
 	a.start(t)
 	var told map[string]int
