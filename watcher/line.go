@@ -36,6 +36,8 @@ type LineConfig struct {
 	Now time.Time
 	// Year is the year of the first line that carries none. Zero: the latest that Now allows.
 	Year int
+	// After is the time of the line before the first, where a stream goes on that has a Year; see [LineParser.Last].
+	After time.Time
 	// Location is the time zone of lines that carry none. Nil: the local one.
 	Location *time.Location
 }
@@ -131,8 +133,11 @@ func NewLineParser(cfg LineConfig) *LineParser {
 	if cfg.Location == nil {
 		cfg.Location = time.Local
 	}
-	return &LineParser{cfg: cfg, host: remediate.HostLabel(cfg.Host), hosts: map[string]hostName{}}
+	return &LineParser{cfg: cfg, last: cfg.After, host: remediate.HostLabel(cfg.Host), hosts: map[string]hostName{}}
 }
+
+// Last is the time of the last line that carried no year; zero: there was none.
+func (p *LineParser) Last() time.Time { return p.last }
 
 // Open tells whether the next line may repeat a match ("last message repeated N times"). While it is true, every line
 // must be given to Parse; else those for which [HoldsPhrase] is false may be left out.

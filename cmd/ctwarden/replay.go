@@ -34,7 +34,10 @@ func newReplayCommand(std stdio) *cobra.Command {
 		Short: "Say what ctwarden would have done about the logs of the past",
 		Long: `Runs matching, correlation and the policy over past syslog files (plain, .gz, .xz or .zst; - is standard input),
 dmesg output or journal directories, and says what would have been done, supposing that the table was full at each
-message and the limit was --limit at the first. It changes nothing and needs no root.`,
+message and the limit was --limit at the first. It changes nothing and needs no root.
+
+The pieces of a rotated log that are given together (kern.log, kern.log.1, kern.log.2.gz, kern.log-20260301) count as
+one log. Of different logs, which usually hold the same records, the one with the most messages counts.`,
 		Example: `  ctwarden replay /var/log/kern.log*
   ctwarden replay --journal /var/log/journal -o json
   zcat kern.log.2.gz | ctwarden replay --host '*' --year 2019 -o html - > report.html`,

@@ -6,5 +6,9 @@
 // the mode was remediate, that memory was no concern and that the hash had been sized for the ceiling. It changes
 // nothing and needs no privilege.
 //
+// The pieces of a log that was rotated (kern.log, kern.log.1, kern.log.2.gz) are one stream, read in the order in which
+// they were written: their matches add up. Two logs (kern.log and syslog) usually hold the same records, so that the
+// larger number counts.
+//
 // The result is a [Report], written as JSON (the contract), as text, or as one self-contained HTML page.
 package replay

@@ -62,7 +62,8 @@ type Incident struct {
 	// OpenedUptime and ClosedUptime are the same in seconds since boot, for records that have no other time.
 	OpenedUptime float64 `json:"opened_uptime_s,omitzero"`
 	ClosedUptime float64 `json:"closed_uptime_s,omitzero"`
-	// Matches and Suppressed are the largest of any one source, since a record may stand in several.
+	// Matches and Suppressed are the largest of any one log, since a record may stand in several; the pieces of a rotated
+	// log are one.
 	Matches    int            `json:"matches"`
 	Suppressed int            `json:"suppressed"`
 	PerSource  map[string]int `json:"per_source"`

@@ -25,7 +25,7 @@ type Config struct {
 	Limit uint64
 	// Host is the host whose records count; "*": any.
 	Host string
-	// Year is the year of the first line of each file, where lines carry none; 0: the latest that fits the file's age.
+	// Year is the year of the first line of each log (of its oldest piece, if it was rotated), where lines carry none; 0: the latest that fits the file's age.
 	Year int
 	// Location is the time zone of lines that carry none; nil: the local one.
 	Location *time.Location
@@ -49,39 +49,42 @@ func Run(ctx context.Context, cfg Config, inputs []Input) (Report, error) {
 		return Report{}, fmt.Errorf("limit %d: it must be from 1 to %d", cfg.Limit, remediate.MaxLimit)
 	}
 	report := Report{
-		Sources: []Source{}, Incidents: []Incident{}, Host: cfg.Host, Limit: cfg.Limit, Ceiling: cfg.Policy.Ceiling,
+		Sources: make([]Source, 0, len(inputs)), Incidents: []Incident{}, Host: cfg.Host, Limit: cfg.Limit, Ceiling: cfg.Policy.Ceiling,
 	}
 	history := remediate.NewHistory(cfg.CloseAfter)
-	seen := map[Input]bool{}
-	var errs []error
-	for _, in := range inputs {
-		if seen[in] {
-			continue // the same stream twice would count double
+	sources, errs := make([]*Source, len(inputs)), make([]error, len(inputs))
+	for _, f := range families(inputs) {
+		for _, p := range f.pieces {
+			source, err := f.read(ctx, cfg, p, history)
+			if ctx.Err() != nil {
+				return Report{}, ctx.Err()
+			}
+			if err != nil {
+				source.Error = err.Error()
+			}
+			sources[p.index], errs[p.index] = &source, err
 		}
-		seen[in] = true
-		source, err := read(ctx, cfg, in, history)
-		if ctx.Err() != nil {
-			return Report{}, ctx.Err()
+	}
+	for _, source := range sources {
+		if source != nil {
+			report.Sources = append(report.Sources, *source)
+			report.Matches += source.Matches
+			report.Suppressed += source.Suppressed
 		}
-		if err != nil {
-			source.Error = err.Error()
-			errs = append(errs, err)
-		}
-		report.Sources = append(report.Sources, source)
-		report.Matches += source.Matches
-		report.Suppressed += source.Suppressed
 	}
 	report.Incidents = simulate(cfg, history.Incidents())
 	return report, errors.Join(errs...)
 }
 
-// read reads one input into the history.
-func read(ctx context.Context, cfg Config, in Input, history *remediate.History) (Source, error) {
+// read reads one piece into the history.
+func (f *family) read(ctx context.Context, cfg Config, in piece, history *remediate.History) (Source, error) {
+	f.next()
 	emit := func(m remediate.Match) error {
-		history.Add(placed(cfg, in, m))
+		m.Path = f.stream(in, m)
+		history.Add(placed(cfg, m))
 		return nil
 	}
-	scan, kind := scanFile, remediate.SourceSyslog
+	scan, kind := f.scanFile, remediate.SourceSyslog
 	if in.Journal {
 		scan, kind = scanJournal, remediate.SourceJournal
 	}
@@ -95,8 +98,7 @@ func read(ctx context.Context, cfg Config, in Input, history *remediate.History)
 
 // placed gives a match the host and the time by which it finds its incident. A record that names no host is the host's
 // own. One that has only a time since boot gets a time in the year 1, so that it is told from all others.
-func placed(cfg Config, in Input, m remediate.Match) remediate.Match {
-	m.Path = in.Path
+func placed(cfg Config, m remediate.Match) remediate.Match {
 	if m.Host == "" && cfg.Host != "*" {
 		m.Host = cfg.Host
 	}
@@ -118,7 +120,7 @@ func scanJournal(ctx context.Context, cfg Config, dir string, emit func(remediat
 	return cfg.ScanJournal(ctx, dir, cfg.Host, emit)
 }
 
-func scanFile(ctx context.Context, cfg Config, path string, emit func(remediate.Match) error) (watcher.Stats, error) {
+func (f *family) scanFile(ctx context.Context, cfg Config, path string, emit func(remediate.Match) error) (watcher.Stats, error) {
 	log, err := watcher.OpenLog(path)
 	if err != nil {
 		return watcher.Stats{}, remedied(path, err)
@@ -129,11 +131,13 @@ func scanFile(ctx context.Context, cfg Config, path string, emit func(remediate.
 	}
 	parser := watcher.NewLineParser(watcher.LineConfig{
 		Source: remediate.SourceSyslog, Path: path, Host: cfg.Host, Now: now, Year: cfg.Year, Location: cfg.Location,
+		After: f.lastLine,
 	})
 	stats, err := watcher.ScanReader(ctx, log, parser, emit)
 	if err != nil {
 		err = fmt.Errorf("read %s: %w; what stands before line %d was read", path, err, stats.Records+1)
 	}
+	f.lastLine = parser.Last()
 	return stats, errors.Join(err, log.Close())
 }
 
