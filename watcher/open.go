@@ -11,8 +11,6 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
-	"github.com/ulikunitz/xz/lzma"
 )
 
 // maxWindow is the largest window (dictionary) of a compressed file that is accepted, in bytes: what xz -9 uses. Memory
@@ -65,8 +63,8 @@ func (r *logReader) Close() error {
 	return r.file.Close()
 }
 
-// magicLen is the longest start of a file that is looked at, enough for the first block of an xz file.
-const magicLen = 64
+// magicLen is how much of the start of a file is looked at.
+const magicLen = 6
 
 // unpack reads what r holds, unpacked if it is packed.
 func unpack(r io.Reader) (io.Reader, error) {
@@ -81,48 +79,11 @@ func unpack(r io.Reader) (io.Reader, error) {
 	case bytes.HasPrefix(head, []byte("BZh")):
 		return bzip2.NewReader(in), nil
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
-		if xzWindow(head) > maxWindow {
-			return nil, errWindow
-		}
 		return unpackXZ(in)
 	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), isSkippable(head):
 		return unpackZstd(in)
 	}
 	return in, nil
-}
-
-// unpackXZ makes up for a gap in the package: a file cut off inside a block's header seems to end well.
-func unpackXZ(in io.Reader) (io.Reader, error) {
-	end := new(xzEnd)
-	out, err := xz.ReaderConfig{DictCap: lzma.MinDictCap}.NewReader(io.TeeReader(in, end))
-	if err != nil {
-		return nil, err
-	}
-	return &xzReader{out: out, end: end}, nil
-}
-
-type xzReader struct {
-	out io.Reader
-	end *xzEnd
-}
-
-func (r *xzReader) Read(p []byte) (int, error) {
-	n, err := r.out.Read(p)
-	if err == io.EOF && string(r.end[:]) != "YZ" {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
-// xzEnd keeps the last two bytes of an xz file, padding apart: "YZ" where it is whole.
-type xzEnd [2]byte
-
-func (e *xzEnd) Write(p []byte) (int, error) {
-	data := bytes.TrimRight(p, "\x00")
-	for _, b := range data[max(0, len(data)-2):] {
-		e[0], e[1] = e[1], b
-	}
-	return len(p), nil
 }
 
 // isSkippable tells whether head starts a frame of zstd's without data, which may precede the others.
@@ -133,32 +94,4 @@ func isSkippable(head []byte) bool {
 func unpackZstd(in io.Reader) (io.Reader, error) {
 	return zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxWindow(maxWindow))
-}
-
-// xzWindow is the size of the dictionary that the first block of an xz file asks for (section 3.1 and 5.3.1 of the
-// format), which the package that unpacks it would get without a question. 0: it cannot be told.
-func xzWindow(head []byte) uint64 {
-	const streamHeader = 12
-	if len(head) < streamHeader+8 || head[streamHeader] == 0 {
-		return 0
-	}
-	flags, at := head[streamHeader+1], streamHeader+2
-	for _, present := range []byte{0x40, 0x80} {
-		if flags&present == 0 {
-			continue
-		}
-		for at < len(head) && head[at]&0x80 != 0 {
-			at++
-		}
-		at++
-	}
-	const lzma2 = 0x21
-	if at+2 >= len(head) || head[at] != lzma2 || head[at+1] != 1 {
-		return 0
-	}
-	bits := uint64(head[at+2])
-	if bits > 39 {
-		return 1 << 32
-	}
-	return (2 | bits&1) << (bits/2 + 11)
 }

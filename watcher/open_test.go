@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -138,12 +140,15 @@ func TestOpenLogStandardInput(t *testing.T) {
 func TestOpenLogErrors(t *testing.T) {
 	dir := t.TempDir()
 	for name, c := range map[string]struct{ path, want string }{
-		"missing":           {filepath.Join(dir, "none"), "no such file"},
-		"directory":         {dir, "it is a directory"},
-		"broken gzip":       {tempLog(t, []byte("\x1f\x8b\x08nothing of the kind follows here")), ""},
-		"huge xz window":    {tempLog(t, hugeXZ()), "a window of more than 64 MiB"},
-		"huge zstd window":  {tempLog(t, []byte("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00\x00\x00\x00\x00")), "a window of more than 64 MiB"},
-		"xz header cut off": {tempLog(t, hugeXZ()[:14]), ""},
+		"missing":                          {filepath.Join(dir, "none"), "no such file"},
+		"directory":                        {dir, "it is a directory"},
+		"broken gzip":                      {tempLog(t, []byte("\x1f\x8b\x08nothing of the kind follows here")), ""},
+		"huge xz window":                   {tempLog(t, hugeXZ()), "a window of more than 64 MiB"},
+		"huge zstd window":                 {tempLog(t, []byte("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00\x00\x00\x00\x00")), "a window of more than 64 MiB"},
+		"huge xz window in a later block":  {tempLog(t, append(smallXZ(t), hugeXZ()[12:]...)), "a window of more than 64 MiB"},
+		"huge xz window in a later stream": {tempLog(t, append(packers["xz"](t, []byte(scanText)), hugeXZ()...)), "a window of more than 64 MiB"},
+		"xz header cut off":                {tempLog(t, hugeXZ()[:14]), ""},
+		"xz filter written long":           {tempLog(t, []byte(strings.Replace(string(hugeXZ()), "\x21\x01\x25\x00", "\xa1\x00\x01\x25", 1))), "damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := scanLog(t, c.path); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -156,6 +161,54 @@ func TestOpenLogErrors(t *testing.T) {
 // hugeXZ is the start of an xz file whose block has both sizes and wants a dictionary of 1.5 GiB.
 func hugeXZ() []byte {
 	return []byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46" + "\x03\xc0\xff\x01\xff\x01\x21\x01\x25\x00\x00\x00\x00\x00\x00\x00" + strings.Repeat("\x00", 40))
+}
+
+// smallXZ is an xz file up to the end of its one block.
+func smallXZ(t testing.TB) []byte {
+	whole := packers["xz"](t, []byte(scanText))
+	const footer = 12
+	index := 4 * (1 + int(binary.LittleEndian.Uint32(whole[len(whole)-footer+4:])))
+	return whole[:len(whole)-footer-index]
+}
+
+// TestOpenLogXZ reads what the package's own writer makes, with every kind of check, several blocks, several streams
+// and padding, in chunks of every size.
+func TestOpenLogXZ(t *testing.T) {
+	text := []byte(strings.Repeat(scanText+"\n", 300))
+	_, want := scan(t, bytes.NewReader(append(text, text...)), lineConfig())
+	for name, cfg := range map[string]xz.WriterConfig{
+		"no check":    {NoCheckSum: true},
+		"crc32":       {CheckSum: xz.CRC32},
+		"crc64":       {CheckSum: xz.CRC64},
+		"sha256":      {CheckSum: xz.SHA256},
+		"many blocks": {BlockSize: 10_001},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.DictCap = 1 << 16
+			one := packed(t, text, func(w io.Writer) (io.WriteCloser, error) { return cfg.NewWriter(w) })
+			for pad := range 3 {
+				data := slices.Concat(one, make([]byte, 4*pad), one, make([]byte, 4*pad))
+				for _, size := range []int{1, 7, 4096} {
+					r, err := unpack(&chunkReader{bytes.NewReader(data), []int{size}, 0})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, got := scan(t, r, lineConfig()); got != want {
+						t.Errorf("padding %d, chunks of %d: %+v, want %+v", 4*pad, size, got, want)
+					}
+				}
+			}
+			for cut := 1; cut < len(one); cut += 1 + cut/8 {
+				r, err := unpack(bytes.NewReader(one[:len(one)-cut]))
+				if err == nil {
+					_, err = io.Copy(io.Discard, r)
+				}
+				if err == nil && len(one)-cut >= magicLen {
+					t.Errorf("cut off by %d of %d bytes, but no error", cut, len(one))
+				}
+			}
+		})
+	}
 }
 
 // TestOpenLogMemory unpacks 100 MiB of nothing from files of a few KiB.
