@@ -7,7 +7,7 @@ import (
 
 // cutDmesg reads a line that starts with a bracket: dmesg's time since boot ("[   12.345678]"), its wall-clock time
 // (-T), its readable time (-H: "[Nov20 22:30]", then "[  +0.000012]"), each with the time since the line before
-// (-d: "<    0.000012>") or without, or journalctl's short-monotonic ("[   12.345678] host kernel: ").
+// (-d: "<    0.000012>") or without, that alone (--time-format delta), or journalctl's short-monotonic ("[   12.345678] host kernel: ").
 func cutDmesg(b []byte) (envelope, bool) {
 	env := envelope{kernel: true}
 	if mono, rest, ok := cutUptime(b); ok {
@@ -57,11 +57,23 @@ func cutDelta(b []byte) []byte {
 	return b
 }
 
-// isOffset tells whether b is "+0.000012", the time since the line before it.
+// isOffset tells whether b is "+0.000012" or "<    0.000012>", the time since the line before it. Lines of several CPUs
+// may have gone back a little.
 func isOffset(b []byte) bool {
-	number, ok := cutPrefix(bytes.TrimLeft(b, " "), "+")
+	b = bytes.TrimLeft(b, " ")
+	if len(b) < 2 {
+		return false
+	}
+	number := b[1:]
+	switch b[0] {
+	case '+', '-':
+	case '<':
+		number = bytes.TrimPrefix(bytes.TrimLeft(bytes.TrimSuffix(number, []byte(">")), " "), []byte("-"))
+	default:
+		return false
+	}
 	_, rest, decimal := cutSeconds(number)
-	return ok && decimal && len(rest) == 0
+	return decimal && len(rest) == 0 && (b[0] == '<') == (b[len(b)-1] == '>')
 }
 
 // readableStamp reads "Nov20 22:30" and "Nov 2 22:30".
@@ -170,7 +182,7 @@ func cutKmsg(b []byte) (envelope, bool) {
 	}, true
 }
 
-// cutDecoded reads a line of dmesg -x: "kern  :warn  : [   12.345678] MSG".
+// cutDecoded reads a line of dmesg -x: "kern  :warn  : [   12.345678] MSG", or with --time-format iso.
 func cutDecoded(b []byte) (envelope, bool) {
 	facility, rest, ok := cutColumn(b)
 	if !ok || !isFacility(facility) {
@@ -184,10 +196,16 @@ func cutDecoded(b []byte) (envelope, bool) {
 	if !ok {
 		return envelope{}, false
 	}
-	if !hasPrefix(rest, "[") {
+	var env envelope
+	var at stampText
+	if hasPrefix(rest, "[") {
+		env, ok = cutDmesg(rest)
+	} else if rest, ok = at.cut(rest); ok && at.comma {
+		env = envelope{kernel: true, stamp: at.stamp}
+		_, env.msg = cutCaller(rest)
+	} else {
 		return envelope{}, false
 	}
-	env, ok := cutDmesg(rest)
 	env.kernel = env.kernel && string(facility) == "kern"
 	return env, ok
 }
