@@ -139,7 +139,10 @@ func (env *envelope) cutTag(b []byte) bool {
 		facility, b = f, rest
 	}
 	if msg, ok := cutPrefix(b, "kernel:"); ok {
-		env.setMessage(bytes.TrimLeft(msg, " "))
+		for len(msg) > 0 && (msg[0] == ' ' || msg[0] == '\t') {
+			msg = msg[1:]
+		}
+		env.setMessage(msg)
 		env.kernel = env.kernel && facility <= facilityKernel
 		return true
 	}

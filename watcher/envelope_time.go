@@ -99,8 +99,8 @@ func cutYear(b []byte) (year int, rest []byte, ok bool) {
 	return atoi(b[:4]), b[4:], true
 }
 
-// cutISO reads "2019-02-25T03:45:03.778502+00:00", with a blank for the T, a comma for the point, and with or without
-// decimals and zone.
+// cutISO reads "2019-02-25T03:45:03.778502+00:00", with a blank for the T or before the zone, a comma for the point, and
+// with or without decimals and zone.
 func (at *stampText) cutISO(b []byte) (rest []byte, ok bool) {
 	if len(b) < 19 || countDigits(b) != 4 || b[4] != '-' || countDigits(b[5:]) != 2 || b[7] != '-' ||
 		countDigits(b[8:]) != 2 || b[10] != 'T' && b[10] != ' ' {
@@ -113,6 +113,10 @@ func (at *stampText) cutISO(b []byte) (rest []byte, ok bool) {
 	at.comma = len(b) > 19 && b[19] == ','
 	if zone, after, ok := cutOffset(rest); ok {
 		at.zone, rest = zone, after
+	} else if hasPrefix(rest, " +") || hasPrefix(rest, " -") {
+		if zone, after, ok := cutOffset(rest[1:]); ok && hasPrefix(after, " ") {
+			at.zone, rest = zone, after
+		}
 	}
 	return rest, at.valid()
 }

@@ -58,6 +58,11 @@ var kernelEnvelopes = []kernelEnvelope{
 	{"rsyslog, offset", "2019-02-25T03:45:03.778502+00:00 hv042 kernel: [20763743.334180] %", "hv042", "2019-02-25T03:45:03.778502Z", 20763743334180 * time.Microsecond},
 	{"rsyslog, other offset", "2019-02-25T03:45:03.778502-05:30 hv042 kernel: %", "hv042", "2019-02-25T09:15:03.778502Z", 0},
 	{"rsyslog, Z", "2019-02-25T03:45:03Z hv042 kernel: %", "hv042", "2019-02-25T03:45:03Z", 0},
+	{"ISO, zone apart", "2019-02-25 03:45:03 +0100 hv042 kernel: %", "hv042", "2019-02-25T02:45:03Z", 0},
+	{"a tab behind the tag", "Jan 14 23:14:44 hv042 kernel:\t%", "hv042", "2026-01-14T22:14:44Z", 0},
+	{"two blanks", "Jan 14 23:14:44  hv042  kernel:  [1.5]  %", "hv042", "2026-01-14T22:14:44Z", 1500 * time.Millisecond},
+	{"byte order mark", "\xef\xbb\xbfJan 14 23:14:44 hv042 kernel: %", "hv042", "2026-01-14T22:14:44Z", 0},
+	{"journalctl short-delta", "[   12.300000 <    0.018323 >] hv042 kernel: %", "hv042", "", 12300 * time.Millisecond},
 	{"ISO without zone", "2019-02-25 03:45:03 hv042 kernel: %", "hv042", "2019-02-25T02:45:03Z", 0},
 	{"RFC 5424", "<4>1 2026-03-01T10:00:00.123456+01:00 hv042 kernel - - - [25523.801864] %", "hv042", "2026-03-01T09:00:00.123456Z", 25523801864 * time.Microsecond},
 	{"RFC 5424, mark", "<4>1 2026-03-01T10:00:00Z hv042 kernel - - - \xef\xbb\xbf%", "hv042", "2026-03-01T10:00:00Z", 0},
@@ -238,6 +243,25 @@ func TestParseHost(t *testing.T) {
 				t.Errorf("verdict %d, host %q; want %d, %q", got, m.Host, c.want, c.line)
 			}
 		})
+	}
+}
+
+// TestParseZoneOrHost: what follows a time behind a blank may be its zone or a host that looks a little like one.
+func TestParseZoneOrHost(t *testing.T) {
+	cfg := lineConfig()
+	cfg.Host = "*"
+	for _, c := range []struct{ between, host, time string }{
+		{"+0100 db1", "db1", "2019-02-25T02:45:03Z"},
+		{"-08:00 db1", "db1", "2019-02-25T11:45:03Z"},
+		{"Z1", "Z1", "2019-02-25T02:45:03Z"},
+		{"-05x", "-05x", "2019-02-25T02:45:03Z"},
+		{"+1", "+1", "2019-02-25T02:45:03Z"},
+	} {
+		line := "2019-02-25 03:45:03 " + c.between + " kernel: " + plainMessage
+		m, verdict := NewLineParser(cfg).Parse([]byte(line))
+		if got := m.Time.Format(time.RFC3339); verdict != VerdictMatch || m.Host != c.host || got != c.time {
+			t.Errorf("%s: verdict %d, host %q, time %s; want %q, %s", line, verdict, m.Host, got, c.host, c.time)
+		}
 	}
 }
 
