@@ -48,10 +48,13 @@ func (t *Table) readLimits(r *remediate.Reading) (err error) {
 }
 
 // unloaded turns the error of a kept file whose module was removed into ErrNotLoaded, and closes the files, so that
-// they are opened again when it is back.
+// they are opened again when it is back. It then counts from zero.
 func (t *Table) unloaded(err error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	for _, s := range t.spaces {
+		s.meter.restart()
 	}
 	return errors.Join(ErrNotLoaded, t.closeFiles())
 }

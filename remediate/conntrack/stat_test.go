@@ -99,8 +99,11 @@ func TestMeterGoesOnOverWraps(t *testing.T) {
 		{"no growth", [][]row{rows(5, 7), rows(5, 7)}, 12},
 		{"one CPU wraps", [][]row{rows(1<<32-2, 7), rows(3, 7)}, 1<<32 + 3 + 7},
 		{"both wrap, twice", [][]row{
-			rows(1<<32-1, 1<<32-1), rows(1<<31, 1<<31), rows(1<<32-1, 1<<32-1), rows(0, 0),
+			rows(1<<32-1, 1<<32-1), rows(0, 0), rows(1<<31, 1<<31), rows(1<<32-1, 1<<32-1), rows(0, 0),
 		}, 4 << 32},
+		{"the module is loaded anew", [][]row{rows(500, 7), rows(3, 0), rows(4, 0)}, 511},
+		{"from a high count", [][]row{rows(wrapsFrom - 1), rows(3)}, wrapsFrom + 2},
+		{"from the last quarter to a count no wrap reaches", [][]row{rows(1<<32 - 1), rows(wrapsTo)}, 1<<32 - 1 + wrapsTo},
 		{"a row appears", [][]row{rows(5), rows(5, 7)}, 12},
 		{"a row disappears and comes back", [][]row{rows(5, 7), rows(6), rows(6, 8)}, 14},
 	} {
