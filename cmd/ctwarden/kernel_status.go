@@ -40,7 +40,8 @@ func kernelStatus(ctx context.Context, cfg Config) (agent.Status, error) {
 	if st.Held, err = apply.Held(cfg.StateDir, st.At); err != nil {
 		st.Notes = append(st.Notes, err.Error())
 	}
-	return st, readTables(ctx, &st)
+	err = readTables(ctx, &st)
+	return st, err
 }
 
 // readTables fills in the limits, the namespaces and the cost.
