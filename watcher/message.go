@@ -1,9 +1,6 @@
 package watcher
 
-import (
-	"bytes"
-	"strconv"
-)
+import "bytes"
 
 // Form is what a kernel message says, once it is known to be one of ours.
 type Form struct {
@@ -131,6 +128,9 @@ var suppressions = [...]struct{ before, after string }{
 }
 
 func matchSuppressed(msg []byte) (Form, bool) {
+	if len(msg) == 0 || msg[len(msg)-1] != 'd' && msg[len(msg)-1] != '.' {
+		return Form{}, false // none ends otherwise, and the message of today's kernels does
+	}
 	for _, s := range suppressions {
 		rest, ok := cutPrefix(msg, s.before)
 		if !ok {
@@ -145,15 +145,18 @@ func matchSuppressed(msg []byte) (Form, bool) {
 	return Form{}, false
 }
 
+// maxDigits is how long a number may be: more than any limit needs, and no more than fit 64 bits.
+const maxDigits = 18
+
 // cutNumber takes a decimal number from 1 to limit off the front of b, written as the kernel writes it: no sign, no
 // leading zero.
 func cutNumber(b []byte, limit uint64) (n uint64, rest []byte, ok bool) {
 	i := countDigits(b)
-	if i == 0 || b[0] == '0' {
+	if i == 0 || i > maxDigits || b[0] == '0' {
 		return 0, nil, false
 	}
-	v, err := strconv.ParseUint(string(b[:i]), 10, 63)
-	if err != nil || v > limit {
+	v := uint64(atoi(b[:i]))
+	if v > limit {
 		return 0, nil, false
 	}
 	return v, b[i:], true
