@@ -76,7 +76,7 @@ func TestLimitChanged(t *testing.T) {
 	s.take(s.tr.Read(s.now, stale)) // taken before the write, handed over after it
 	s.at(sec(2)).read(host, 10, 0, 0).read(pod, 10, 0, 0).expect()
 	s.limit = 3000
-	s.at(sec(3)).read(pod, 10, 0, 0).read(host, 10, 0, 0).expect("limit 4000-3000")
+	s.at(sec(3)).read(pod, 10, 0, 0).read(host, 10, 0, 0).expect("limit 4000-3000", "step.confirmed manual 1000-4000 ")
 	if at := s.tr.ForeignAt(); !at.Equal(after(sec(3))) {
 		t.Errorf("changed by somebody else at %s", at)
 	}

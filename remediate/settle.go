@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -20,9 +21,13 @@ const (
 	calmDrops  = 10
 )
 
-// Applied takes a step that was written and read back. Its outcome is awaited.
+// Applied takes a step that was written and read back. Its outcome is awaited. The outcome of a step that was awaited
+// until now will never be known: it is booked as superseded, and the event step.confirmed of it comes first.
 func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
 	t.limit, t.limitAt = s.To, now
+	if p := t.st.Pending; t.Settling() && p.ID != s.ID {
+		t.giveUp(now, fmt.Sprintf("superseded by the step to %d", s.To))
+	}
 	pending := s
 	t.st.Pending, t.mark, t.settled = &pending, Reading{}, false
 	if s.Reason != ReasonManual && s.Reason != ReasonBoot {
@@ -49,7 +54,9 @@ func (t *Tracker) Settling() bool { return t.st.Pending != nil && !t.settled }
 
 // Settle returns the pending step, once, when its outcome is known: two seconds without a refusal anywhere, or still
 // dropping then although there is room. A table that filled up again says nothing yet. The step stays in the state
-// until [Tracker.Confirmed] or [Tracker.Reverted] books it, so that after a crash in between it settles again.
+// until [Tracker.Confirmed] or [Tracker.Reverted] books it, so that after a crash in between it settles again. A step
+// that another one follows, or that somebody else's change of the limit overtakes, before its outcome is known, never
+// settles: [Tracker.Applied] and [Tracker.Read] return its event step.confirmed, with an empty outcome and an error.
 func (t *Tracker) Settle(now time.Time) (Step, bool) {
 	s := t.st.Pending
 	if !t.Settling() || now.Sub(s.At) < SettleAfter {
@@ -90,6 +97,17 @@ func (t *Tracker) stillDropping(tb *table) bool {
 	}
 	rate := float64(to-from) / tb.counted.At.Sub(t.mark.At).Seconds()
 	return rate > calmFactor*tb.calm+calmDrops
+}
+
+// giveUp books the pending step without an outcome, and why.
+func (t *Tracker) giveUp(now time.Time, why string) {
+	s := *t.st.Pending
+	s.Error = why
+	t.st.Pending, t.mark = nil, Reading{}
+	t.emit(now, EventStepConfirmed, s)
+	if o := t.incident(s.IncidentID); o != nil {
+		o.Outcome, o.Dirty = "", true
+	}
 }
 
 // Confirmed takes a settled step, with the file it was persisted in.

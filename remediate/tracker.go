@@ -211,19 +211,6 @@ func (t *Tracker) table(ns NetNS) *table {
 	return tb
 }
 
-// noticeLimit compares the limit with what it was last known to be: a difference is somebody else's change. A reading
-// that was taken before our own write knows nothing of it.
-func (t *Tracker) noticeLimit(now time.Time, r Reading) {
-	if r.At.Before(t.limitAt) {
-		return
-	}
-	if !t.limitAt.IsZero() && r.Max != t.limit {
-		t.st.ForeignAt = now
-		t.emit(now, EventLimitChanged, LimitChange{Old: t.limit, New: r.Max})
-	}
-	t.limit, t.limitAt = r.Max, r.At
-}
-
 // open begins an incident in the namespace of the table.
 func (t *Tracker) open(now time.Time, tb *table, severity Severity) *ongoing {
 	o := &ongoing{

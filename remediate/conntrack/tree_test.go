@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -178,6 +179,24 @@ func TestModuleLoadedLater(t *testing.T) {
 	}
 	if r, err := table.Read(table.Own().Inode, true); err != nil || r.Count != 1234 {
 		t.Errorf("reading = %+v, %v", r, err)
+	}
+}
+
+func TestModuleRemovedAndLoadedAgain(t *testing.T) {
+	table := open(t, tree(t, host()))
+	before, err := table.Read(table.Own().Inode, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := table.unloaded(fs.ErrNotExist); !errors.Is(err, ErrNotLoaded) { // what the kept files then say
+		t.Fatalf("error = %v, want ErrNotLoaded", err)
+	}
+	after, err := table.Read(table.Own().Inode, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := 2 * before.Counters.Drop; want == 0 || after.Counters.Drop != want {
+		t.Errorf("drops = %d, want %d: as many again from zero", after.Counters.Drop, want)
 	}
 }
 
