@@ -1,6 +1,8 @@
 package notify
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -45,8 +47,8 @@ type TLS struct {
 // ErrUnavailable says that no server could be reached, or that none lets us in.
 var ErrUnavailable = errors.New("NATS is not available")
 
-// Check looks for what makes connecting impossible whatever the server says: a bad URL, a file that is not there or
-// that other users can read. It returns all that it finds.
+// Check looks for what makes connecting impossible whatever the server says: a bad URL, a file that is not there,
+// that other users can read or that is no certificate or key. It returns all that it finds.
 func (d Dial) Check() error {
 	var errs []error
 	if len(d.Servers) == 0 {
@@ -59,15 +61,34 @@ func (d Dial) Check() error {
 		errs = append(errs, errors.New("nats.tls: cert and key go together"))
 	}
 	errs = append(errs, checkSecret("nats.credentials", d.Credentials), checkSecret("nats.tls.key", d.TLS.Key))
-	for key, path := range map[string]string{"nats.tls.ca": d.TLS.CA, "nats.tls.cert": d.TLS.Cert} {
-		if path == "" {
-			continue
-		}
-		if _, err := os.ReadFile(path); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", key, err))
-		}
-	}
+	errs = append(errs, d.TLS.checkCA(), d.TLS.checkPair())
 	return errors.Join(errs...)
+}
+
+// checkCA looks whether there is a certificate in the file.
+func (t TLS) checkCA() error {
+	if t.CA == "" {
+		return nil
+	}
+	text, err := os.ReadFile(t.CA)
+	if err != nil {
+		return fmt.Errorf("nats.tls.ca: %w", err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
+		return fmt.Errorf("nats.tls.ca: %s holds no certificate in PEM form", t.CA)
+	}
+	return nil
+}
+
+// checkPair looks whether certificate and key can be used and belong together.
+func (t TLS) checkPair() error {
+	if t.Cert == "" || t.Key == "" {
+		return nil
+	}
+	if _, err := tls.LoadX509KeyPair(t.Cert, t.Key); err != nil {
+		return fmt.Errorf("nats.tls.cert %s with nats.tls.key %s: %w", t.Cert, t.Key, err)
+	}
+	return nil
 }
 
 // checkServer never quotes the address as it stands, since it may hold a password.

@@ -197,6 +197,12 @@ func publish(t *testing.T, q notify.Queue, change func(*notify.Dial), servers ..
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p, start(t, p)
+}
+
+// start runs a publisher until stop, or the end of the test.
+func start(t *testing.T, p *notify.Publisher) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var g errgroup.Group
 	g.Go(func() error { return p.Run(ctx) })
@@ -211,7 +217,7 @@ func publish(t *testing.T, q notify.Queue, change func(*notify.Dial), servers ..
 		}
 	})
 	t.Cleanup(stop)
-	return p, stop
+	return stop
 }
 
 func drained(t *testing.T, s *state.Store) {

@@ -134,18 +134,14 @@ func (p *Publisher) Status() Status {
 
 // Run connects, keeps the connection and sends what the outbox holds and gets, until ctx is done. Then it goes on for
 // two seconds at most, so that the last events get out if they can; the rest stays in the outbox. It returns nil then,
-// after four seconds at the latest (a server that stopped reading can hold a write for two more). An error of the queue
-// is noted, and tried again.
+// after four seconds at the latest (a server that stopped reading can hold a write for two more). An error of the queue,
+// or of a file that the connection needs, is noted, and tried again.
 func (p *Publisher) Run(ctx context.Context) error {
-	nc, err := nats.Connect(joinServers(p.opts.Dial.Servers), p.options(ctx)...)
-	if err != nil {
-		return fmt.Errorf("connect to NATS at %s: %w", redacted(p.opts.Dial.Servers), err)
+	nc, js := p.connect(ctx)
+	if nc == nil {
+		return nil
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(window))
-	if err != nil {
-		return fmt.Errorf("use JetStream: %w", err)
-	}
 	p.mu.Lock()
 	p.js = js
 	p.mu.Unlock()
@@ -159,6 +155,30 @@ func (p *Publisher) Run(ctx context.Context) error {
 	defer l.timer.Stop()
 	l.run(ctx, sending)
 	return nil
+}
+
+// connect begins the connection, which the library then keeps. What keeps it from even beginning, such as a certificate
+// that has gone since NewPublisher looked, is noted, and tried again. It returns nil when ctx is done.
+func (p *Publisher) connect(ctx context.Context) (*nats.Conn, jetstream.JetStream) {
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = firstRetry, lastRetry
+	for {
+		nc, err := nats.Connect(joinServers(p.opts.Dial.Servers), p.options(ctx)...)
+		if err == nil {
+			var js jetstream.JetStream
+			js, err = jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(window))
+			if err == nil {
+				return nc, js
+			}
+			nc.Close()
+		}
+		p.disconnected(err)
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(retry.NextBackOff()):
+		}
+	}
 }
 
 // loop drains the outbox whenever there may be something to drain and a chance to.
