@@ -14,7 +14,8 @@ import (
 
 // The bounds of the journal sink.
 const (
-	journalQueue = 256
+	journalQueue = 16384    // records
+	journalBytes = 16 << 20 // of their documents
 	journalFlush = time.Second
 )
 
@@ -25,8 +26,11 @@ const (
 // further records are counted as dropped, and one goroutine stays in that write when Run returns.
 type JournalSink struct {
 	log *zap.Logger
-	// queue holds 256 records and is never closed; Run empties it. What finds it full is dropped and counted.
-	queue   chan Outgoing
+	// queue holds 16384 records and is never closed; Run empties it. What finds it full is dropped and counted. The
+	// first look at old logs can bring thousands of records at once.
+	queue chan Outgoing
+	// bytes is what the documents in the queue take together.
+	bytes   atomic.Int64
 	dropped atomic.Uint64
 }
 
@@ -37,11 +41,16 @@ func NewJournalSink(log *zap.Logger) *JournalSink {
 
 // Record hands over an event. It never blocks.
 func (j *JournalSink) Record(ev Outgoing) {
-	select {
-	case j.queue <- ev:
-	default:
-		j.dropped.Add(1)
+	size := int64(len(ev.Body))
+	if j.bytes.Add(size) <= journalBytes {
+		select {
+		case j.queue <- ev:
+			return
+		default:
+		}
 	}
+	j.bytes.Add(-size)
+	j.dropped.Add(1)
 }
 
 // Dropped is the number of records lost to a journal that does not keep up.
@@ -85,6 +94,7 @@ func (j *JournalSink) write(stop <-chan struct{}) {
 }
 
 func (j *JournalSink) send(out Outgoing) {
+	j.bytes.Add(-int64(len(out.Body)))
 	message, priority, fields := journalRecord(out)
 	if journal.Enabled() && journal.Send(message, priority, fields) == nil {
 		return

@@ -158,7 +158,7 @@ func TestStuckJournalBlocksNobody(t *testing.T) {
 	start := time.Now()
 	out := encoded(t, samples()[3])
 	testhost.Eventually(t, "something is dropped", func() bool {
-		for i := range 100 {
+		for i := range 5000 {
 			out.ID = strconv.Itoa(i)
 			j.Record(out)
 		}
@@ -167,6 +167,24 @@ func TestStuckJournalBlocksNobody(t *testing.T) {
 	stop()
 	if d := time.Since(start); d > 5*time.Second {
 		t.Errorf("it took %v", d)
+	}
+}
+
+func TestJournalSinkTakesABurst(t *testing.T) {
+	const burst = 4000 // what a first look at 2,000 old incidents brings
+	j := NewJournalSink(zap.NewNop())
+	for range burst {
+		j.Record(encoded(t, samples()[3]))
+	}
+	if n := j.Dropped(); n != 0 {
+		t.Errorf("%d dropped", n)
+	}
+	out := Outgoing{Body: make([]byte, 5<<20)}
+	for range 4 {
+		j.Record(out)
+	}
+	if n := j.Dropped(); n != 2 && n != 3 {
+		t.Errorf("%d of 4 records of 5 MiB dropped, want those beyond 16 MiB", n)
 	}
 }
 
