@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,15 +14,46 @@ import (
 )
 
 // newLogger writes to the journal with native fields where systemd has connected stderr to it, and otherwise lines
-// with the time to stderr.
+// with the time to stderr. Each line is written before the logger returns.
 func newLogger(stderr io.Writer, level zapcore.LevelEnabler) *zap.Logger {
+	return zap.New(newCore(stderr, level, func(write func()) { write() }))
+}
+
+// newAgentLogger is newLogger for the agent, which must not wait for stderr or the journal: a goroutine writes the
+// lines. The caller calls flush at the end, after which nothing may be logged.
+func newAgentLogger(stderr io.Writer, level zapcore.LevelEnabler) (log *zap.Logger, flush func()) {
+	direct := newLogger(stderr, level)
+	b := newBacklog(func(n uint64) {
+		direct.Warn("log lines dropped, since stderr or the journal did not take them", zap.Uint64("lines", n))
+	})
+	// Not in an errgroup, whose Wait would wait for a stderr that is stuck.
+	go b.run()
+	return zap.New(newCore(stderr, level, b.add)), func() { b.flush() }
+}
+
+// newCore makes the core for what stderr is connected to. It hands each line to deliver, as a function that writes it.
+func newCore(stderr io.Writer, level zapcore.LevelEnabler, deliver func(write func())) zapcore.Core {
 	if connected, err := journal.StderrIsJournalStream(); err == nil && connected {
-		return zap.New(&journalCore{LevelEnabler: level, stderr: stderr})
+		return &journalCore{LevelEnabler: level, stderr: stderr, deliver: deliver}
 	}
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.ISO8601TimeEncoder
 	enc.EncodeLevel = zapcore.CapitalLevelEncoder
-	return zap.New(consoleCore{zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(stderr)), level)})
+	out := zapcore.Lock(zapcore.AddSync(delivered{stderr, deliver}))
+	return consoleCore{zapcore.NewCore(zapcore.NewConsoleEncoder(enc), out, level)}
+}
+
+// delivered is a writer whose writes are delivered as a whole.
+type delivered struct {
+	to      io.Writer
+	deliver func(write func())
+}
+
+// Write implements io.Writer. It never fails: a log that cannot be written has nobody to tell.
+func (d delivered) Write(p []byte) (int, error) {
+	text := bytes.Clone(p) // the caller's buffer is used again
+	d.deliver(func() { _, _ = d.to.Write(text) })
+	return len(p), nil
 }
 
 // consoleCore prints an event, which comes as a record for the journal, as the one line in it that is for people.
@@ -58,13 +90,16 @@ func warnLogger(stderr io.Writer) *zap.Logger { return newLogger(stderr, zapcore
 // time is journald's own. It may be used from several goroutines.
 type journalCore struct {
 	zapcore.LevelEnabler
-	fields []zapcore.Field
-	stderr io.Writer
+	fields  []zapcore.Field
+	stderr  io.Writer
+	deliver func(write func())
 }
 
 // With implements zapcore.Core.
 func (c *journalCore) With(fields []zapcore.Field) zapcore.Core {
-	return &journalCore{LevelEnabler: c.LevelEnabler, stderr: c.stderr, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	with := *c
+	with.fields = append(c.fields[:len(c.fields):len(c.fields)], fields...)
+	return &with
 }
 
 // Check implements zapcore.Core.
@@ -90,14 +125,15 @@ func (c *journalCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if detail := vars["CTWARDEN_ERROR"]; detail != "" {
 		text += ": " + detail
 	}
-	if err := journal.Send(text, priority(e.Level), vars); err != nil {
-		_, err = fmt.Fprintf(c.stderr, "<%d>%s\n", priority(e.Level), strings.ReplaceAll(text, "\n", " "))
-		return err
-	}
+	c.deliver(func() {
+		if err := journal.Send(text, priority(e.Level), vars); err != nil {
+			fmt.Fprintf(c.stderr, "<%d>%s\n", priority(e.Level), strings.ReplaceAll(text, "\n", " "))
+		}
+	})
 	return nil
 }
 
-// Sync implements zapcore.Core; nothing is buffered.
+// Sync implements zapcore.Core; what is still to be delivered is not its own.
 func (c *journalCore) Sync() error { return nil }
 
 // journalName makes a field's name one that journald accepts.

@@ -44,12 +44,19 @@ SIGHUP, and stops within five seconds on SIGTERM with nothing lost. In observe m
 
 func runCommand(ctx context.Context, std stdio, path string, mode remediate.Mode) error {
 	s := settings{path: path, mode: mode, level: zap.NewAtomicLevel()}
-	s.log = newLogger(std.err, s.level)
+	log, flush := newAgentLogger(std.err, s.level)
+	defer flush()
+	s.log = log
+	// Before anything else, since an unexpected SIGHUP ends the program. Capacity 1: a second one while one waits asks
+	// for nothing more.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	cfg, err := s.load()
 	if err != nil {
 		return err
 	}
-	return s.runAgent(ctx, cfg)
+	return s.runAgent(ctx, cfg, hup)
 }
 
 // settings is where the configuration comes from, at the start and at each reload.
@@ -85,17 +92,13 @@ func (s settings) load() (agent.Config, error) {
 	return cfg.agent(s.log)
 }
 
-// runAgent runs the agent until ctx is done, and has it take over a changed configuration on SIGHUP.
-func (s settings) runAgent(ctx context.Context, cfg agent.Config) (err error) {
+// runAgent runs the agent until ctx is done, and has it take over a changed configuration on each signal.
+func (s settings) runAgent(ctx context.Context, cfg agent.Config, hup <-chan os.Signal) (err error) {
 	a, err := agent.Open(cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	// Capacity 1: a second SIGHUP while one waits asks for nothing more.
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
 	g.Go(func() error {
