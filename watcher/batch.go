@@ -71,6 +71,9 @@ type State struct {
 	// Problem says what is wrong, Remedy what an operator can do about it. Both are empty when all is well.
 	Problem string
 	Remedy  string
+	// Absent is true where there is nothing to read, such as a file that does not exist: no fault while another source
+	// is up.
+	Absent bool
 }
 
 // failure is the error of a source that must be there and cannot be read. The other remedies are about one that need

@@ -108,7 +108,10 @@ func openAny(files []string) error {
 
 // journalProblem explains to an operator why the journal cannot be read.
 func journalProblem(err error) State {
-	st := State{Problem: err.Error()}
+	st := State{
+		Problem: err.Error(),
+		Absent:  errors.Is(err, errNoJournal) || errors.Is(err, errNoJournalCode) || errors.Is(err, errNoLibrary),
+	}
 	switch {
 	case errors.Is(err, errNoJournalCode):
 		st.Remedy = "install the package built with cgo, or set sources.journal.enabled: false; the other sources go on"

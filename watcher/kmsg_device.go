@@ -20,7 +20,7 @@ var errNotKmsg = errors.New("it is not the kernel's log device")
 
 // kmsgProblem explains to an operator why the device cannot be read.
 func kmsgProblem(path string, err error) State {
-	st := State{Problem: err.Error()}
+	st := State{Problem: err.Error(), Absent: errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotKmsg)}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		st.Remedy = "run as root, or grant CAP_SYSLOG (AmbientCapabilities=CAP_SYSLOG) and read access to " + path

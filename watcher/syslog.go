@@ -138,6 +138,7 @@ func syslogProblem(path string, err error) State {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return State{
+			Absent:  true,
 			Problem: path + " does not exist",
 			Remedy:  "nothing needs doing if another source is up; it is read as soon as it appears",
 		}

@@ -67,7 +67,14 @@ type Agent struct {
 
 	tickedAt     time.Time
 	discoveredAt time.Time
+	discoverCost time.Duration // of the last look for namespaces
+	discovered   bool          // the first such look succeeded: what is found from now on is new
+	unloaded     bool          // the table was not there at some time: the kernel starts it with its default limit
+	byHand       bool          // Once: nothing is done but what was asked
+	told         string        // the state last told to systemd, at toldAt
+	toldAt       time.Time
 	stepAfter    time.Time // no step is tried before, after one that failed
+	stepFails    int       // failures in a row
 
 	memory   remediate.Memory
 	memoryAt time.Time
@@ -97,6 +104,7 @@ func Open(cfg Config) (*Agent, error) {
 	if a.table, err = conntrack.Open(cfg.Root, time.Now); err != nil {
 		return nil, err
 	}
+	a.spaces[a.table.Own().Inode] = &space{ns: a.table.Own()} // watched whether or not any other is found
 	if err = a.openState(); err != nil {
 		return nil, errors.Join(err, a.table.Close())
 	}
@@ -205,8 +213,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopRecording()
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSending()
-	var recorders, senders errgroup.Group
-	recorders.Go(func() error { return a.sink.Run(recording) })
+	var logging, recorders, senders errgroup.Group
+	logging.Go(func() error { return a.sink.Run(recording) })
 	recorders.Go(func() error { return a.recorder.Run(recording) })
 	if a.publisher != nil {
 		senders.Go(func() error { return a.publisher.Run(sending) })
@@ -217,7 +225,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	stopRecording()
 	err = errors.Join(err, recorders.Wait())
 	stopSending()
-	return errors.Join(err, senders.Wait())
+	return errors.Join(err, senders.Wait(), logging.Wait())
 }
 
 // runLoop runs the loop and all that feeds it, until ctx is done or one of them fails.
@@ -247,16 +255,8 @@ func (a *Agent) runLoop(ctx context.Context) error {
 		}()
 		return a.loop(ctx)
 	})
-	err = g.Wait()
-	// What the sources sent last is still in the channel.
-	for {
-		select {
-		case b := <-a.batches:
-			a.takeBatch(b)
-		default:
-			return err
-		}
-	}
+	// What the sources sent last and nobody took is read again at the next start, since its position was not saved.
+	return g.Wait()
 }
 
 func (a *Agent) agentState() remediate.AgentState {

@@ -16,24 +16,36 @@ const settleWithin = 10 * time.Second
 
 // Do carries out an operator's order. It may be called from any goroutine.
 func (a *Agent) Do(ctx context.Context, c Command) (Reply, error) {
-	var r Reply
-	var rest func() string
-	err := a.call(ctx, func() {
-		a.cfg.Log.Info("order of an operator", zap.String("order", string(c.Verb)), zap.String("by", c.By))
-		r, rest = a.carryOut(c)
-	})
-	if err != nil || rest == nil {
-		return r, err
+	a.cfg.Log.Info("order of an operator", zap.String("order", string(c.Verb)), zap.String("by", c.By))
+	switch c.Verb { // a plain file, which the loop reads afresh; writing it may take a disk's time
+	case VerbHold:
+		return a.hold(c), nil
+	case VerbUnhold:
+		return a.unhold(), nil
 	}
-	done := make(chan string, 1) // the recorder need not wait for us
-	a.recorder.do(func() { done <- rest() })
+	type answer struct {
+		Reply
+		rest <-chan string // what the recorder adds; nil: nothing
+	}
+	r, err := ask(ctx, a, func() answer {
+		r, rest := a.carryOut(c)
+		if rest == nil {
+			return answer{Reply: r}
+		}
+		added := make(chan string, 1) // the recorder need not wait for us
+		a.recorder.do(func() { added <- rest() })
+		return answer{Reply: r, rest: added}
+	})
+	if err != nil || r.rest == nil {
+		return r.Reply, err
+	}
 	select {
-	case text := <-done:
+	case text := <-r.rest:
 		r.Text += text
 	case <-ctx.Done():
 		r.Text += "; the persisted limit is still being brought in line"
 	}
-	return r, nil
+	return r.Reply, nil
 }
 
 // carryOut does what is asked. What may wait for a disk comes back as a function, to be run by the recorder after all
@@ -44,10 +56,6 @@ func (a *Agent) carryOut(c Command) (Reply, func() string) {
 		return a.raise(c.To), nil
 	case VerbRevert:
 		return a.revert(c.All)
-	case VerbHold:
-		return a.hold(c), nil
-	case VerbUnhold:
-		return a.unhold(), nil
 	}
 	return Reply{Text: fmt.Sprintf("unknown order %q", c.Verb)}, nil
 }
@@ -76,9 +84,10 @@ func (a *Agent) unhold() Reply {
 	return Reply{Done: true, Text: "automatic writes are released"}
 }
 
-// Once carries out one order in this process, where no agent runs: it reads the tables, does what is asked, waits for
-// the outcome of a step and saves. The agent must not have been run.
+// Once carries out one order in this process, where no agent runs: it reads the tables, does what is asked and nothing
+// of its own accord, waits for the outcome of a step and saves. The agent must not have been run.
 func (a *Agent) Once(ctx context.Context, c Command) (Reply, error) {
+	a.byHand = true
 	a.sample()
 	r, rest := a.carryOut(c)
 	if rest != nil {

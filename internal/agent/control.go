@@ -87,7 +87,7 @@ type Control struct {
 const (
 	maxControlBody    = 4 << 10
 	maxControlHeader  = 4 << 10
-	controlStopWithin = 2 * time.Second
+	controlStopWithin = 500 * time.Millisecond
 	maxHold           = 366 * 24 * time.Hour
 )
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -40,27 +41,32 @@ func (a *Agent) loop(ctx context.Context) error {
 	}
 }
 
-// call runs f in the loop and waits for it. Where Run was never called there is no loop, and f runs in the caller.
-func (a *Agent) call(ctx context.Context, f func()) error {
+// ask runs f in the loop and returns its answer. Where Run was never called there is no loop, and f runs in the caller.
+func ask[T any](ctx context.Context, a *Agent, f func() T) (T, error) {
+	var none T
 	if !a.started.Load() {
-		f()
-		return nil
+		return f(), nil
 	}
-	done := make(chan struct{})
+	answer := make(chan T, 1) // the loop need not wait for a caller that gave up
 	select {
-	case a.calls <- func() { defer close(done); f() }:
+	case a.calls <- func() { answer <- f() }:
 	case <-ctx.Done():
-		return ctx.Err()
+		return none, ctx.Err()
 	case <-a.ended:
-		return errStopped
+		return none, errStopped
 	}
 	select {
-	case <-done:
-		return nil
+	case v := <-answer:
+		return v, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return none, ctx.Err()
 	case <-a.ended:
-		return errStopped
+	}
+	select {
+	case v := <-answer: // the loop's last act
+		return v, nil
+	default:
+		return none, errStopped
 	}
 }
 
@@ -131,6 +137,20 @@ func (a *Agent) becomeReady() {
 func (a *Agent) sdNotify(text string) {
 	if _, err := daemon.SdNotify(false, text); err != nil {
 		a.cfg.Log.Warn("systemd not told", zap.Error(err))
+	}
+}
+
+// tellState keeps systemd's one-line status of the agent up to date.
+func (a *Agent) tellState() {
+	open := a.tracker.Open()
+	text := fmt.Sprintf("%s, %d namespaces, no incident", a.cfg.Policy.Mode, len(a.spaces))
+	if n := len(open); n > 0 {
+		text = fmt.Sprintf("%s, %d incidents open, the latest %s in %s: %d of %d entries", a.cfg.Policy.Mode, n,
+			open[n-1].Severity, open[n-1].NetNS.Name, open[n-1].Count, open[n-1].Max)
+	}
+	if now := time.Now(); a.ready && text != a.told && now.Sub(a.toldAt) >= time.Second {
+		a.told, a.toldAt = text, now
+		a.sdNotify("STATUS=" + text)
 	}
 }
 

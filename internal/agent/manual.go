@@ -91,17 +91,26 @@ func (a *Agent) persistBack(back remediate.Step, meta apply.PersistMeta, first b
 	return ""
 }
 
-// standing returns the chain of ctwarden's steps that led to the limit, the newest first. A step that was undone, or
-// that somebody's own change came after, is not in it.
+// standing returns the chain of ctwarden's steps that led to the limit, the newest first; empty where the limit is not
+// one that they led to. A step that was undone, that was not written, or that somebody's own change came after, is not
+// in it.
 func standing(steps []remediate.Step, limit uint64) []remediate.Step {
 	var chain []remediate.Step
-	for _, s := range slices.Backward(steps) {
-		if s.To != limit || s.From >= s.To || s.Error != "" && len(s.Keys) == 0 {
-			continue
+	for _, s := range steps {
+		switch n := len(chain); {
+		case s.Keys[apply.KeyMax] != s.To:
+		case s.To < s.From:
+			chain = slices.DeleteFunc(chain, func(c remediate.Step) bool { return c.From >= s.To })
+		case n > 0 && chain[n-1].To != s.From:
+			chain = []remediate.Step{s}
+		default:
+			chain = append(chain, s)
 		}
-		chain = append(chain, s)
-		limit = s.From
 	}
+	if n := len(chain); n == 0 || chain[n-1].To != limit {
+		return nil
+	}
+	slices.Reverse(chain)
 	return chain
 }
 
@@ -118,7 +127,7 @@ func (a *Agent) initNetNS() remediate.NetNS {
 // boot applies the persisted limit once per boot, in remediate mode, through the guards. It is tried until the table is
 // there.
 func (a *Agent) boot() {
-	if a.booted || a.cfg.Policy.Mode != remediate.ModeRemediate {
+	if a.booted && !a.unloaded || a.cfg.Policy.Mode != remediate.ModeRemediate {
 		return
 	}
 	limits, err := a.table.Limits()
@@ -126,15 +135,18 @@ func (a *Agent) boot() {
 		return // the table is not there yet
 	}
 	a.booted = true
-	if a.applier.BootApplied() {
+	if a.applier.BootApplied() && !a.unloaded {
 		return
 	}
+	a.unloaded = false
 	p, ok, err := a.applier.Persisted()
 	a.noteIf(noteBoot, err)
-	if err != nil || !ok {
+	if err != nil {
 		return
 	}
-	if limits.Max < p.Max && !a.applyPersisted(p.Max, limits) {
+	// A boot that had nothing to apply is done with too: what is persisted later is in force already, and if somebody
+	// lowers the limit after that, it stands.
+	if ok && limits.Max < p.Max && !a.applyPersisted(p.Max, limits) {
 		return
 	}
 	a.noteIf(noteBootMark, a.applier.MarkBootApplied())

@@ -11,7 +11,7 @@ import (
 // Reload takes over what may change while the agent runs: mode, policy and the incidents' times. It returns the names
 // of the sections that differ and need a restart. It may be called from any goroutine.
 func (a *Agent) Reload(ctx context.Context, cfg Config) (restart []string, err error) {
-	err = a.call(ctx, func() { restart = a.reload(cfg) })
+	restart, err = ask(ctx, a, func() []string { return a.reload(cfg) })
 	if err != nil {
 		return nil, fmt.Errorf("reload: %w", err)
 	}

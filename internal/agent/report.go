@@ -22,6 +22,8 @@ const (
 	notePersist  = "persist"
 	noteState    = "state"
 	noteRecover  = "recover"
+	noteDiscover = "discover"
+	noteIntent   = "intent"
 	noteReadOnly = "read_only"
 )
 
@@ -46,9 +48,7 @@ func (a *Agent) noteIf(about string, err error) {
 
 // Status returns the agent's state as it is now. It may be called from any goroutine.
 func (a *Agent) Status(ctx context.Context) (Status, error) {
-	var s Status
-	err := a.call(ctx, func() { s = a.status() })
-	return s, err
+	return ask(ctx, a, a.status)
 }
 
 func (a *Agent) status() Status {

@@ -16,16 +16,14 @@ import (
 const (
 	// discoverEvery is how often namespaces are looked for; a record that names an unknown one has it done at once.
 	discoverEvery = 2 * time.Second
-	// rediscover is the least time between two such looks, since text files can be forged.
-	rediscover = 100 * time.Millisecond
+	// discoverShare is the part of the time (1/10) that such looks may take, since records can be old or forged.
+	discoverShare = 10
 	// countersEvery is how often the counters of a quiet namespace other than the first are read. Its count is read
 	// far more often, and its counters with it once it stands at countersShare.
 	countersEvery = 10 * time.Second
 	// countersSettling is the same while the outcome of a step is awaited, which takes the counters of all.
 	countersSettling = 500 * time.Millisecond
 	countersShare    = 0.80
-	// reloadEvery is how often a table that is not there is looked for again.
-	reloadEvery = time.Second
 )
 
 // space is a namespace under watch.
@@ -72,30 +70,29 @@ func (a *Agent) check(named map[uint64]bool) {
 
 // follow carries out what follows from the readings, and what time alone brings.
 func (a *Agent) follow() {
-	a.boot()
-	a.step()
+	if !a.byHand {
+		a.boot()
+		a.step()
+	}
 	a.settle()
 	if now := time.Now(); now.Sub(a.tickedAt) >= tickEvery {
 		a.tickedAt = now
 		a.queue(a.tracker.Tick(now)...)
+		a.tellState()
 	}
 }
 
-// needsDiscovery tells whether it is time to look for namespaces. A table that is not there is looked for more often.
+// needsDiscovery tells whether it is time to look for namespaces.
 func (a *Agent) needsDiscovery(now time.Time) bool {
-	every := discoverEvery
-	if len(a.spaces) == 0 {
-		every = reloadEvery
-	}
-	return now.Sub(a.discoveredAt) >= every
+	return now.Sub(a.discoveredAt) >= discoverEvery
 }
 
 // discover brings the list of namespaces up to date.
 func (a *Agent) discover(now time.Time) {
-	a.discoveredAt = now
 	a.noteWritable()
 	found, err := a.table.Discover()
-	a.noteIf(noteTable, err)
+	a.discoveredAt, a.discoverCost = now, time.Since(now)
+	a.noteIf(noteDiscover, err)
 	if err != nil {
 		return
 	}
@@ -106,6 +103,7 @@ func (a *Agent) discover(now time.Time) {
 		}
 		a.spaces[ns.Inode] = &space{ns: ns}
 	}
+	a.discovered = true
 	for inode := range a.spaces {
 		if !slices.ContainsFunc(found, func(ns remediate.NetNS) bool { return ns.Inode == inode }) {
 			a.forget(inode)
@@ -126,16 +124,18 @@ func (a *Agent) noteWritable() {
 	a.noteIf(noteReadOnly, fmt.Errorf("%s, or run the agent there, as root or with CAP_NET_ADMIN", remediate.ReasonReadOnly.Text()))
 }
 
-// discoverFor looks for a namespace that a record names and nobody has seen yet.
-func (a *Agent) discoverFor(m remediate.Match) {
+// discoverFor looks for the namespaces that new records name and nobody has seen yet.
+func (a *Agent) discoverFor(named map[uint64]bool) {
 	now := time.Now()
-	if m.NetNS == 0 || a.spaces[m.NetNS] != nil {
+	if now.Sub(a.discoveredAt) < discoverShare*a.discoverCost {
 		return
 	}
-	if m.Source == remediate.SourceSyslog && now.Sub(a.discoveredAt) < rediscover {
-		return
+	for inode := range named {
+		if inode != 0 && a.spaces[inode] == nil {
+			a.discover(now)
+			return
+		}
 	}
-	a.discover(now)
 }
 
 // read takes one reading and hands it to the tracker.
@@ -177,6 +177,10 @@ func (a *Agent) unreadable(s *space, err error) {
 	switch {
 	case s.ns.Init:
 		a.noteIf(noteTable, err)
+		if errors.Is(err, conntrack.ErrNotLoaded) {
+			a.unloaded = true
+			a.tracker.TableGone()
+		}
 	case errors.Is(err, conntrack.ErrGone):
 		a.forget(s.ns.Inode)
 	default:
@@ -192,7 +196,7 @@ func (a *Agent) forget(inode uint64) {
 
 // nextSample is when the next namespace is due.
 func (a *Agent) nextSample(now time.Time) time.Duration {
-	next := now.Add(min(tickEvery, reloadEvery))
+	next := now.Add(tickEvery)
 	for _, s := range a.spaces {
 		if s.next.Before(next) {
 			next = s.next

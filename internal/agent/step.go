@@ -11,8 +11,11 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
-// retryStep is how long after a failed write no other is tried.
-const retryStep = time.Second
+// After a failed write no other is tried for retryStep, doubled with each failure up to retryStepMax.
+const (
+	retryStep    = time.Second
+	retryStepMax = time.Minute
+)
 
 // step decides on what asks for a step and carries the decision out. It runs straight after the readings, before
 // anything that may block.
@@ -94,21 +97,26 @@ func (a *Agent) apply(d remediate.Decision) (remediate.Step, error) {
 	case errors.Is(err, apply.ErrChanged):
 		// Somebody wrote the limit since it was read: the next reading sees it, and the decision is made anew.
 		a.stepAfter = now.Add(remediate.MinPeriod)
-		a.keep(s)
+		a.dropIntent(s.ID)
 		return s, err
 	case errors.Is(err, apply.ErrReadOnly):
 		d.Reason = remediate.ReasonReadOnly
 		a.refuse(d)
-		a.keep(s)
-		a.stepAfter = now.Add(retryStep)
+		a.dropIntent(s.ID)
+		a.backOff(now)
 		return s, err
 	case err != nil:
-		a.keep(s)
-		a.stepAfter = now.Add(retryStep)
+		a.backOff(now)
 		a.countStep("failed", d.Reason)
-		a.queue(a.tracker.Failed(now, s)...)
+		if events := a.tracker.Failed(now, s); len(events) > 0 {
+			a.queue(events...)
+			a.keep(s)
+		} else {
+			a.dropIntent(s.ID)
+		}
 		return s, err
 	}
+	a.stepFails = 0
 	a.countStep("applied", d.Reason)
 	a.queue(a.tracker.Applied(time.Now(), s, d.Buckets > 0)...)
 	a.keep(s)
@@ -116,6 +124,19 @@ func (a *Agent) apply(d remediate.Decision) (remediate.Step, error) {
 		space.next = now // nothing is asked for until a table was read under the new limit
 	}
 	return s, nil
+}
+
+// backOff puts off the next try after one that failed, ever longer.
+func (a *Agent) backOff(now time.Time) {
+	a.stepAfter = now.Add(min(retryStep<<min(a.stepFails, 10), retryStepMax))
+	a.stepFails++
+}
+
+// dropIntent removes the intent of a step that is not worth a place in the journal of steps.
+func (a *Agent) dropIntent(id string) {
+	if err := a.applier.Forget(id); err != nil {
+		a.noteIf(noteIntent, err)
+	}
 }
 
 // nextStepID names a step in the journal of steps.

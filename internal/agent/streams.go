@@ -68,12 +68,17 @@ func (a *Agent) expectedSources() []expected {
 func (a *Agent) openSources() ([]func(context.Context) error, error) {
 	var run []func(context.Context) error
 	for _, e := range a.expectedSources() {
+		st := &stream{required: e.required, status: SourceStatus{Source: e.source, Path: e.path}}
+		a.streams[e.key()] = st
 		src, err := e.build(a.positions[e.key()])
+		if err != nil && a.positions[e.key()] != nil {
+			a.cfg.Log.Warn("saved position not understood, source begun afresh", zap.String("source", e.key()), zap.Error(err))
+			a.sourceEvent(remediate.EventSourceDegraded, st, 0,
+				"the saved position was not understood, so records since the last stop may be missed or old: "+err.Error())
+			src, err = e.build(nil)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", e.key(), err)
-		}
-		a.streams[e.key()] = &stream{
-			required: e.required, status: SourceStatus{Source: e.source, Path: e.path},
 		}
 		run = append(run, func(ctx context.Context) error {
 			if err := src.Run(ctx, a.batches); err != nil {
@@ -105,11 +110,13 @@ drain:
 	named := map[uint64]bool{}
 	for _, b := range batches {
 		for _, m := range b.Matches {
-			named[m.NetNS] = true
-			a.discoverFor(m)
+			if !m.Time.Before(a.startedAt.Add(-time.Second)) || m.Time.IsZero() {
+				named[m.NetNS] = true // an old record is history: the counters of now say nothing of it
+			}
 		}
 	}
 	if len(named) > 0 {
+		a.discoverFor(named)
 		a.check(named)
 	}
 	for _, b := range batches {
@@ -152,8 +159,8 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 	}
 }
 
-// takeState books that a source was opened, failed or recovered. A syslog file that is not there at the start is said
-// in the log alone, since most hosts lack some; all else is an event, which stands in the log too.
+// takeState books that a source was opened, failed or recovered. A syslog file or a journal that is not there at the
+// start is said in the log alone, since many hosts lack one; all else is an event, which stands in the log too.
 func (a *Agent) takeState(st *stream, s watcher.State) {
 	wasUp, first := st.status.Up, !st.said
 	st.said = true
@@ -161,9 +168,9 @@ func (a *Agent) takeState(st *stream, s watcher.State) {
 	fields := []zap.Field{zap.String("source", string(st.status.Source)), zap.String("path", st.status.Path)}
 	degraded := !s.Up || s.Problem != ""
 	st.everUp = st.everUp || s.Up
-	st.status.Unused = !s.Up && !st.everUp && !st.required
+	st.status.Unused = s.Absent && !st.everUp && !st.required
 	switch {
-	case degraded && first && st.status.Source == remediate.SourceSyslog && !st.required:
+	case s.Absent && first && st.status.Source != remediate.SourceKmsg && !st.required:
 		a.cfg.Log.Info("source not used", append(fields, zap.String("problem", s.Problem), zap.String("remedy", s.Remedy))...)
 	case degraded && (first || wasUp):
 		a.sourceEvent(remediate.EventSourceDegraded, st, 0, s.Problem)
