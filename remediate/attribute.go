@@ -37,8 +37,7 @@ func (t *Tracker) Match(now time.Time, m Match) []Event {
 	case t.believed(m) && t.lineIncidents() < mostLineIncidents:
 		t.openByLine(now, m, at)
 	default:
-		t.unverified.add(m, at)
-		t.flushUnverified(now)
+		t.addUnverified(now, m, at)
 	}
 	return t.take()
 }

@@ -209,3 +209,55 @@ func TestForgedTimes(t *testing.T) {
 		}
 	}
 }
+
+// TestForgedLinesOverAStop: what waits for its minute is told when the agent stops, and not again.
+func TestForgedLinesOverAStop(t *testing.T) {
+	s := play(t)
+	s.read(host, 300, 17, 4)
+	s.take(s.tr.Stop(s.now))
+	s.expect()
+	s.at(sec(10)).lines(kernlog, kernlog, syslog).expect("unverified 1")
+	s.at(sec(12))
+	s.take(s.tr.Stop(s.now))
+	s.expect("unverified 2")
+	if last := s.all[len(s.all)-1].Data.(Unverified); last.PerSource["syslog:/var/log/kern.log"] != 1 ||
+		last.PerSource["syslog:/var/log/syslog"] != 1 {
+		t.Errorf("unverified %+v", last)
+	}
+	s.restart("b1").at(sec(20)).lines(kernlog).expect() // the minute holds over a restart
+	s.at(sec(72)).expect("unverified 1")
+}
+
+// TestForgedLinesOverACrash: the lines were counted and their positions saved, so that they are told later, once.
+func TestForgedLinesOverACrash(t *testing.T) {
+	for _, c := range []struct{ name, boot string }{{"same boot", "b1"}, {"another boot", "b2"}} {
+		t.Run(c.name, func(t *testing.T) {
+			s := play(t)
+			s.read(host, 300, 17, 4).at(sec(10)).lines(kernlog)
+			before := s.tr.Booked()
+			m := in(pod, syslog)
+			m.Text = "forged"
+			s.at(sec(20)).lines(m, kernlog).expect("unverified 1")
+			if got := s.tr.Booked() - before; got != 2 {
+				t.Errorf("%d lines booked, so that their positions are saved; want 2", got)
+			}
+			s.at(sec(30)).restart(c.boot).restart(c.boot).at(sec(31)).lines(kernlog).expect()
+			s.at(sec(69.9)).expect().at(sec(70)).expect("unverified 3")
+			u := s.all[len(s.all)-1].Data.(Unverified)
+			if u.Text != "forged" || u.NetNS != pod.Inode || !u.First.Equal(after(sec(20))) || !u.Last.Equal(after(sec(31))) ||
+				u.PerSource["syslog:/var/log/kern.log"] != 2 || u.PerSource["syslog:/var/log/syslog"] != 1 {
+				t.Errorf("unverified %+v", u)
+			}
+			s.restart(c.boot).at(minutes(10)).expect().quiet()
+		})
+	}
+}
+
+// TestForgedLinesWithTheClockSetBack: the minute may not last a year.
+func TestForgedLinesWithTheClockSetBack(t *testing.T) {
+	s := play(t)
+	s.read(host, 300, 17, 4).lines(kernlog, kernlog).expect("unverified 1")
+	s.now = noon.AddDate(-1, 0, 0)
+	s.restart("b1")
+	s.at(s.now.Sub(noon) + sec(60)).expect("unverified 1")
+}

@@ -47,8 +47,7 @@ func (t *Tracker) addPast(now time.Time, m Match, at time.Time) {
 	}
 	if p.history.episodes >= most {
 		if m.Count > 0 {
-			t.unverified.add(m, at)
-			t.flushUnverified(now)
+			t.addUnverified(now, m, at)
 		}
 		return
 	}

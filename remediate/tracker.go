@@ -49,6 +49,8 @@ type TrackerState struct {
 	StepTimes []time.Time `json:"step_times,omitempty"`
 	// Past has the old records that are not published yet; nil: none.
 	Past *History `json:"past,omitempty"`
+	// Unverified has the lines that nothing bears out and that are not published yet; nil: there were none lately.
+	Unverified *unverifiedLines `json:"unverified,omitempty"`
 }
 
 // Tracker turns matches and readings into incidents. It is not safe for concurrent use: one loop owns it.
@@ -69,7 +71,7 @@ type Tracker struct {
 	limitAt    time.Time        // when that was; zero: not read yet
 	mark       Reading          // the first reading of the pending step's namespace after it, with counters
 	settled    bool             // the pending step's outcome was told
-	booked     uint64           // records counted to an incident or to the past
+	booked     uint64           // records counted to an incident, to the past or as unverified
 }
 
 // NewTracker returns a tracker that goes on from a saved state; the zero state is a fresh start. Incidents of another
@@ -81,6 +83,10 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	}
 	if st.Past != nil {
 		t.past.resume(st.Past, cfg)
+	}
+	if st.Unverified != nil {
+		t.unverified = *st.Unverified
+		t.unverified.resume(cfg.Start)
 	}
 	for _, o := range st.Open {
 		o.resume(cfg.Start)
@@ -107,7 +113,10 @@ func (t *Tracker) Configure(cfg TrackerConfig) {
 
 // State returns what has to be saved. It shares memory with the tracker: encode it before the next call.
 func (t *Tracker) State() TrackerState {
-	t.st.BootID, t.st.Past = t.cfg.BootID, nil
+	t.st.BootID, t.st.Past, t.st.Unverified = t.cfg.BootID, nil, nil
+	if u := &t.unverified; u.Count > 0 || !u.Due.IsZero() {
+		t.st.Unverified = u
+	}
 	if !t.past.last.IsZero() {
 		t.st.Past = t.past.history
 	}
@@ -190,7 +199,7 @@ func (t *Tracker) Critical(inode uint64) bool {
 	return tb != nil && tb.ongoing != nil && tb.ongoing.Severity == SeverityCritical && tb.ongoing.Verified
 }
 
-// Booked is how many records were counted to an incident or to the past so far: when it has grown, there is something
+// Booked is how many records were counted to an incident, to the past or as unverified so far: when it has grown, there is something
 // that must be saved with the position of the records.
 func (t *Tracker) Booked() uint64 { return t.booked }
 
