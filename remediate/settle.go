@@ -24,7 +24,7 @@ const (
 // Applied takes a step that was written and read back. Its outcome is awaited. The outcome of a step that was awaited
 // until now will never be known: it is booked as superseded, and the event step.confirmed of it comes first.
 func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
-	t.limit, t.limitAt = s.To, now
+	t.setLimit(s.To, now)
 	if p := t.st.Pending; t.Settling() && p.ID != s.ID {
 		t.giveUp(now, fmt.Sprintf("superseded by the step to %d", s.To))
 	}
@@ -125,7 +125,7 @@ func (t *Tracker) Confirmed(now time.Time, s Step) []Event {
 
 // Reverted takes a step back that was written and read back.
 func (t *Tracker) Reverted(now time.Time, s Step) []Event {
-	t.limit, t.limitAt = s.To, now
+	t.setLimit(s.To, now)
 	t.st.Pending, t.settled = nil, false
 	t.emit(now, EventStepReverted, s)
 	return t.take()

@@ -43,6 +43,8 @@ type TrackerState struct {
 	Closed []Incident `json:"closed,omitempty"`
 	// Pending is the step whose outcome is not booked yet.
 	Pending *Step `json:"pending,omitempty"`
+	// Limit is the limit as last read or written in this boot; nil: never.
+	Limit *uint64 `json:"limit,omitempty"`
 	// ForeignAt is when somebody else last changed the limit.
 	ForeignAt time.Time `json:"foreign_at,omitzero"`
 	// StepTimes are the times of the automatic steps of the last hour.
@@ -67,8 +69,9 @@ type Tracker struct {
 	rebooted   bool // incidents of another boot are still open
 	unverified unverifiedLines
 	notices    map[string]Match // per stream, the last notice of suppressed messages that no incident was open for
-	limit      uint64           // the limit as last read or written
-	limitAt    time.Time        // when that was; zero: not read yet
+	limit      uint64           // the limit as last read or written, valid where limitKnown
+	limitKnown bool             // also from before a restart
+	limitAt    time.Time        // when that was; zero: before the start, or never
 	mark       Reading          // the first reading of the pending step's namespace after it, with counters
 	settled    bool             // the pending step's outcome was told
 	booked     uint64           // records counted to an incident, to the past or as unverified
@@ -76,6 +79,10 @@ type Tracker struct {
 
 // NewTracker returns a tracker that goes on from a saved state; the zero state is a fresh start. Incidents of another
 // boot are closed at the first [Tracker.Read], [Tracker.Match] or [Tracker.Tick].
+//
+// The limit of the first reading is compared with the one of the same boot's state. A step that was written and not
+// saved before a crash must be handed to [Tracker.Applied] or [Tracker.Reverted] before that, or it counts as somebody
+// else's change.
 func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	t := &Tracker{
 		cfg: cfg, st: st, tables: map[uint64]*table{}, past: newPast(cfg),
@@ -94,6 +101,9 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	if st.BootID != cfg.BootID {
 		t.st.Pending, t.st.ForeignAt, t.rebooted = nil, time.Time{}, true
 		return t
+	}
+	if st.Limit != nil {
+		t.limit, t.limitKnown = *st.Limit, true
 	}
 	if p := st.Pending; p != nil && p.At.After(cfg.Start) {
 		p.At = cfg.Start
@@ -114,6 +124,10 @@ func (t *Tracker) Configure(cfg TrackerConfig) {
 // State returns what has to be saved. It shares memory with the tracker: encode it before the next call.
 func (t *Tracker) State() TrackerState {
 	t.st.BootID, t.st.Past, t.st.Unverified = t.cfg.BootID, nil, nil
+	t.st.Limit = nil
+	if limit := t.limit; t.limitKnown {
+		t.st.Limit = &limit
+	}
 	if u := &t.unverified; u.Count > 0 || !u.Due.IsZero() {
 		t.st.Unverified = u
 	}
