@@ -66,6 +66,7 @@ func (t *Tracker) Settle(now time.Time) (Step, bool) {
 	for _, tb := range t.tables {
 		switch own := tb.ns.Inode == s.NetNS.Inode; {
 		case tb.last.Blind:
+		case !own && tb.last.At.IsZero() && !tb.born.IsZero(): // found, but never readable
 		case !tb.refusedAt.IsZero() && now.Sub(tb.refusedAt) < SettleAfter:
 			return Step{}, false
 		case !tb.counted.At.Before(s.At.Add(SettleAfter)):

@@ -7,6 +7,9 @@ const (
 	rateWindow = 2 * time.Second
 	// rateShare is the part of the limit (1/64) by which a table may grow before its growth is measured at once.
 	rateShare = 64
+	// bornFor is how long after a namespace was found new its counters' first values count as what happened since:
+	// later nobody knows when in between.
+	bornFor = 10 * time.Second
 	// calmWindow is over what time drops at a table with room are counted.
 	calmWindow = 10 * time.Second
 )
@@ -21,6 +24,8 @@ type table struct {
 	hasCounted bool
 	resumed    bool
 	high       float64
+	// born is when the namespace was found new, so that its counters began at zero; zero: it was there before.
+	born time.Time
 	// refused is by how much the counters of refusals last rose at a full table, refusedAt when that was.
 	refused   uint64
 	refusedAt time.Time
@@ -62,6 +67,9 @@ func (tb *table) take(r Reading) growth {
 	}
 	prev, had, high, resumed := tb.counted, tb.hasCounted, tb.high, tb.resumed
 	tb.counted, tb.hasCounted, tb.high, tb.resumed = r, true, r.Fill(), false
+	if !had && !tb.born.IsZero() && r.At.Sub(tb.born) < bornFor {
+		prev, had = Reading{}, true
+	}
 	if !had || r.Counters.Drop < prev.Counters.Drop || r.Counters.EarlyDrop < prev.Counters.EarlyDrop {
 		tb.calmFrom = Reading{}
 		return growth{}

@@ -157,6 +157,17 @@ func (t *Tracker) Read(now time.Time, r Reading) []Event {
 	return t.take()
 }
 
+// Born tells that a namespace appeared that was not there when all were first looked for: its counters began at zero, so
+// that what its first reading shows was refused since. It is called before that reading, and says nothing of a namespace
+// that was read before or had an incident before the start.
+func (t *Tracker) Born(now time.Time, ns NetNS) {
+	tb := t.table(ns)
+	before := tb.ongoing != nil && tb.ongoing.OpenedAt.Before(t.cfg.Start)
+	if tb.last.At.IsZero() && !before {
+		tb.born = now
+	}
+}
+
 // Gone tells that a namespace is no more. Its incident closes.
 func (t *Tracker) Gone(now time.Time, inode uint64) []Event {
 	if tb := t.tables[inode]; tb != nil {
