@@ -37,6 +37,8 @@ func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
 	t.emit(now, EventStepApplied, s)
 	if o := t.incident(s.IncidentID); o != nil {
 		o.StepAt, o.Resized, o.Max, o.Dirty = now, o.Resized || resized, s.To, true
+	} else {
+		t.noteUnopened(now, s, resized)
 	}
 	return t.take()
 }

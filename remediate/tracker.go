@@ -43,6 +43,8 @@ type TrackerState struct {
 	Closed []Incident `json:"closed,omitempty"`
 	// Pending is the step whose outcome is not booked yet.
 	Pending *Step `json:"pending,omitempty"`
+	// Unopened is the incident of a recovered step that a crash kept from being saved; nil: there is none.
+	Unopened *unopened `json:"unopened,omitempty"`
 	// Limit is the limit as last read or written in this boot; nil: never.
 	Limit *uint64 `json:"limit,omitempty"`
 	// ForeignAt is when somebody else last changed the limit.
@@ -99,11 +101,14 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 		o.resume(cfg.Start)
 	}
 	if st.BootID != cfg.BootID {
-		t.st.Pending, t.st.ForeignAt, t.rebooted = nil, time.Time{}, true
+		t.st.Pending, t.st.Unopened, t.st.ForeignAt, t.rebooted = nil, nil, time.Time{}, true
 		return t
 	}
 	if st.Limit != nil {
 		t.limit, t.limitKnown = *st.Limit, true
+	}
+	if u := st.Unopened; u != nil && u.At.After(cfg.Start) {
+		u.At = cfg.Start
 	}
 	if p := st.Pending; p != nil && p.At.After(cfg.Start) {
 		p.At = cfg.Start
@@ -257,6 +262,7 @@ func (t *Tracker) open(now time.Time, tb *table, severity Severity) *ongoing {
 		TroubleAt: now, UpdateAt: now, UpdateEvery: t.cfg.UpdateEvery, SuppressedBy: map[string]int{},
 		Said: map[string]bool{}, fresh: true,
 	}
+	t.adopt(now, o)
 	tb.ongoing = o
 	t.st.Open = append(t.st.Open, o)
 	return o
