@@ -1,13 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
@@ -40,7 +47,7 @@ whatever state the agent is in, also before it starts. Detection and publication
 }
 
 func hold(ctx context.Context, std stdio, out output, path string, length time.Duration) error {
-	cfg, _, err := loadConfig(path)
+	cfg, err := holdConfig(std, path)
 	if err != nil {
 		return err
 	}
@@ -61,7 +68,7 @@ func newUnholdCommand(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "unhold", Short: "Allow automatic writes again", Args: cobra.NoArgs, Example: "  ctwarden unhold",
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
-			cfg, _, err := loadConfig(path)
+			cfg, err := holdConfig(std, path)
 			if err != nil {
 				return err
 			}
@@ -76,6 +83,47 @@ func newUnholdCommand(std stdio) *cobra.Command {
 	configFlag(cmd, &path)
 	out.flag(cmd, "text", "json")
 	return cmd
+}
+
+// holdConfig is the configuration as far as a hold needs it. A file with mistakes must not keep an operator from holding:
+// then its state_dir and runtime_dir count all the same, or the defaults where it has none that can be used.
+func holdConfig(std stdio, path string) (Config, error) {
+	cfg, _, err := loadConfig(path)
+	var bad *config.Error
+	if !errors.As(err, &bad) || isPermission(err) || errors.Is(err, fs.ErrNotExist) {
+		return cfg, err
+	}
+	if path == "" {
+		path = defaultConfigPath
+	}
+	text, unread := os.ReadFile(path)
+	if unread != nil {
+		return cfg, err
+	}
+	cfg = defaultConfig()
+	for key, dir := range map[string]*string{"state_dir": &cfg.StateDir, "runtime_dir": &cfg.RuntimeDir} {
+		if found := topLevel(text, key); filepath.IsAbs(found) && filepath.Clean(found) != "/" {
+			*dir = found
+		}
+	}
+	fmt.Fprintf(std.err, "warning: %s has mistakes (ctwarden check-config names them); only state_dir is taken from it: %s\n", path, cfg.StateDir)
+	return cfg, nil
+}
+
+// topLevel is the value of a key at the beginning of a line, whatever the rest of the file looks like; the first one
+// counts. Empty: there is none, or none that is one plain value.
+func topLevel(text []byte, key string) string {
+	for line := range bytes.Lines(text) {
+		if !bytes.HasPrefix(line, []byte(key+":")) {
+			continue
+		}
+		var value map[string]string
+		if yaml.Unmarshal(line, &value) != nil {
+			return ""
+		}
+		return value[key]
+	}
+	return ""
 }
 
 // heldOr prints what was done with the file. Where this user may not write there, the agent is asked to do it.

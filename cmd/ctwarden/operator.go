@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/remediate/conntrack"
 )
 
 // orders is who carries out an operator's orders: the running agent over its socket, or this process.
@@ -37,7 +39,7 @@ func order(ctx context.Context, std stdio, cfg Config, c agent.Command) (agent.R
 	var by orders = agent.NewClient(cfg.controlSocket())
 	reply, err := by.Do(ctx, c)
 	if !errors.Is(err, agent.ErrNotRunning) {
-		return reply, err
+		return unlessNoTable(reply, err)
 	}
 	converted, err := cfg.agent(warnLogger(std.err))
 	if err != nil {
@@ -47,7 +49,24 @@ func order(ctx context.Context, std stdio, cfg Config, c agent.Command) (agent.R
 	if isPermission(err) {
 		return reply, fmt.Errorf("not permitted; run as root: %w", err)
 	}
-	return reply, err
+	return unlessNoTable(reply, err)
+}
+
+// unlessNoTable turns the refusal of an order into an error where there is no table at all: not available here is
+// another matter than not to be written.
+func unlessNoTable(reply agent.Reply, err error) (agent.Reply, error) {
+	if err != nil || reply.Done {
+		return reply, err
+	}
+	table, err := conntrack.Open("/", time.Now)
+	if err != nil {
+		return reply, nil
+	}
+	defer table.Close()
+	if _, err := table.Limits(); notThere(err) {
+		return reply, err
+	}
+	return reply, nil
 }
 
 // answer prints a reply. One that is not done is an error.

@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"ctwarden": main})
+	testscript.Main(m, map[string]func(){"ctwarden": main, "stubborn": stubborn})
 }
 
 // TestScripts runs the real program on the scripts of testdata/script.

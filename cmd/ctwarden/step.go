@@ -19,7 +19,7 @@ func newRaiseCommand(std stdio) *cobra.Command {
 remediate.memory_share, never downwards. It works in observe mode and while automatic writes are held, since an
 operator asks. The running agent does it; where none runs, this command does it itself and needs root.
 
-Exit code 0: raised; 1: refused, with the reason.`,
+Exit code 0: raised; 1: refused, with the reason; 3: not permitted, or there is no table here.`,
 		Example: "  ctwarden raise --to 262144",
 		Args:    cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
