@@ -75,6 +75,7 @@ func readTables(ctx context.Context, st *agent.Status) error {
 		}
 	}
 	slices.SortFunc(st.NetNS, busiest)
+	st.NetNSTotal = len(st.NetNS)
 	memory, err := table.Memory()
 	hash := st.Limits.Buckets * bucketBytes
 	st.Memory = agent.MemoryStatus{Memory: memory, TableBytes: entries*memory.EntryBytes + hash,

@@ -220,6 +220,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		senders.Go(func() error { return a.publisher.Run(sending) })
 	}
 	err := a.runLoop(ctx)
+	a.queue(a.tracker.Stop(time.Now())...)
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStopped, a.agentState()))
 	a.save(true)
 	stopRecording()
@@ -242,6 +243,7 @@ func (a *Agent) runLoop(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	serving.run(ctx, g)
+	g.Go(func() error { return a.recorder.watch(ctx) })
 	for _, run := range sources {
 		g.Go(func() error { return run(ctx) })
 	}

@@ -52,7 +52,7 @@ func newMetricSet() metricSet {
 		incidents:     counter("incidents_total", "Incidents opened since the agent's start."),
 		steps:         counter("steps_total", "Changes of the limit by result and reason, since the agent's start.", "result", "reason"),
 		outbox:        gauge("outbox_events", "Events that NATS has not acknowledged yet."),
-		eventsDropped: counter("events_dropped_total", "Events dropped because the outbox was full or could not be written."),
+		eventsDropped: counter("events_dropped_total", "Events dropped because the outbox was full, or it or the host's journal could not be written."),
 		natsConnected: gauge("nats_connected", "1 while the connection to NATS stands."),
 		buildVersion:  gauge("build_info", "1, with the version as labels.", "version", "goversion"),
 	}
@@ -163,7 +163,7 @@ func (c *collector) incidents(st Status, send sendFunc) {
 
 func (c *collector) delivery(st Status, send sendFunc) {
 	send(c.set.outbox, float64(st.Outbox.Events))
-	send(c.set.eventsDropped, float64(st.Outbox.Dropped))
+	send(c.set.eventsDropped, float64(st.Outbox.Dropped+st.Outbox.JournalDropped))
 	send(c.set.natsConnected, truth(st.NATS.Connected))
 }
 

@@ -38,7 +38,7 @@ func busyStatus() Status {
 		Incidents:      []remediate.Incident{{Severity: remediate.SeverityCritical}, {Severity: remediate.SeverityCritical}},
 		IncidentsTotal: 31,
 		StepsTotal:     []StepTotal{{Result: "applied", Reason: remediate.ReasonFull, Count: 32}},
-		Outbox:         OutboxStatus{Events: 41, Dropped: 42}, NATS: NATSStatus{Connected: true},
+		Outbox:         OutboxStatus{Events: 41, Dropped: 40, JournalDropped: 2}, NATS: NATSStatus{Connected: true},
 	}
 }
 
@@ -66,7 +66,7 @@ ctwarden_conntrack_entries{netns="init"} 101
 # HELP ctwarden_conntrack_limit The limit on entries, nf_conntrack_max.
 # TYPE ctwarden_conntrack_limit gauge
 ctwarden_conntrack_limit 65536
-# HELP ctwarden_events_dropped_total Events dropped because the outbox was full or could not be written.
+# HELP ctwarden_events_dropped_total Events dropped because the outbox was full, or it or the host's journal could not be written.
 # TYPE ctwarden_events_dropped_total counter
 ctwarden_events_dropped_total 42
 # HELP ctwarden_incidents_open Incidents that are open now.

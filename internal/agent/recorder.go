@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -19,8 +21,8 @@ const (
 )
 
 // recorder does for the loop what waits for a disk: it commits to the state file, wakes the publisher and runs jobs such
-// as writing the sysctl.d file. The loop hands it changes and never waits; what comes
-// while it is busy is merged into the next transaction.
+// as writing the sysctl.d file. The loop hands it changes and never waits; what comes while it is busy is merged into
+// the next transaction.
 type recorder struct {
 	store *state.Store
 	wake  func() // tells the publisher that there are new events
@@ -34,10 +36,13 @@ type recorder struct {
 	problem   string // why the last commit failed
 	// ready has room for one: a wake-up that has not been seen yet stands for all later ones.
 	ready chan struct{}
+	// damaged has room for one error: that the state file takes nothing any more. The recorder sends it once.
+	damaged chan error
+	dead    bool // the error was sent; nothing is committed from then on
 }
 
 func newRecorder(store *state.Store, wake func(), log *zap.Logger) *recorder {
-	return &recorder{store: store, wake: wake, log: log, ready: make(chan struct{}, 1)}
+	return &recorder{store: store, wake: wake, log: log, ready: make(chan struct{}, 1), damaged: make(chan error, 1)}
 }
 
 // add merges a change into the next transaction; committed runs after the commit.
@@ -90,6 +95,23 @@ func (r *recorder) Run(ctx context.Context) error {
 	}
 }
 
+// watch returns an error when the state file is found damaged, and nil when ctx is done. The store is of no use then, and
+// only a new start sets the file aside; jobs are still done.
+func (r *recorder) watch(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-r.damaged:
+		return fmt.Errorf("%w; start ctwarden again: it sets the file aside and begins a fresh one", err)
+	}
+}
+
+// giveUp tells watch of a damaged state file.
+func (r *recorder) giveUp(err error) {
+	r.dead = true
+	r.damaged <- err
+}
+
 // work does what has been handed over. It returns false where the state could not be committed; the change is kept.
 func (r *recorder) work() bool {
 	r.mu.Lock()
@@ -99,6 +121,9 @@ func (r *recorder) work() bool {
 
 	for _, job := range jobs {
 		job()
+	}
+	if r.dead {
+		return true
 	}
 	if empty(change) {
 		for _, f := range committed {
@@ -110,6 +135,9 @@ func (r *recorder) work() bool {
 	r.report(err)
 	if err != nil {
 		r.giveBack(change, committed)
+		if errors.Is(err, state.ErrDamaged) {
+			r.giveUp(err)
+		}
 		return false
 	}
 	for _, f := range committed {

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -98,6 +99,7 @@ func (a *Agent) reportTables(s *Status, now time.Time) {
 		entries += space.last.Count
 	}
 	const bucketBytes = 8
+	s.NetNSTotal = len(s.NetNS)
 	s.Memory.TableBytes = entries*memory.EntryBytes + s.Limits.Buckets*bucketBytes
 	worst := remediate.WorstEntries(s.Limits.Max, a.tracker.Peaks(a.initNetNS().Inode))
 	s.Memory.WorstBytes = worst*memory.EntryBytes + s.Limits.Buckets*bucketBytes
@@ -106,7 +108,13 @@ func (a *Agent) reportTables(s *Status, now time.Time) {
 // reportDelivery fills in what became of the events.
 func (a *Agent) reportDelivery(s *Status) {
 	unsaved, problem := a.recorder.health()
-	s.Outbox = OutboxStatus{Enabled: a.publisher != nil, Max: a.cfg.OutboxMax, Dropped: unsaved}
+	s.Outbox = OutboxStatus{
+		Enabled: a.publisher != nil, Max: a.cfg.OutboxMax, Dropped: unsaved, JournalDropped: a.sink.Dropped(),
+	}
+	if n := s.Outbox.JournalDropped; n > 0 {
+		s.Notes = append(s.Notes, fmt.Sprintf(
+			"%d events are missing from the journal, which did not take them in time; look at systemd-journald", n))
+	}
 	if problem != "" {
 		s.Notes = append(s.Notes, "state not saved: "+problem)
 	}

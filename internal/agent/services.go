@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -48,6 +50,23 @@ func (s services) run(ctx context.Context, g *errgroup.Group) {
 	}
 }
 
+// The most that the fleet's bucket gets of a host: a server takes a megabyte at most, unless told otherwise, and a host
+// can have thousands of namespaces.
+const (
+	sharedNetNS     = 1 + 100
+	sharedIncidents = 100
+)
+
+// forFleet is the status without what would make it too large to publish.
+func (s Status) forFleet() Status {
+	s.NetNS = s.NetNS[:min(len(s.NetNS), sharedNetNS)]
+	if over := len(s.Incidents) - sharedIncidents; over > 0 {
+		s.Incidents = s.Incidents[:sharedIncidents]
+		s.Notes = append(slices.Clip(s.Notes), fmt.Sprintf("%d more incidents are open; ctwarden status on the host shows all", over))
+	}
+	return s
+}
+
 // shareState puts the host's state into the fleet's bucket, so that a host that falls silent shows.
 func (a *Agent) shareState(ctx context.Context) error {
 	tick := time.NewTicker(shareEvery)
@@ -57,7 +76,7 @@ func (a *Agent) shareState(ctx context.Context) error {
 		if err != nil {
 			return nil // the agent is stopping
 		}
-		if body, err := json.Marshal(s); err != nil {
+		if body, err := json.Marshal(s.forFleet()); err != nil {
 			a.cfg.Log.Error("state not encoded", zap.Error(err))
 		} else {
 			a.publisher.PutState(ctx, body)

@@ -21,10 +21,12 @@ type Status struct {
 	Held      *remediate.Hold  `json:"held,omitempty"`
 	Limits    remediate.Limits `json:"limits"`
 	Memory    MemoryStatus     `json:"memory"`
-	// NetNS has the first namespace first, then the others by falling count.
-	NetNS     []NetNSStatus        `json:"netns"`
-	Sources   []SourceStatus       `json:"sources"`
-	Incidents []remediate.Incident `json:"incidents"`
+	// NetNS has the first namespace first, then the others by falling count. In the fleet's bucket these are the busiest
+	// 100 only; NetNSTotal is the number of all.
+	NetNS      []NetNSStatus        `json:"netns"`
+	NetNSTotal int                  `json:"netns_total"`
+	Sources    []SourceStatus       `json:"sources"`
+	Incidents  []remediate.Incident `json:"incidents"`
 	// Steps are the last ones, newest first.
 	Steps  []remediate.Step `json:"steps"`
 	Outbox OutboxStatus     `json:"outbox"`
@@ -79,6 +81,8 @@ type OutboxStatus struct {
 	Events  int    `json:"events"`
 	Max     int    `json:"max"`
 	Dropped uint64 `json:"dropped"`
+	// JournalDropped counts the events that the host's journal did not take in time. NATS may have them.
+	JournalDropped uint64 `json:"journal_dropped,omitempty"`
 }
 
 // NATSStatus is the connection to NATS.
