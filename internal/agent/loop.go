@@ -70,8 +70,14 @@ func ask[T any](ctx context.Context, a *Agent, f func() T) (T, error) {
 	}
 }
 
-// queue takes events for the next transaction.
+// queue takes events for the next transaction. A step's outcome also goes into the journal of steps.
 func (a *Agent) queue(events ...remediate.Event) {
+	for _, ev := range events {
+		if s, ok := ev.Data.(remediate.Step); ok && ev.Type == remediate.EventStepConfirmed {
+			a.countStep("confirmed", s.Reason)
+			a.keep(s)
+		}
+	}
 	a.events = append(a.events, events...)
 }
 

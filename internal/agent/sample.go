@@ -102,6 +102,9 @@ func (a *Agent) discover(now time.Time) {
 			continue
 		}
 		a.spaces[ns.Inode] = &space{ns: ns}
+		if a.discovered {
+			a.tracker.Born(now, ns)
+		}
 	}
 	a.discovered = true
 	for inode := range a.spaces {

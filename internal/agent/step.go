@@ -176,9 +176,7 @@ func (a *Agent) settle() {
 
 // confirm books a step with its outcome, and the file that it was persisted in.
 func (a *Agent) confirm(s remediate.Step) {
-	a.countStep("confirmed", s.Reason)
 	a.queue(a.tracker.Confirmed(time.Now(), s)...)
-	a.keep(s)
 }
 
 // undo takes a step back to a lower limit, if the limit is still what the step wrote and live use allows it.
