@@ -61,9 +61,12 @@ func (d Dial) Check() error {
 		errs = append(errs, errors.New("nats.tls: cert and key go together"))
 	}
 	errs = append(errs, checkSecret("nats.credentials", d.Credentials), checkSecret("nats.tls.key", d.TLS.Key))
-	errs = append(errs, d.TLS.checkCA(), d.TLS.checkPair())
+	errs = append(errs, d.TLS.Check())
 	return errors.Join(errs...)
 }
+
+// Check looks whether the files hold what they should. The errors name key and file.
+func (t TLS) Check() error { return errors.Join(t.checkCA(), t.checkPair()) }
 
 // checkCA looks whether there is a certificate in the file.
 func (t TLS) checkCA() error {

@@ -47,6 +47,9 @@ func (c *Config) onMachine(file *config.File) (mistakes, warnings []config.Probl
 			}
 		}
 	}
+	if err := c.NATS.dial().TLS.Check(); err != nil && !errors.Is(err, fs.ErrNotExist) && !isPermission(err) {
+		mistakes = append(mistakes, file.Problem("nats.tls", "%s", strings.ReplaceAll(err.Error(), "\n", "; ")))
+	}
 	for _, public := range []struct{ key, path string }{{"nats.tls.ca", c.NATS.TLS.CA}, {"nats.tls.cert", c.NATS.TLS.Cert}} {
 		if _, err := readable(public.path); public.path != "" && err != nil {
 			warnings = append(warnings, file.Problem(public.key, "cannot be read here: %s", cause(err)))
