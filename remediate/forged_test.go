@@ -210,24 +210,6 @@ func TestForgedTimes(t *testing.T) {
 	}
 }
 
-// TestForgedLinesOverAStop: what waits for its minute is told when the agent stops, and not again.
-func TestForgedLinesOverAStop(t *testing.T) {
-	s := play(t)
-	s.read(host, 300, 17, 4)
-	s.take(s.tr.Stop(s.now))
-	s.expect()
-	s.at(sec(10)).lines(kernlog, kernlog, syslog).expect("unverified 1")
-	s.at(sec(12))
-	s.take(s.tr.Stop(s.now))
-	s.expect("unverified 2")
-	if last := s.all[len(s.all)-1].Data.(Unverified); last.PerSource["syslog:/var/log/kern.log"] != 1 ||
-		last.PerSource["syslog:/var/log/syslog"] != 1 {
-		t.Errorf("unverified %+v", last)
-	}
-	s.restart("b1").at(sec(20)).lines(kernlog).expect() // the minute holds over a restart
-	s.at(sec(72)).expect("unverified 1")
-}
-
 // TestForgedLinesOverACrash: the lines were counted and their positions saved, so that they are told later, once.
 func TestForgedLinesOverACrash(t *testing.T) {
 	for _, c := range []struct{ name, boot string }{{"same boot", "b1"}, {"another boot", "b2"}} {

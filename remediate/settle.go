@@ -1,7 +1,6 @@
 package remediate
 
 import (
-	"fmt"
 	"slices"
 	"time"
 )
@@ -21,13 +20,10 @@ const (
 	calmDrops  = 10
 )
 
-// Applied takes a step that was written and read back. Its outcome is awaited. The outcome of a step that was awaited
-// until now will never be known: it is booked as superseded, and the event step.confirmed of it comes first.
+// Applied takes a step that was written and read back. Its outcome is awaited. It takes the place of a step that was
+// awaited until now: the outcome of the last of a chain stands for all of it.
 func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
 	t.setLimit(s.To, now)
-	if p := t.st.Pending; t.Settling() && p.ID != s.ID {
-		t.giveUp(now, fmt.Sprintf("superseded by the step to %d", s.To))
-	}
 	pending := s
 	t.st.Pending, t.mark, t.settled = &pending, Reading{}, false
 	if s.Reason != ReasonManual && s.Reason != ReasonBoot {

@@ -51,11 +51,3 @@ func (t *Tracker) tellUnverified(now time.Time) {
 	t.emit(now, EventMatchUnverified, t.unverified.Unverified)
 	t.unverified = unverifiedLines{Due: now.Add(unverifiedEvery)}
 }
-
-// Stop returns the events that would otherwise wait for their time: the lines that nothing bears out. It is called
-// when no more records come, before the state is saved for the last time.
-func (t *Tracker) Stop(now time.Time) []Event {
-	t.endBoot(now)
-	t.tellUnverified(now)
-	return t.take()
-}

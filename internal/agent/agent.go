@@ -220,7 +220,6 @@ func (a *Agent) Run(ctx context.Context) error {
 		senders.Go(func() error { return a.publisher.Run(sending) })
 	}
 	err := a.runLoop(ctx)
-	a.queue(a.tracker.Stop(time.Now())...)
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStopped, a.agentState()))
 	a.save(true)
 	stopRecording()
