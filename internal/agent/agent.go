@@ -50,7 +50,8 @@ type Agent struct {
 	spaces       map[uint64]*space
 	streams      map[string]*stream
 	positions    map[string][]byte // as saved by the run before
-	steps        []remediate.Step  // the journal of steps, the oldest first
+	saved        remediate.TrackerState
+	steps        []remediate.Step // the journal of steps, the oldest first
 	notes        map[string]string
 	chainLimited bool
 	startedAt    time.Time
@@ -136,11 +137,10 @@ func (a *Agent) openState() error {
 		return errors.Join(err, store.Close())
 	}
 	a.positions = snap.Positions
-	var ts remediate.TrackerState
 	if len(snap.Tracker) > 0 {
-		if err := json.Unmarshal(snap.Tracker, &ts); err != nil {
+		if err := json.Unmarshal(snap.Tracker, &a.saved); err != nil {
 			a.noteIf(noteState, fmt.Errorf("saved incidents not understood, begun afresh: %w", err))
-			ts = remediate.TrackerState{}
+			a.saved = remediate.TrackerState{}
 		}
 	}
 	for _, rec := range snap.Steps {
@@ -149,7 +149,6 @@ func (a *Agent) openState() error {
 			a.steps = append(a.steps, s)
 		}
 	}
-	a.tracker = remediate.NewTracker(a.trackerConfig(), ts)
 	a.sink = notify.NewJournalSink(a.cfg.Log)
 	a.recorder = newRecorder(store, func() {}, a.cfg.Log)
 	if len(a.cfg.NATS.Servers) > 0 {
@@ -183,6 +182,10 @@ func (a *Agent) openApplier() error {
 	if err != nil {
 		return err
 	}
+	if !a.applier.BootApplied() {
+		a.saved.Limit = nil // the limit may be what the boot set: that is nobody's change
+	}
+	a.tracker = remediate.NewTracker(a.trackerConfig(), a.saved)
 	recovered, err := a.applier.Recover()
 	a.noteIf(noteRecover, err)
 	for _, r := range recovered {

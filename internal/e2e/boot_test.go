@@ -42,7 +42,7 @@ func TestBoot(t *testing.T) {
 	wantLimit(t, 40000)
 	a.start(t)
 	setMax(t, lock, 30000) // and before its eyes
-	testhost.Eventually(t, "the change is seen", func() bool { return len(h.of(remediate.EventLimitChanged)) > 0 })
+	testhost.Eventually(t, "the change is seen", func() bool { return len(h.of(remediate.EventLimitChanged)) > 1 })
 	a.stop(t, syscall.SIGTERM)
 	a.run(t)
 	wantLimit(t, 30000)

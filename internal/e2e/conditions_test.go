@@ -194,7 +194,7 @@ nats: {servers: [%s]}
 sources: {journal: {directory: %s/none}, syslog: {files: [%s]}}
 `, h.url, dir, file))
 	a.start(t)
-	a.said(t, 1, "source not used")
+	a.said(t, 2, "source not used") // the journal and the file
 	a.said(t, 1, "nothing needs doing where systemd-journald does not run")
 	a.wantCommand(t, 0, []string{"syslog " + file + ": not used", "kmsg: up"}, "status")
 	writeFile(t, file, lines(time.Now().Format(time.RFC3339Nano)+" "+hostname(t)+" kernel: "+message, 3), 0o644)

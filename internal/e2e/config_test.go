@@ -66,7 +66,7 @@ func TestBadConfig(t *testing.T) {
 		a.config + ":3: nats.servers", a.config + ":4: colour:",
 	}
 	for _, args := range [][]string{
-		{"run"}, {"check-config"}, {"raise", "--to", "300000"}, {"revert"}, {"hold"}, {"unhold"},
+		{"run"}, {"check-config"}, {"raise", "--to", "300000"}, {"revert"},
 	} {
 		t.Run(fmt.Sprint(args), func(t *testing.T) { a.wantCommand(t, 2, want, args...) })
 	}
