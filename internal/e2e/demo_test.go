@@ -26,7 +26,7 @@ func TestDemoPutsEverythingBack(t *testing.T) {
 	}{
 		{"to the end", "", []string{
 			"agent.started", "incident.opened", "both keys read back", "step.confirmed", "nf_conntrack_max = ",
-			"the same again", "refused or threw out 0", "incident.closed",
+			"another burst", "refused or threw out 0", "incident.closed",
 		}},
 		{"interrupted", "step.applied", []string{"incident.opened", "agent.stopped", "interrupted"}},
 	} {

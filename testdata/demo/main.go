@@ -105,7 +105,7 @@ func (d demo) play(ctx context.Context) (err error) {
 	}
 	say("the persisted file:")
 	show(persistFile)
-	say("the same again, now that there is room")
+	say("another burst, now that there is room")
 	if err := d.burst(ctx, room); err != nil {
 		return err
 	}
