@@ -74,6 +74,24 @@ type Incident struct {
 	Moments remediate.Times `json:"-"`
 }
 
+// MarshalJSON gives null for a wall-clock time that is not known, so that both times are always there.
+func (in Incident) MarshalJSON() ([]byte, error) {
+	type plain Incident // without this method
+	return json.Marshal(struct {
+		plain
+		Opened *time.Time `json:"opened"`
+		Closed *time.Time `json:"closed"`
+	}{plain(in), known(in.Opened), known(in.Closed)})
+}
+
+// known is a time, or nil for the zero one.
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
 // Step is a step that would have been taken.
 type Step struct {
 	// At is the time of the message that asked for it; AtUptime is in seconds since boot, where nothing else is known.
