@@ -189,12 +189,18 @@ func (k *Kmsg) record(rec []byte) {
 	if !ok || (k.resumed && r.seq < k.next) {
 		return
 	}
+	var gap uint64
 	if k.resumed && r.seq > k.next {
-		s.lost(r.seq-k.next, "the kernel's ring buffer was overrun before it could be read")
+		gap = r.seq - k.next
 	}
 	k.next, k.resumed = r.seq+1, true
 	if r.mono < k.since {
-		return // and no position either: the start after one that ends here would take what follows for new
+		// What is overrun before a record that is passed over would have been passed over too. There is no position
+		// either: the start after one that ends here would take what follows for new.
+		return
+	}
+	if gap > 0 {
+		s.lost(gap, "the kernel's ring buffer was overrun before it could be read")
 	}
 	k.moved(r.seq)
 	s.batch.Stats.Records++

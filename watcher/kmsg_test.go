@@ -84,6 +84,10 @@ func TestKmsgResume(t *testing.T) {
 	}{
 		{"first start drops what is older than lookback", "",
 			[]any{kmsgLine(4, 5, now-120e6), kmsgLine(4, 6, now-30e6), kmsgLine(4, 7, now-1e6)}, 2, 0, `"seq":7`},
+		{"first start, overrun among what it drops", "",
+			[]any{kmsgLine(4, 5, now-120e6), epipe, kmsgLine(4, 9, now-90e6), kmsgLine(4, 10, now-1e6)}, 1, 0, `"seq":10`},
+		{"first start, overrun up to within lookback", "",
+			[]any{kmsgLine(4, 5, now-120e6), epipe, kmsgLine(4, 9, now-30e6)}, 1, 3, `"seq":9`},
 		{"same boot goes on behind the last record", `{"boot_id":"aa","seq":6}`,
 			[]any{kmsgLine(4, 5, 1), kmsgLine(4, 6, 2), kmsgLine(4, 7, 3)}, 1, 0, `"seq":7`},
 		{"same boot, overrun meanwhile", `{"boot_id":"aa","seq":6}`,
