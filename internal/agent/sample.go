@@ -96,7 +96,9 @@ func (a *Agent) discover(now time.Time) {
 	if err != nil {
 		return
 	}
+	there := make(map[uint64]bool, len(found))
 	for _, ns := range found {
+		there[ns.Inode] = true
 		if s := a.spaces[ns.Inode]; s != nil {
 			s.ns = ns
 			continue
@@ -108,7 +110,7 @@ func (a *Agent) discover(now time.Time) {
 	}
 	a.discovered = true
 	for inode := range a.spaces {
-		if !slices.ContainsFunc(found, func(ns remediate.NetNS) bool { return ns.Inode == inode }) {
+		if !there[inode] {
 			a.forget(inode)
 		}
 	}
@@ -116,11 +118,15 @@ func (a *Agent) discover(now time.Time) {
 
 // noteWritable says it early where the agent may raise the limit but cannot, as in a container.
 func (a *Agent) noteWritable() {
+	if a.cfg.Policy.Mode != remediate.ModeRemediate {
+		a.noteIf(noteReadOnly, nil)
+		return
+	}
 	limits, err := a.table.Limits()
 	if err != nil {
 		return // that is said where the table is read
 	}
-	if limits.Writable || a.cfg.Policy.Mode != remediate.ModeRemediate {
+	if limits.Writable {
 		a.noteIf(noteReadOnly, nil)
 		return
 	}

@@ -27,7 +27,7 @@ sources: {lookback: 0s, journal: {directory: %s}, syslog: {files: [%s]}}
 // TestWithoutPermissions runs the agent as an ordinary user, who may read one of three sources and write nothing.
 func TestWithoutPermissions(t *testing.T) {
 	lock, ns := testkernel.First(t)
-	needRestrictedLog(t)
+	testhost.NeedRestrictedLog(t)
 	if err := lock.SetMax(limit); err != nil {
 		t.Fatal(err)
 	}
@@ -84,15 +84,6 @@ func TestWithoutPermissions(t *testing.T) {
 	a.wantFile(t, 0)
 }
 
-// needRestrictedLog skips the test where every user may read the kernel's ring buffer.
-func needRestrictedLog(t *testing.T) {
-	t.Helper()
-	text, err := os.ReadFile("/proc/sys/kernel/dmesg_restrict")
-	if err != nil || strings.TrimSpace(string(text)) != "1" {
-		testhost.Skip(t, "needs kernel.dmesg_restrict = 1, so that /dev/kmsg is not for everybody")
-	}
-}
-
 func hostname(t *testing.T) string {
 	t.Helper()
 	name, err := os.Hostname()
@@ -139,7 +130,7 @@ func TestCannotStart(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.as != nil {
-				needRestrictedLog(t)
+				testhost.NeedRestrictedLog(t)
 			}
 			dir := nobodysDir(t)
 			writeFile(t, filepath.Join(dir, "readable"), "", 0o644)

@@ -185,7 +185,7 @@ func TestHold(t *testing.T) {
 func TestNobodyMayNotOrder(t *testing.T) {
 	testhost.NeedRoot(t)
 	lock := testkernel.Hold(t)
-	dir := publicDir(t)
+	dir := testhost.PublicDir(t)
 	a := newAgent(t, dir, plain())
 	a.start(t)
 	for _, args := range [][]string{{"raise", "--to", "300000"}, {"revert"}, {"hold"}, {"unhold"}} {

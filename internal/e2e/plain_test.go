@@ -134,36 +134,20 @@ func (a *agentProcess) said(t *testing.T, times int, what string) {
 	}
 }
 
-// publicDir is a directory of the test's that every user may enter.
-func publicDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "ctw-public-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 // nobodysDir is a directory with a state_dir and a runtime_dir in it that an ordinary user may write to.
 func nobodysDir(t *testing.T) string {
 	t.Helper()
-	dir := publicDir(t)
+	dir := testhost.PublicDir(t)
 	for _, sub := range []string{"state", "run"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chown(filepath.Join(dir, sub), nobody, nobody); err != nil {
+		if err := os.Chown(filepath.Join(dir, sub), testhost.Nobody, testhost.Nobody); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return dir
 }
-
-const nobody = 65534
 
 // asNobody runs what follows as an ordinary user without any capability.
 var asNobody = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--no-new-privs"}
