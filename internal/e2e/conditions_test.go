@@ -187,6 +187,7 @@ sources: {journal: {directory: %s/none}, syslog: {files: [%s]}}
 	a.start(t)
 	a.said(t, 2, "source not used") // the journal and the file
 	a.said(t, 1, "nothing needs doing where systemd-journald does not run")
+	testhost.Eventually(t, "kmsg is caught up", func() bool { return a.source(t, remediate.SourceKmsg, "").CaughtUp })
 	a.wantCommand(t, 0, []string{"syslog " + file + ": not used", "kmsg: up"}, "status")
 	writeFile(t, file, lines(time.Now().Format(time.RFC3339Nano)+" "+hostname(t)+" kernel: "+message, 3), 0o644)
 	if s := h.wait(t, remediate.EventSourceRecovered, 1).Data.(remediate.SourceState); s.Path != file {
