@@ -35,7 +35,17 @@ demo: ## fill a scratch namespace on this kernel and watch ctwarden raise the li
 test: ## set up what the tests need and run them all (as root also those on the real kernel)
 	@scripts/setup.sh test
 	@# One package at a time: several of them change the kernel's one limit, and wait for each other's lock.
-	CTWARDEN_TEST_REQUIRE=$(REQUIRE) $(GO) test $(RACE) -p 1 -timeout 30m $(PACKAGES)
+	@mkdir -p bin && rm -f bin/promises
+	CTWARDEN_PROMISES=$(CURDIR)/bin/promises CTWARDEN_TEST_REQUIRE=$(REQUIRE) $(GO) test $(RACE) -p 1 -timeout 30m $(PACKAGES)
+	@echo "promises of RELIABILITY.md, as seen in this run:"; sort -V bin/promises
+
+.PHONY: torture
+torture: ## break things and print what each promise held (root); LONG=1: for hours; ONLY=Name: one test
+	@scripts/setup.sh test
+	@mkdir -p bin && rm -f bin/promises
+	CTWARDEN_PROMISES=$(CURDIR)/bin/promises CTWARDEN_TORTURE_LONG=$(LONG) CTWARDEN_TEST_REQUIRE=1 \
+		$(GO) test $(RACE) -count 1 -p 1 -timeout 6h -run 'TestPromise.*$(ONLY)' $(PACKAGES)
+	@sort -V bin/promises
 
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck, and a build without cgo

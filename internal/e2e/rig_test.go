@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -37,14 +38,34 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		bin = dir
-		build := exec.Command("go", "build", "-o", dir+"/", "../../cmd/ctwarden", "../../cmd/ctwarden-hub")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "%v: %s\n", err, out)
+		args := []string{"-o", dir + "/", "../../cmd/ctwarden", "../../cmd/ctwarden-hub"}
+		if raceDetector {
+			args = append([]string{"-race"}, args...)
+		}
+		if err := goBuild(args...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return m.Run()
 	}())
 }
+
+func goBuild(args ...string) error {
+	if out, err := exec.Command("go", append([]string{"build"}, args...)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return nil
+}
+
+// plainBuild is the agent without the race detector, for tests that measure memory, CPU or time.
+var plainBuild = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(bin, "ctwarden")
+	if !raceDetector {
+		return path, nil
+	}
+	path = filepath.Join(bin, "plain", "ctwarden")
+	return path, goBuild("-o", path, "../../cmd/ctwarden")
+})
 
 // process is a program of ours that runs.
 type process struct {
@@ -201,6 +222,7 @@ func (h *hub) once(t *testing.T) {
 type agentProcess struct {
 	*process
 	dir, config, persisted string
+	program                string // empty: the one that bin holds
 }
 
 // startAgent writes the configuration, starts the agent and waits until it tells systemd that it is ready.
@@ -243,7 +265,7 @@ func (a *agentProcess) start(t *testing.T, wrap ...string) {
 	if err := os.Chmod(socket, 0o666); err != nil { // the agent may be another user
 		t.Fatal(err)
 	}
-	args := append(wrap, filepath.Join(bin, "ctwarden"), "run", "--config", a.config)
+	args := append(wrap, cmp.Or(a.program, filepath.Join(bin, "ctwarden")), "run", "--config", a.config)
 	a.process = launch(t, []string{"NOTIFY_SOCKET=" + socket}, args...)
 	buf := make([]byte, 4096)
 	for {
