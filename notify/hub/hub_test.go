@@ -322,7 +322,9 @@ func TestReceiverTakesEachEventOnce(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Error(err)
 	}
-	// Everything was acknowledged: the next hub begins with what is new.
+	// Everything was acknowledged: the next hub begins with what is new. A hub that ends hangs up; else the server could
+	// still hand an event to the request that it left open.
+	nc.Close()
 	send(t, js, "d", "5")
 	nc2, _ := connect(t, "nats://"+listen)
 	var box2 inbox

@@ -268,8 +268,10 @@ func TestPersistKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// A loop of reads of growing length, so that the kill comes at another moment each time.
-		for deadline := time.Now().Add(time.Duration(10+3*i) * time.Millisecond); time.Now().Before(deadline); reads++ {
+		// A loop of reads of growing length, so that the kill comes at another moment each time. The last one also waits
+		// until a child has written at all: on a busy machine none may have come that far.
+		wrote := i < kills-1
+		for deadline := time.Now().Add(time.Duration(10+3*i) * time.Millisecond); !wrote || time.Now().Before(deadline); reads++ {
 			p, there, err := f.Persisted()
 			// The hash in the file never shrinks, the limit of an undo does.
 			whole := p.Max == 131072 && p.Buckets == 0 ||
@@ -277,6 +279,7 @@ func TestPersistKilled(t *testing.T) {
 			if err != nil || !there || !whole {
 				t.Errorf("a reader sees %+v, %v, %v\n%s", p, there, err, f.ours())
 			}
+			wrote = wrote || p.Max != 131072 || time.Since(deadline) > time.Minute
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
