@@ -12,20 +12,23 @@ import (
 // takeRecovery books what an earlier run left between intent and outcome. Its events were not saved then, unless the
 // step is in the journal of steps: then the kill came between the commit and the removal of the intent.
 func (a *Agent) takeRecovery(r apply.Recovery) {
-	a.cfg.Log.Warn("unfinished step", zap.String("step", r.ID), zap.String("text", r.Text))
-	if r.ID == "" {
-		a.recovered = append(a.recovered, r.Text)
-		return
-	}
-	s := r.Step
+	s, text := r.Step, r.Text
 	s.ID = r.ID
+	known, ok := a.journalled(s.ID)
+	saved := ok && (written(known) || r.Result != apply.ResultDone)
+	if saved {
+		text = "step " + s.ID + " was saved, and what was left of its intent is removed"
+	}
+	a.cfg.Log.Warn("unfinished step", zap.String("step", r.ID), zap.String("text", text))
+	a.recovered = append(a.recovered, text)
+	if r.ID == "" {
+		return // a damaged intent, which is set aside
+	}
 	a.markBoot(r)
-	if known, ok := a.journalled(s.ID); ok && (written(known) || r.Result != apply.ResultDone) {
-		a.recovered = append(a.recovered, "step "+s.ID+" was saved, and what was left of its intent is removed")
+	if saved {
 		a.dropIntent(s.ID)
 		return
 	}
-	a.recovered = append(a.recovered, r.Text)
 	a.reopen(r)
 	switch {
 	case r.Result == apply.ResultDone && r.Undo:
@@ -71,10 +74,11 @@ func (a *Agent) finishUndo(back remediate.Step) {
 	})
 }
 
-// markBoot marks the boot where the step to the persisted limit was written before the kill: it is taken once a
-// boot, and what somebody set since then stands.
+// markBoot marks the boot where the step to the persisted limit, or a revert, was written before the kill: the persisted
+// limit is applied once a boot, and what somebody set since then stands.
 func (a *Agent) markBoot(r apply.Recovery) {
-	if r.Step.Reason == remediate.ReasonBoot && (r.Result == apply.ResultDone || r.Result == apply.ResultLeftAlone) {
+	settled := r.Result == apply.ResultDone || r.Result == apply.ResultLeftAlone
+	if settled && (r.Step.Reason == remediate.ReasonBoot || r.Undo) {
 		a.noteIf(noteBootMark, a.applier.MarkBootApplied())
 	}
 }
