@@ -149,6 +149,9 @@ func crashActs(t *testing.T, f *fragile) map[string][2]func(a *Agent) {
 // TestCrashAtEveryStage kills the agent at every stage of all that it does with the limit, and in the long form also at
 // every stage of the start that follows; the one after that must bring everything into agreement.
 func TestCrashAtEveryStage(t *testing.T) {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		t.Setenv("TMPDIR", "/dev/shm") // nothing here is about the disk, and every life waits for it many times
+	}
 	for _, what := range []string{"step", "persist", "ineffective", "revert", "boot"} {
 		t.Run(what, func(t *testing.T) {
 			for k := 1; ; k++ {
