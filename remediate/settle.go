@@ -48,14 +48,6 @@ func (t *Tracker) markPending(r Reading) {
 	}
 }
 
-// Pending returns the step whose outcome is not booked yet, and whether there is one.
-func (t *Tracker) Pending() (Step, bool) {
-	if t.st.Pending == nil {
-		return Step{}, false
-	}
-	return *t.st.Pending, true
-}
-
 // Settling tells whether a step awaits its outcome, so that every table must be read with its counters.
 func (t *Tracker) Settling() bool { return t.st.Pending != nil && !t.settled }
 

@@ -23,7 +23,6 @@ type fragile struct {
 	scratch
 	stages  []string // as far as the life got
 	killAt  int
-	lives   int
 	refused int
 }
 
@@ -49,17 +48,21 @@ func (f *fragile) traffic(t *testing.T, count, refused int) {
 	f.put(t, "proc/777/net/stat/nf_conntrack", fmt.Sprintf(scratchStat, count, refused))
 }
 
-// live opens an agent and lets it do something, unless it is killed before the end. It tells whether it was. A killed
-// agent closes nothing, so each life has a copy of the state that the one before left.
-func (f *fragile) live(t *testing.T, killAt int, do func(a *Agent)) (killed bool) {
+// move goes on with a copy of the state, since an agent that a panic ends keeps the file locked.
+func (f *fragile) move(t *testing.T) {
 	t.Helper()
-	f.stages, f.killAt = nil, killAt
-	f.lives++
-	dir := filepath.Join(t.TempDir(), fmt.Sprint(f.lives))
+	dir := filepath.Join(t.TempDir(), "copy")
 	if err := os.CopyFS(dir, os.DirFS(filepath.Dir(f.cfg.StateDir))); err != nil {
 		t.Fatal(err)
 	}
 	f.cfg.StateDir, f.cfg.RuntimeDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
+}
+
+// live opens an agent and lets it do something, unless it is killed before the end. It tells whether it was.
+func (f *fragile) live(t *testing.T, killAt int, do func(a *Agent)) (killed bool) {
+	t.Helper()
+	f.stages, f.killAt = nil, killAt
+	f.move(t)
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(crash); !ok {
@@ -213,7 +216,7 @@ func (f *fragile) agree(t *testing.T, a *Agent, when string) {
 	if fmt.Sprint(last.To) != limit || err != nil || there && file.Max != last.To {
 		t.Errorf("%s: limit %s, file %+v %v, last step %+v", when, limit, file, err, last)
 	}
-	if _, pending := a.tracker.Pending(); pending || len(a.tracker.Open()) > 0 {
+	if a.tracker.State().Pending != nil || len(a.tracker.Open()) > 0 {
 		t.Errorf("%s: something is still open", when)
 	}
 	f.tells(t, a, when)

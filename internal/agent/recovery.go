@@ -83,27 +83,20 @@ func (a *Agent) markBoot(r apply.Recovery) {
 	}
 }
 
-// bookPersisted books the outcome of steps that an earlier run, perhaps of another boot, had made to last before it was
-// killed: they were effective, or the sysctl.d file would not be theirs.
+// bookPersisted books the outcome of a step that an earlier run, perhaps of another boot, had made to last when it was
+// killed: it was effective, or the sysctl.d file would not be its.
 func (a *Agent) bookPersisted() {
 	file, there, err := a.applier.Persisted()
-	if err != nil || !there || file.StepID == "" {
+	if err != nil || !there {
+		return // that is said where the file is to be applied or replaced
+	}
+	s, ok := a.journalled(file.StepID)
+	if !ok || s.Outcome != "" {
 		return
 	}
-	pending, _ := a.tracker.Pending()
-	saved := remediate.Step{}
-	if a.saved.Pending != nil {
-		saved = *a.saved.Pending
-	}
-	for _, s := range []remediate.Step{saved, pending} {
-		known, ok := a.journalled(s.ID)
-		if s.ID != file.StepID || !ok || known.Outcome != "" {
-			continue
-		}
-		s.Outcome, s.Persisted = remediate.OutcomeEffective, file.Path
-		a.recovered = append(a.recovered, "step "+s.ID+" had been made to last in "+file.Path+"; its outcome is booked now")
-		a.confirm(s)
-	}
+	s.Outcome, s.Persisted = remediate.OutcomeEffective, file.Path
+	a.recovered = append(a.recovered, "step "+s.ID+" had been made to last in "+file.Path+"; its outcome is booked now")
+	a.confirm(s)
 }
 
 // journalled looks a step up in the journal of steps.

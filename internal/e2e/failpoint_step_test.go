@@ -137,7 +137,7 @@ func killedAtAck(t *testing.T, stage string) {
 	testhost.Eventually(t, "the hub has what was sent", func() bool { return len(h.of("")) >= 3 })
 	a.start(t)
 	h.wait(t, remediate.EventStepConfirmed, 1)
-	h.wait(t, remediate.EventAgentStarted, 3)
+	h.wait(t, remediate.EventAgentStarted, 2)
 	live(t, h, remediate.EventIncidentOpened)
 	a.agree(t, h, 2*limit)
 	if n := len(h.of(remediate.EventStepApplied)); n != 1 {

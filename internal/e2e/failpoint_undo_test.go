@@ -84,6 +84,7 @@ func TestPromiseKilledInAnUndo(t *testing.T) {
 			if k.agent {
 				starts = 2
 				a.start(t, until(k.stage)...)
+				h.wait(t, remediate.EventAgentStarted, 1)
 				a.command(t, "revert") // which gets no answer
 				a.killed(t)
 			} else {
