@@ -16,8 +16,21 @@ func (t *Tracker) Event(now time.Time, typ EventType, data any) Event {
 	}
 }
 
+// emit makes an event. What can happen but once to an incident or a step has an id of that alone, so that it is the
+// same event when it is told again after a crash that kept it from being saved.
 func (t *Tracker) emit(now time.Time, typ EventType, data any) {
-	t.events = append(t.events, t.Event(now, typ, data))
+	ev := t.Event(now, typ, data)
+	switch d := data.(type) {
+	case Incident:
+		if typ != EventIncidentUpdated {
+			ev.ID = hashID(typ, d.ID)
+		}
+	case Step:
+		if d.ID != "" {
+			ev.ID = hashID(typ, t.cfg.Host, t.cfg.BootID, d.ID)
+		}
+	}
+	t.events = append(t.events, ev)
 }
 
 // take hands out the events since the last call.

@@ -36,7 +36,7 @@ func TestForeignChangeEndsAStep(t *testing.T) {
 			s.limit = c.limit
 			s.at(sec(2)).read(host, 900, 12, 0)
 			got := s.lastStep()
-			if got.ID != "s2000" || got.Outcome != "" || got.Persisted != "" || got.Error != c.why || got.To != 2000 {
+			if got.ID != "s2000 at 1s" || got.Outcome != "" || got.Persisted != "" || got.Error != c.why || got.To != 2000 {
 				t.Errorf("confirmed %+v", got)
 			}
 			if s.tr.Settling() || s.tr.State().Pending != nil {

@@ -79,7 +79,10 @@ func TestRestartInAnotherBoot(t *testing.T) {
 	s.limit = 1000
 	s.restart("b2")
 	s.lines(written(after(sec(1.5)), kernlog)) // of the boot before, and counted already
-	s.expect("closed critical init matches=1 drops=12", "closed warning pod").quiet()
+	s.expect("step.confirmed full 1000-2000 ", "closed critical init matches=1 drops=12", "closed warning pod").quiet()
+	if got := s.lastStep(); got.Error == "" || got.Persisted != "" {
+		t.Errorf("the step that the boot cut short is booked as %+v", got)
+	}
 	s.read(host, 10, 0, 0).at(sec(61)).expect()
 	closed := s.all[len(s.all)-2].Data.(Incident)
 	if !closed.ClosedAt.Equal(after(sec(1))) || closed.BootID != "b1" {

@@ -177,7 +177,7 @@ func (s *script) asks(want ...string) *script {
 
 // step writes a new limit for a namespace's open incident.
 func (s *script) step(ns NetNS, reason Reason, to uint64) *script {
-	step := Step{ID: fmt.Sprint("s", to), At: s.now, From: s.limit, To: to, Reason: reason, NetNS: ns}
+	step := Step{ID: fmt.Sprintf("s%d at %s", to, s.now.Sub(noon)), At: s.now, From: s.limit, To: to, Reason: reason, NetNS: ns}
 	for _, i := range s.tr.Open() {
 		if i.NetNS.Inode == ns.Inode {
 			step.IncidentID = i.ID

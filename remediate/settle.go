@@ -25,6 +25,9 @@ const (
 func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
 	t.setLimit(s.To, now)
 	pending := s
+	if pending.At.After(now) {
+		pending.At = now // the clock was set back while the program was away
+	}
 	t.st.Pending, t.mark, t.settled = &pending, Reading{}, false
 	if s.Reason != ReasonManual && s.Reason != ReasonBoot {
 		recent := slices.DeleteFunc(t.st.StepTimes, func(at time.Time) bool { return now.Sub(at) >= time.Hour })
@@ -33,8 +36,6 @@ func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
 	t.emit(now, EventStepApplied, s)
 	if o := t.incident(s.IncidentID); o != nil {
 		o.StepAt, o.Resized, o.Max, o.Dirty = now, o.Resized || resized, s.To, true
-	} else {
-		t.noteUnopened(now, s, resized)
 	}
 	return t.take()
 }
@@ -53,8 +54,8 @@ func (t *Tracker) Settling() bool { return t.st.Pending != nil && !t.settled }
 // Settle returns the pending step, once, when its outcome is known: two seconds without a refusal anywhere, or still
 // dropping then although there is room. A table that filled up again says nothing yet. The step stays in the state
 // until [Tracker.Confirmed] or [Tracker.Reverted] books it, so that after a crash in between it settles again. A step
-// that another one follows, or that somebody else's change of the limit overtakes, before its outcome is known, never
-// settles: [Tracker.Applied] and [Tracker.Read] return its event step.confirmed, with an empty outcome and an error.
+// that another one follows before its outcome is known never settles. Nor does one that somebody else's change of the
+// limit overtakes: [Tracker.Read] returns its event step.confirmed, with an empty outcome and an error.
 func (t *Tracker) Settle(now time.Time) (Step, bool) {
 	s := t.st.Pending
 	if !t.Settling() || now.Sub(s.At) < SettleAfter {
@@ -101,8 +102,13 @@ func (t *Tracker) stillDropping(tb *table) bool {
 // giveUp books the pending step without an outcome, and why.
 func (t *Tracker) giveUp(now time.Time, why string) {
 	s := *t.st.Pending
-	s.Error = why
 	t.st.Pending, t.mark = nil, Reading{}
+	t.abandon(now, s, why)
+}
+
+// abandon tells that a step's outcome will never be known, and why.
+func (t *Tracker) abandon(now time.Time, s Step, why string) {
+	s.Error = why
 	t.emit(now, EventStepConfirmed, s)
 	if o := t.incident(s.IncidentID); o != nil {
 		o.Outcome, o.Dirty = "", true
@@ -113,6 +119,9 @@ func (t *Tracker) giveUp(now time.Time, why string) {
 func (t *Tracker) Confirmed(now time.Time, s Step) []Event {
 	if p := t.st.Pending; p != nil && p.ID == s.ID {
 		t.st.Pending, t.settled = nil, false
+	}
+	if p := t.orphan; p != nil && p.ID == s.ID {
+		t.orphan = nil
 	}
 	t.emit(now, EventStepConfirmed, s)
 	if o := t.incident(s.IncidentID); o != nil {

@@ -43,8 +43,6 @@ type TrackerState struct {
 	Closed []Incident `json:"closed,omitempty"`
 	// Pending is the step whose outcome is not booked yet.
 	Pending *Step `json:"pending,omitempty"`
-	// Unopened is the incident of a recovered step that a crash kept from being saved; nil: there is none.
-	Unopened *unopened `json:"unopened,omitempty"`
 	// Limit is the limit as last read or written in this boot; nil: never.
 	Limit *uint64 `json:"limit,omitempty"`
 	// ForeignAt is when somebody else last changed the limit.
@@ -68,7 +66,8 @@ type Tracker struct {
 	events []Event
 
 	past       past
-	rebooted   bool // incidents of another boot are still open
+	rebooted   bool  // incidents of another boot are still open
+	orphan     *Step // the pending step of another boot; nil: there is none
 	unverified unverifiedLines
 	notices    map[string]Match // per stream, the last notice of suppressed messages that no incident was open for
 	limit      uint64           // the limit as last read or written, valid where limitKnown
@@ -80,11 +79,11 @@ type Tracker struct {
 }
 
 // NewTracker returns a tracker that goes on from a saved state; the zero state is a fresh start. Incidents of another
-// boot are closed at the first [Tracker.Read], [Tracker.Match] or [Tracker.Tick].
+// boot are closed at the first [Tracker.Read], [Tracker.Match] or [Tracker.Tick], and its pending step is given up.
 //
 // The limit of the first reading is compared with the one of the same boot's state. A step that was written and not
 // saved before a crash must be handed to [Tracker.Applied] or [Tracker.Reverted] before that, or it counts as somebody
-// else's change.
+// else's change; its incident to [Tracker.Reopen] before the step.
 func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	t := &Tracker{
 		cfg: cfg, st: st, tables: map[uint64]*table{}, past: newPast(cfg),
@@ -101,14 +100,12 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 		o.resume(cfg.Start)
 	}
 	if st.BootID != cfg.BootID {
-		t.st.Pending, t.st.Unopened, t.st.ForeignAt, t.rebooted = nil, nil, time.Time{}, true
+		t.orphan = st.Pending
+		t.st.Pending, t.st.ForeignAt, t.rebooted = nil, time.Time{}, true
 		return t
 	}
 	if st.Limit != nil {
 		t.limit, t.limitKnown = *st.Limit, true
-	}
-	if u := st.Unopened; u != nil && u.At.After(cfg.Start) {
-		u.At = cfg.Start
 	}
 	if p := st.Pending; p != nil && p.At.After(cfg.Start) {
 		p.At = cfg.Start
@@ -202,12 +199,16 @@ func (t *Tracker) Tick(now time.Time) []Event {
 	return t.take()
 }
 
-// endBoot closes what was open in the boot before.
+// endBoot closes what was open in the boot before, and gives up the step whose outcome was awaited there.
 func (t *Tracker) endBoot(now time.Time) {
 	if !t.rebooted {
 		return
 	}
 	t.rebooted = false
+	if s := t.orphan; s != nil {
+		t.orphan = nil
+		t.abandon(now, *s, "not persisted: the machine went down before the outcome was known, and the limit with it")
+	}
 	for _, o := range slices.Clone(t.st.Open) {
 		t.close(now, o)
 	}
@@ -262,7 +263,6 @@ func (t *Tracker) open(now time.Time, tb *table, severity Severity) *ongoing {
 		TroubleAt: now, UpdateAt: now, UpdateEvery: t.cfg.UpdateEvery, SuppressedBy: map[string]int{},
 		Said: map[string]bool{}, fresh: true,
 	}
-	t.adopt(now, o)
 	tb.ongoing = o
 	t.st.Open = append(t.st.Open, o)
 	return o

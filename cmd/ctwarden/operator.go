@@ -119,5 +119,6 @@ func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
 		},
 		NATS: c.NATS.dial(), OutboxMax: c.Outbox.MaxEvents, MetricsListen: c.Metrics.Listen, StateDir: c.StateDir, RuntimeDir: c.RuntimeDir,
 		ControlGroup: c.ControlGroup, PersistFile: c.Remediate.PersistFile, Log: log,
+		Fail: failpoint(),
 	}, nil
 }

@@ -151,11 +151,14 @@ func (a *Agent) openState() error {
 	}
 	a.sink = notify.NewJournalSink(a.cfg.Log)
 	a.recorder = newRecorder(store, func() {}, a.cfg.Log)
+	if a.cfg.Fail != nil {
+		a.recorder.fail = a.cfg.Fail
+	}
 	if len(a.cfg.NATS.Servers) > 0 {
 		dial := a.cfg.NATS
 		dial.Name, dial.InboxPrefix = "ctwarden "+a.cfg.Host, notify.InboxPrefix(a.cfg.Site, a.cfg.Host)
 		a.publisher, err = notify.NewPublisher(notify.PublisherOptions{
-			Dial: dial, Identity: a.identity, Queue: store, Log: a.cfg.Log,
+			Dial: dial, Identity: a.identity, Queue: a.cfg.queue(store), Log: a.cfg.Log,
 		})
 		if err != nil {
 			return errors.Join(err, store.Close())
@@ -178,6 +181,7 @@ func (a *Agent) openApplier() error {
 	a.applier, err = apply.New(apply.Config{
 		Root: a.cfg.Root, RuntimeDir: a.cfg.RuntimeDir, PersistFile: a.cfg.PersistFile,
 		Host: a.cfg.Host, MachineID: machineID(a.cfg.Root), BootID: a.bootID, Version: a.cfg.Version,
+		Fail: a.cfg.Fail,
 	})
 	if err != nil {
 		return err
@@ -191,6 +195,7 @@ func (a *Agent) openApplier() error {
 	for _, r := range recovered {
 		a.takeRecovery(r)
 	}
+	a.bookPersisted()
 	return nil
 }
 

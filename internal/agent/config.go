@@ -40,6 +40,8 @@ type Config struct {
 	ControlGroup  string
 	PersistFile   string
 	Log           *zap.Logger
+	// Fail is called at the stages of what must survive a crash. It is nil but in tests, which end the program there.
+	Fail func(stage string)
 }
 
 // SourcesConfig says where kernel records are read from.

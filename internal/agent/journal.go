@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -120,36 +119,4 @@ func (a *Agent) afterwards(f func()) {
 	case a.calls <- f:
 	case <-a.ended:
 	}
-}
-
-// takeRecovery books what an earlier run left between intent and outcome. Its events were not saved then.
-func (a *Agent) takeRecovery(r apply.Recovery) {
-	a.cfg.Log.Warn("unfinished step", zap.String("step", r.ID), zap.String("text", r.Text))
-	a.recovered = append(a.recovered, r.Text)
-	if r.ID == "" {
-		return
-	}
-	s := r.Step
-	if r.Undo {
-		s.ID = apply.UndoID(s.ID)
-	}
-	switch {
-	case a.known(s.ID):
-	case r.Result == apply.ResultDone && r.Undo:
-		a.queue(a.tracker.Reverted(time.Now(), s)...)
-	case r.Result == apply.ResultDone:
-		a.queue(a.tracker.Applied(time.Now(), s, false)...)
-	default:
-		s.Error = r.Text
-	}
-	a.keep(s)
-}
-
-func (a *Agent) known(id string) bool {
-	for _, s := range a.steps {
-		if s.ID == id {
-			return true
-		}
-	}
-	return false
 }

@@ -58,12 +58,15 @@ func (a *Agent) revert(all bool) (Reply, func() string) {
 	if err != nil {
 		return Reply{Text: err.Error()}, nil
 	}
-	first, meta := len(chain) == 1 || all, a.persistMeta()
+	first, meta := a.allUndone(back), a.persistMeta()
 	return Reply{
 		Done: true, Reason: remediate.ReasonManual, Step: &back,
 		Text: fmt.Sprintf("limit taken back from %d to %d", back.From, back.To),
 	}, func() string { return a.persistBack(back, meta, first) }
 }
+
+// allUndone tells whether no step of ctwarden's stands any more after an undo, which is in the journal of steps already.
+func (a *Agent) allUndone(back remediate.Step) bool { return len(standing(a.steps, back.To)) == 0 }
 
 // persistBack brings the sysctl.d file in line with a limit taken back: gone with the first step, else the new limit. It
 // returns what came of it, for the operator.
@@ -98,7 +101,7 @@ func standing(steps []remediate.Step, limit uint64) []remediate.Step {
 	var chain []remediate.Step
 	for _, s := range steps {
 		switch n := len(chain); {
-		case s.Keys[apply.KeyMax] != s.To:
+		case !written(s):
 		case s.To < s.From:
 			chain = slices.DeleteFunc(chain, func(c remediate.Step) bool { return c.From >= s.To })
 		case n > 0 && chain[n-1].To != s.From:

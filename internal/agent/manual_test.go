@@ -7,8 +7,8 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
-// written is a step that the kernel took.
-func written(from, to uint64) remediate.Step {
+// reached is a step that the kernel took.
+func reached(from, to uint64) remediate.Step {
 	return remediate.Step{From: from, To: to, Keys: map[string]uint64{apply.KeyMax: to, apply.KeyOldMax: to}}
 }
 
@@ -22,21 +22,21 @@ func TestStanding(t *testing.T) {
 		want  []uint64 // the chain's limits, the newest first
 	}{
 		{"no step", nil, 65536, nil},
-		{"one step", []remediate.Step{written(65536, 131072)}, 131072, []uint64{131072}},
-		{"two steps", []remediate.Step{written(65536, 131072), written(131072, 262144)}, 262144, []uint64{262144, 131072}},
-		{"somebody else's limit", []remediate.Step{written(65536, 131072)}, 100000, nil},
+		{"one step", []remediate.Step{reached(65536, 131072)}, 131072, []uint64{131072}},
+		{"two steps", []remediate.Step{reached(65536, 131072), reached(131072, 262144)}, 262144, []uint64{262144, 131072}},
+		{"somebody else's limit", []remediate.Step{reached(65536, 131072)}, 100000, nil},
 		{"somebody went back to an earlier one",
-			[]remediate.Step{written(65536, 131072), written(131072, 262144)}, 131072, nil},
+			[]remediate.Step{reached(65536, 131072), reached(131072, 262144)}, 131072, nil},
 		{"the last one undone",
-			[]remediate.Step{written(65536, 131072), written(131072, 262144), written(262144, 131072)}, 131072, []uint64{131072}},
+			[]remediate.Step{reached(65536, 131072), reached(131072, 262144), reached(262144, 131072)}, 131072, []uint64{131072}},
 		{"all undone, then somebody sets the same",
-			[]remediate.Step{written(65536, 131072), written(131072, 262144), written(262144, 65536)}, 131072, nil},
+			[]remediate.Step{reached(65536, 131072), reached(131072, 262144), reached(262144, 65536)}, 131072, nil},
 		{"all undone and begun again",
-			[]remediate.Step{written(65536, 131072), written(131072, 65536), written(65536, 98304)}, 98304, []uint64{98304}},
-		{"one called off, the limit being somebody else's", []remediate.Step{written(65536, 131072), called}, 262144, nil},
+			[]remediate.Step{reached(65536, 131072), reached(131072, 65536), reached(65536, 98304)}, 98304, []uint64{98304}},
+		{"one called off, the limit being somebody else's", []remediate.Step{reached(65536, 131072), called}, 262144, nil},
 		{"one never read back", []remediate.Step{unread}, 131072, nil},
 		{"somebody else in between",
-			[]remediate.Step{written(65536, 131072), written(200000, 400000)}, 400000, []uint64{400000}},
+			[]remediate.Step{reached(65536, 131072), reached(200000, 400000)}, 400000, []uint64{400000}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []uint64

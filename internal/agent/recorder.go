@@ -27,6 +27,7 @@ type recorder struct {
 	store *state.Store
 	wake  func() // tells the publisher that there are new events
 	log   *zap.Logger
+	fail  func(stage string) // see Config.Fail
 
 	mu        sync.Mutex
 	change    state.Change
@@ -42,7 +43,9 @@ type recorder struct {
 }
 
 func newRecorder(store *state.Store, wake func(), log *zap.Logger) *recorder {
-	return &recorder{store: store, wake: wake, log: log, ready: make(chan struct{}, 1), damaged: make(chan error, 1)}
+	return &recorder{
+		store: store, wake: wake, log: log, fail: func(string) {}, ready: make(chan struct{}, 1), damaged: make(chan error, 1),
+	}
 }
 
 // add merges a change into the next transaction; committed runs after the commit.
@@ -131,7 +134,13 @@ func (r *recorder) work() bool {
 		}
 		return true
 	}
+	if len(change.Steps) > 0 {
+		r.fail(StageBeforeCommit)
+	}
 	_, err := r.store.Commit(change)
+	if len(change.Steps) > 0 {
+		r.fail(StageAfterCommit)
+	}
 	r.report(err)
 	if err != nil {
 		r.giveBack(change, committed)

@@ -90,8 +90,12 @@ func (a *Agent) refuse(d remediate.Decision) {
 // apply writes the limit and books what came of it.
 func (a *Agent) apply(d remediate.Decision) (remediate.Step, error) {
 	now := time.Now()
+	incident, err := a.tracker.Ongoing(d.IncidentID)
+	if err != nil {
+		a.cfg.Log.Error("incident not journalled with its step", zap.Error(err))
+	}
 	s, err := a.applier.Step(d, apply.StepMeta{
-		ID: a.nextStepID(now), Mode: a.cfg.Policy.Mode, Ceiling: a.cfg.Policy.Ceiling,
+		ID: a.nextStepID(now), Mode: a.cfg.Policy.Mode, Ceiling: a.cfg.Policy.Ceiling, Incident: incident,
 	})
 	switch {
 	case errors.Is(err, apply.ErrChanged):
@@ -185,12 +189,13 @@ func (a *Agent) undo(s remediate.Step, to uint64, reason remediate.Reason) (reme
 	for _, space := range a.spaces {
 		live = max(live, space.last.Count)
 	}
-	back, err := a.applier.Undo(s, live, to)
+	back, err := a.applier.Undo(s, apply.UndoMeta{
+		To: to, Live: live, Reason: reason, Mode: a.cfg.Policy.Mode, Ceiling: a.cfg.Policy.Ceiling,
+	})
 	if err != nil {
+		a.dropIntent(back.ID) // said by whoever asked for the undo
 		return back, err
 	}
-	back.ID = apply.UndoID(s.ID)
-	back.Reason, back.Mode, back.Ceiling = reason, a.cfg.Policy.Mode, a.cfg.Policy.Ceiling
 	a.countStep("reverted", reason)
 	a.queue(a.tracker.Reverted(time.Now(), back)...)
 	a.keep(back)

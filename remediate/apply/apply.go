@@ -39,16 +39,24 @@ var (
 	ErrOtherMachine = errors.New("written on another machine")
 )
 
-// Stages at which [Config.Fail] is called.
+// Stages at which [Config.Fail] is called, in a step and in its undo alike.
 const (
-	StageIntent        = "intent"         // the intent is recorded, nothing is written
-	StageBuckets       = "buckets"        // the hash is resized
-	StageFirstKey      = "first_key"      // the first name of the limit is written
-	StageBothKeys      = "both_keys"      // both are
-	StageReadBack      = "read_back"      // both are read back
-	StageOutcome       = "outcome"        // the outcome is recorded
-	StageBeforePersist = "before_persist" // the sysctl.d file is not yet touched
-	StageAfterPersist  = "after_persist"  // it is in place and on disk
+	StageIntent         = "intent"           // the intent is recorded, nothing is written
+	StageBuckets        = "buckets"          // the hash is resized
+	StageFirstKey       = "first_key"        // the first name of the limit is written
+	StageBothKeys       = "both_keys"        // both are
+	StageReadBack       = "read_back"        // both are read back
+	StageOutcome        = "outcome"          // the outcome is recorded
+	StageBeforeForget   = "before_forget"    // the caller has committed the step, its intent is still there
+	StageAfterForget    = "after_forget"     // the intent is gone
+	StageRepaired       = "repaired"         // Recover has written the name of the limit that was missing
+	StageJudged         = "judged"           // Recover has recorded its answer
+	StageBeforePersist  = "before_persist"   // the sysctl.d file is not yet touched
+	StageAfterPersist   = "after_persist"    // it is in place and on disk
+	StageBeforeWithdraw = "before_withdraw"  // the sysctl.d file is about to be removed
+	StageAfterWithdraw  = "after_withdraw"   // it is gone from the disk
+	StageBeforeBootMark = "before_boot_mark" // the boot's step is taken and not yet marked
+	StageAfterBootMark  = "after_boot_mark"  // it is
 )
 
 // Config says where things are and who writes.

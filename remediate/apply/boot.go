@@ -24,8 +24,10 @@ func (a *Applier) MarkBootApplied() error {
 		return fmt.Errorf("mark the boot: %w", err)
 	}
 	defer dir.Close()
+	a.cfg.Fail(StageBeforeBootMark)
 	if err := replace(dir, bootFile, []byte(a.cfg.BootID+"\n"), 0o600); err != nil {
 		return fmt.Errorf("mark the boot: %w", err)
 	}
+	a.cfg.Fail(StageAfterBootMark)
 	return nil
 }

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 
 // children are the programs that tests run and kill.
 var children = map[string]func(args []string){
+	"act":      childAct,
 	"crash":    childCrash,
 	"persist":  childPersist,
 	"readonly": childReadOnly,

@@ -31,8 +31,12 @@ const (
 // intentFormat is the version of the intent files. Another one is set aside as damaged: they live for one boot only.
 const intentFormat = 1
 
-// maxIntent bounds what is read of an intent file, in bytes.
-const maxIntent = 64 << 10
+// The bounds of an intent file and of the incident in it, in bytes. A larger incident is left out: the step matters
+// more.
+const (
+	maxIntent         = 256 << 10
+	maxIntentIncident = 128 << 10
+)
 
 // intent is the journal's record of one write.
 type intent struct {
@@ -45,6 +49,8 @@ type intent struct {
 	// Buckets is the size of the hash that was asked for; 0: none.
 	Buckets uint64         `json:"buckets,omitempty"`
 	Step    remediate.Step `json:"step"`
+	// Incident is what StepMeta.Incident was.
+	Incident json.RawMessage `json:"incident,omitempty"`
 }
 
 // fail gives the intent's step with the error in it.
@@ -112,9 +118,11 @@ func (a *Applier) Forget(id string) error {
 		return fmt.Errorf("forget intent %s: %w", id, err)
 	}
 	defer dir.Close()
+	a.cfg.Fail(StageBeforeForget)
 	if err := dir.Remove(intentFile(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget intent %s: %w", id, err)
 	}
+	a.cfg.Fail(StageAfterForget)
 	return nil
 }
 
@@ -127,7 +135,7 @@ func intentFiles(dir *os.Root) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case strings.HasPrefix(name, ".intent-"):
+		case strings.HasPrefix(name, ".intent-"), strings.HasPrefix(name, "."+bootFile):
 			if err := dir.Remove(name); err != nil {
 				return nil, err
 			}

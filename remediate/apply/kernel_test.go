@@ -71,7 +71,7 @@ func TestRealKernel(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	u, err := a.Undo(s, 0, s.From)
+	u, err := a.Undo(s, UndoMeta{To: s.From})
 	if err != nil || u.Keys[KeyMax] != v.max || u.Keys[KeyOldMax] != v.max {
 		t.Errorf("undo: %+v, %v", u, err)
 	}

@@ -59,7 +59,7 @@ type Override struct {
 func (a *Applier) Persist(step remediate.Step, m PersistMeta) (Persistence, error) {
 	want := Persisted{
 		Max: step.To, Buckets: m.Buckets, MachineID: a.cfg.MachineID, Host: a.cfg.Host, At: a.cfg.Now(),
-		Path: a.cfg.PersistFile,
+		StepID: step.ID, Path: a.cfg.PersistFile,
 	}
 	if want.Max == 0 || max(want.Max, want.Buckets) > remediate.MaxLimit {
 		return Persistence{}, fmt.Errorf("persist %d: %w", want.Max, ErrInvalid)
@@ -151,9 +151,11 @@ func (a *Applier) Unpersist() (bool, error) {
 		return false, fmt.Errorf("remove %s: %w", a.cfg.PersistFile, err)
 	}
 	defer dir.Close()
+	a.cfg.Fail(StageBeforeWithdraw)
 	if err := errors.Join(dir.Remove(path.Base(a.cfg.PersistFile)), syncDir(dir, ".")); err != nil {
 		return false, fmt.Errorf("remove %s: %w", a.cfg.PersistFile, err)
 	}
+	a.cfg.Fail(StageAfterWithdraw)
 	return true, nil
 }
 
@@ -189,6 +191,17 @@ func (a *Applier) persistDir(create bool) (*os.Root, error) {
 		return nil, err
 	}
 	return a.root.OpenRoot(name)
+}
+
+// tidyPersisted removes what a replacement of our file that a crash cut short left behind. Where it cannot be removed it
+// does no harm.
+func (a *Applier) tidyPersisted() {
+	dir, err := a.persistDir(false)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	_ = removeLeftovers(dir, path.Base(a.cfg.PersistFile))
 }
 
 // removeLeftovers removes the temporary files of replacements that a crash cut short. Neither loader reads them: their

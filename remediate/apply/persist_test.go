@@ -49,7 +49,7 @@ func TestPersistWrites(t *testing.T) {
 	want := "# ctwarden-persisted: 1\n" +
 		"# Written by ctwarden 1.2.3, which replaces it: put settings of your own into another file.\n" +
 		"# at: 2026-03-04T05:06:07Z\n# host: node7\n# machine id: 0123456789abcdef0123456789abcdef\n" +
-		"# limit: from 65536 to 131072 entries\n# why: full (the kernel is refusing connections)\n# incident: inc-1\n" +
+		"# limit: from 65536 to 131072 entries\n# why: full (the kernel is refusing connections)\n# incident: inc-1\n# step: step-1\n" +
 		"# To undo this: ctwarden revert\n" +
 		"net.netfilter.nf_conntrack_max = 131072\nnet.nf_conntrack_max = 131072\n"
 	if f.ours() != want {
@@ -61,7 +61,7 @@ func TestPersistWrites(t *testing.T) {
 		}
 	}
 	p, there, err := f.Persisted()
-	wantP := Persisted{Max: 131072, MachineID: f.cfg.MachineID, Host: "node7", At: at, Path: "/" + ourFile}
+	wantP := Persisted{Max: 131072, MachineID: f.cfg.MachineID, Host: "node7", At: at, StepID: "step-1", Path: "/" + ourFile}
 	if err != nil || !there || p != wantP {
 		t.Errorf("%+v, %v, %v", p, there, err)
 	}

@@ -27,6 +27,8 @@ type Persisted struct {
 	// MachineID and Host are of the machine that wrote the file, At is when.
 	MachineID, Host string
 	At              time.Time
+	// StepID is the step that the file was last written for; empty in a file of an earlier version.
+	StepID string
 	// Path is the file below the root.
 	Path string
 }
@@ -117,6 +119,8 @@ func (p *Persisted) header(comment string) {
 		p.MachineID = value
 	case "host":
 		p.Host = value
+	case "step":
+		p.StepID = value
 	case "at":
 		// A time that a person has spoilt costs nothing but the time.
 		if at, err := time.Parse(time.RFC3339, value); err == nil {
@@ -138,6 +142,9 @@ func (p Persisted) render(s remediate.Step, version string) []byte {
 	line("# why: %s", oneLine(why(s)))
 	if s.IncidentID != "" {
 		line("# incident: %s", oneLine(s.IncidentID))
+	}
+	if s.ID != "" {
+		line("# step: %s", oneLine(s.ID))
 	}
 	line("# To undo this: ctwarden revert")
 	line("%s = %d", KeyMax, p.Max)

@@ -28,9 +28,14 @@ type Recovery struct {
 	ID string
 	// Undo is true for the undo of a step.
 	Undo bool
-	// Step is what was intended, its Keys as the kernel has them now or as it was recorded; zero for a damaged file.
-	Step   remediate.Step
-	Result Result
+	// Step is what was intended, its Keys as the kernel has them now or as it was recorded; zero for a damaged file. Its
+	// Keys are empty where the boot in which they held is over.
+	Step remediate.Step
+	// Resized is true where the hash was to be resized too.
+	Resized bool
+	// Incident is what StepMeta.Incident was.
+	Incident []byte
+	Result   Result
 	// Text says for a person what was found and done.
 	Text string
 }
@@ -40,8 +45,9 @@ type Recovery struct {
 // value that is not the step's own. Its answers are recorded, so that a second crash changes none; the caller commits
 // each and then calls [Applier.Forget] with its ID.
 //
-// The error tells what could not be settled; what could is in the list nevertheless.
+// The error tells what could not be settled or recorded; what could be settled is in the list nevertheless.
 func (a *Applier) Recover() ([]Recovery, error) {
+	a.tidyPersisted()
 	dir, err := os.OpenRoot(a.cfg.RuntimeDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -60,9 +66,10 @@ func (a *Applier) Recover() ([]Recovery, error) {
 		r, err := a.recoverFile(dir, name)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("recover %s: %w", name, err))
-			continue
 		}
-		out = append(out, r)
+		if r.Result != "" {
+			out = append(out, r)
+		}
 	}
 	return out, errors.Join(failed...)
 }
@@ -79,10 +86,18 @@ func (a *Applier) recoverFile(dir *os.Root, name string) (Recovery, error) {
 	case err != nil:
 		return Recovery{}, err
 	case in.BootID != a.cfg.BootID:
-		return Recovery{ID: in.ID, Undo: in.Kind == kindUndo, Step: in.Step, Result: ResultOtherBoot,
-			Text: "the intent is of another boot, and the limit it wrote is gone with that"}, nil
+		return otherBoot(in), nil
 	}
 	return a.settle(in)
+}
+
+// otherBoot drops an intent whose values died with their boot.
+func otherBoot(in intent) Recovery {
+	r := Recovery{ID: in.ID, Undo: in.Kind == kindUndo, Step: in.Step, Result: ResultOtherBoot}
+	r.Text = fmt.Sprintf("a change of the limit from %d to %d was cut short by a reboot, and is dropped: the kernel's limit"+
+		" is the boot's own again", in.Step.From, in.Step.To)
+	r.Step.Keys, r.Step.Error = nil, r.Text
+	return r
 }
 
 // settle finds out what became of an intent of this boot, and finishes it where it was half written.
@@ -98,6 +113,7 @@ func (a *Applier) settle(in intent) (Recovery, error) {
 		if err := a.complete(in.Step.To, v); err != nil {
 			return Recovery{}, err
 		}
+		a.cfg.Fail(StageRepaired)
 		if v, err = a.read(); err != nil {
 			return Recovery{}, err
 		}
@@ -109,8 +125,9 @@ func (a *Applier) settle(in intent) (Recovery, error) {
 	if in.State == stateIntended {
 		in.Step, in.State = r.Step, string(r.Result)
 		if err := a.saveIntent(in); err != nil {
-			return Recovery{}, err
+			return r, err
 		}
+		a.cfg.Fail(StageJudged)
 	}
 	return r, nil
 }
@@ -131,7 +148,10 @@ func (a *Applier) complete(n uint64, v values) error {
 // judge says what became of an intent from what it records and what the kernel has. there is false where the kernel
 // has no table any more.
 func judge(in intent, v values, there bool) Recovery {
-	r := Recovery{ID: in.ID, Undo: in.Kind == kindUndo, Step: in.Step, Result: Result(in.State)}
+	r := Recovery{
+		ID: in.ID, Undo: in.Kind == kindUndo, Step: in.Step, Result: Result(in.State), Resized: in.Buckets > 0,
+		Incident: in.Incident,
+	}
 	now := "the module nf_conntrack is not loaded"
 	if there {
 		now = v.String()

@@ -31,7 +31,7 @@ func childCrash(args []string) {
 	case "step":
 		_, err = a.Step(raise(100, 200, 80), meta)
 	case "undo":
-		_, err = a.Undo(remediate.Step{ID: "step-1", From: 50, To: 100}, 10, 50)
+		_, err = a.Undo(remediate.Step{ID: "step-1", From: 50, To: 100}, UndoMeta{To: 50, Live: 10})
 	case "persist":
 		_, err = a.Persist(remediate.Step{From: 100, To: atoi(args[3])}, PersistMeta{})
 	}
@@ -83,7 +83,7 @@ func TestRecoverAfterKill(t *testing.T) {
 				if r.Result != tt.result || r.Undo != (tt.what == "undo") || f.state() != tt.state || r.Text == "" {
 					t.Errorf("round %d: %+v; the kernel has %s, want %s", round, r, f.state(), tt.state)
 				}
-				if !r.Step.NetNS.Init || r.Step.ID != "step-1" || (r.Step.Error == "") != (tt.result == ResultDone) {
+				if !r.Step.NetNS.Init || r.Step.ID != r.ID || UndoneID(r.ID) != "step-1" || (r.Step.Error == "") != (tt.result == ResultDone) {
 					t.Errorf("round %d: the step is %+v", round, r.Step)
 				}
 				if tt.result == ResultDone && r.Step.Keys[KeyOldMax] != r.Step.To {

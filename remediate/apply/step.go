@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -13,6 +14,8 @@ type StepMeta struct {
 	ID      string
 	Mode    remediate.Mode
 	Ceiling uint64
+	// Incident is the step's incident as the caller wants it back from [Applier.Recover], in JSON; empty: there is none.
+	Incident []byte
 }
 
 // Step carries out a decision: it resizes the hash where d.Buckets is more than it has, then raises the limit from
@@ -29,6 +32,9 @@ func (a *Applier) Step(d remediate.Decision, m StepMeta) (remediate.Step, error)
 			ID: m.ID, IncidentID: d.IncidentID, At: a.cfg.Now(), From: d.From, To: d.To, Ceiling: m.Ceiling,
 			Reason: d.Reason, Trigger: d.Trigger, Mode: m.Mode, NetNS: d.NetNS,
 		},
+	}
+	if len(m.Incident) <= maxIntentIncident {
+		in.Incident = m.Incident
 	}
 	if err := checkStep(d, m); err != nil {
 		return in.fail(err)
@@ -57,27 +63,44 @@ func checkStep(d remediate.Decision, m StepMeta) error {
 // are in use, so that the undo does not itself cause refusals.
 func Floor(live uint64) uint64 { return live + (live+3)/4 }
 
-// UndoID names the intent of the undo of a step, for [Applier.Forget].
-func UndoID(stepID string) string { return stepID + ".undo" }
+// undoSuffix ends the id of an undo.
+const undoSuffix = ".undo"
 
-// Undo lowers the limit from step.To to to, if the kernel still has what the step wrote ([ErrChanged]), and never
-// below [Floor] of live, the largest number of entries of any one namespace ([ErrTooLow]). The hash keeps its size.
+// UndoID names the undo of a step.
+func UndoID(stepID string) string { return stepID + undoSuffix }
+
+// UndoneID is the id of the step that an undo of that id takes back.
+func UndoneID(undoID string) string { return strings.TrimSuffix(undoID, undoSuffix) }
+
+// UndoMeta is what an undo needs to know beside the step.
+type UndoMeta struct {
+	// To is the limit to go back to. Live is the largest number of entries of any one namespace.
+	To, Live uint64
+	// Reason says why, Mode and Ceiling are as of now.
+	Reason  remediate.Reason
+	Mode    remediate.Mode
+	Ceiling uint64
+}
+
+// Undo lowers the limit from step.To to m.To, if the kernel still has what the step wrote ([ErrChanged]), and never
+// below [Floor] of m.Live ([ErrTooLow]). The hash keeps its size.
 //
-// The step that comes back is the undo: it keeps the id, incident and reason of the one undone, its From is that
-// one's To. Its intent goes by [UndoID].
-func (a *Applier) Undo(step remediate.Step, live, to uint64) (remediate.Step, error) {
+// The step that comes back is the undo: its id is [UndoID] of the one undone, its incident the same, its From that
+// one's To.
+func (a *Applier) Undo(step remediate.Step, m UndoMeta) (remediate.Step, error) {
 	undo := step
-	undo.At, undo.From, undo.To = a.cfg.Now(), step.To, to
+	undo.ID, undo.At, undo.From, undo.To = UndoID(step.ID), a.cfg.Now(), step.To, m.To
+	undo.Reason, undo.Mode, undo.Ceiling, undo.Trigger = m.Reason, m.Mode, m.Ceiling, ""
 	undo.Keys, undo.TookUS, undo.Outcome, undo.Persisted, undo.Error = nil, 0, "", "", ""
-	in := intent{ID: UndoID(step.ID), Kind: kindUndo, Step: undo}
-	switch floor := Floor(live); {
+	in := intent{ID: undo.ID, Kind: kindUndo, Step: undo}
+	switch floor := Floor(m.Live); {
 	case step.ID == "":
 		return in.fail(fmt.Errorf("%w: a step without an id", ErrInvalid))
-	case to == 0 || to >= step.To || step.To > remediate.MaxLimit:
-		return in.fail(fmt.Errorf("%w: undo from %d to %d", ErrInvalid, step.To, to))
-	case to < floor:
+	case m.To == 0 || m.To >= step.To || step.To > remediate.MaxLimit:
+		return in.fail(fmt.Errorf("%w: undo from %d to %d", ErrInvalid, step.To, m.To))
+	case m.To < floor:
 		return in.fail(fmt.Errorf("undo to %d: %w: %d entries are in use, and the limit stays at least at %d",
-			to, ErrTooLow, live, floor))
+			m.To, ErrTooLow, m.Live, floor))
 	}
 	return a.carryOut(in)
 }

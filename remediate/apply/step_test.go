@@ -131,6 +131,9 @@ func TestIntentComesFirst(t *testing.T) {
 	f := newFake(t, 100, 50)
 	var stages []string
 	f.reopen(func(stage string) {
+		if stage == StageBeforeForget || stage == StageAfterForget {
+			return
+		}
 		stages = append(stages, stage)
 		names := f.intents()
 		if len(names) != 1 {
@@ -189,11 +192,14 @@ func TestUndo(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFake(t, tt.now, 512)
-			s, err := f.Undo(done, tt.live, tt.to)
+			s, err := f.Undo(done, UndoMeta{To: tt.to, Live: tt.live, Reason: remediate.ReasonManual, Mode: remediate.ModeObserve, Ceiling: 9})
 			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) || f.state() != tt.state {
 				t.Errorf("%v, %s; want %v, %s", err, f.state(), tt.want, tt.state)
 			}
-			if s.ID != done.ID || s.IncidentID != done.IncidentID || s.From != 4000 || s.To != tt.to || s.Outcome != "" ||
+			if s.Reason != remediate.ReasonManual || s.Mode != remediate.ModeObserve || s.Ceiling != 9 {
+				t.Errorf("%+v", s)
+			}
+			if s.ID != UndoID(done.ID) || s.IncidentID != done.IncidentID || s.From != 4000 || s.To != tt.to || s.Outcome != "" ||
 				s.Persisted != "" || s.TookUS != 0 {
 				t.Errorf("%+v", s)
 			}
