@@ -25,8 +25,10 @@ const maxSteps = 1000
 // Store is the open state file. Its methods may be called from any goroutine; they run one after the other, and those
 // that write return when the disk has it.
 type Store struct {
-	opts Options
-	file *os.File
+	opts     Options
+	path     string
+	file     *os.File
+	readOnly bool
 
 	// mu is held over every transaction. bbolt has a lock of its own, but a panic inside a damaged file can leave it
 	// locked, and whoever waits for it would wait for ever.
@@ -81,6 +83,24 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close state: %w", err)
 	}
 	return nil
+}
+
+// ReadOnly tells that the file system was mounted read-only when the file was opened: all can be read, and every write
+// fails with EROFS, until the file is closed and opened again.
+func (s *Store) ReadOnly() bool { return s.readOnly }
+
+// Displaced tells that the file is not where it was opened any more: it was removed, or another one is in its place, so
+// that what is written to it would be lost with the process.
+func (s *Store) Displaced() bool {
+	opened, err := s.file.Stat()
+	if err != nil {
+		return !errors.Is(err, os.ErrClosed)
+	}
+	now, err := os.Lstat(s.path)
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	return !os.SameFile(opened, now)
 }
 
 // Len is the number of events in the outbox. Like Dropped it never waits for the disk.
