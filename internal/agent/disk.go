@@ -123,12 +123,10 @@ func (d *disk) unusable(s *state.Store) error {
 	switch {
 	case d.condemned != nil:
 		return d.condemned
-	case s.Displaced():
-		return fmt.Errorf("the state file %s was removed or replaced", d.path)
 	case s.ReadOnly() && unix.Access(filepath.Dir(d.path), unix.W_OK) == nil:
 		return fmt.Errorf("the file system of %s is writable again", d.path)
 	}
-	return nil
+	return s.Stale()
 }
 
 // condemn has the file opened again, which sets it aside if it is damaged. It is called within a turn.

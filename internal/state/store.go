@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,6 +41,8 @@ type Store struct {
 	events  atomic.Int64
 	bytes   atomic.Int64
 	dropped atomic.Uint64
+
+	unmapped atomic.Bool
 }
 
 // safely runs f under the lock and turns a panic or a memory fault in it, which only a damaged file can cause, into
@@ -58,6 +61,9 @@ func (s *Store) safely(what string, f func() error) (err error) {
 		}
 	}()
 	if err := f(); err != nil {
+		if errors.Is(err, bolterrors.ErrInvalidMapping) {
+			s.unmapped.Store(true)
+		}
 		return fmt.Errorf("%s state: %w", what, err)
 	}
 	return nil
@@ -89,18 +95,22 @@ func (s *Store) Close() error {
 // fails with EROFS, until the file is closed and opened again.
 func (s *Store) ReadOnly() bool { return s.readOnly }
 
-// Displaced tells that the file is not where it was opened any more: it was removed, or another one is in its place, so
-// that what is written to it would be lost with the process.
-func (s *Store) Displaced() bool {
+// Stale tells why the file must be closed and opened again although it need not be damaged; nil: it need not. It was
+// removed, or another one is in its place, so that what is written to it would be lost with the process; or the kernel
+// refused to map it when it grew, after which bbolt can do no more with it.
+func (s *Store) Stale() error {
+	if s.unmapped.Load() {
+		return fmt.Errorf("the state file %s cannot be mapped into memory", s.path)
+	}
 	opened, err := s.file.Stat()
 	if err != nil {
-		return !errors.Is(err, os.ErrClosed)
+		return nil // closed, or a disk that tells nothing
 	}
 	now, err := os.Lstat(s.path)
-	if err != nil {
-		return errors.Is(err, os.ErrNotExist)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(opened, now) {
+		return fmt.Errorf("the state file %s was removed or replaced", s.path)
 	}
-	return !os.SameFile(opened, now)
+	return nil
 }
 
 // Len is the number of events in the outbox. Like Dropped it never waits for the disk.
