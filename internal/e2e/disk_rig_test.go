@@ -14,7 +14,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
-// scratchDisk is a file system of the test's own for a state_dir: ext4 in an image, on a loop device.
+// scratchDisk is a file system of the test's own for a state_dir: ext4 in an image, on a loop device. The image has holes
+// and lies in a tmpfs of its own, so that the device cannot write any more once that is full.
 type scratchDisk struct {
 	dir, image string
 }
@@ -26,12 +27,17 @@ func newScratchDisk(t *testing.T, dir string) *scratchDisk {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d := &scratchDisk{dir: dir, image: filepath.Join(t.TempDir(), "image")}
+	under := t.TempDir()
+	if err := unix.Mount("tmpfs", under, "tmpfs", 0, "size=16m"); err != nil {
+		testhost.Skip(t, "mount a tmpfs: "+err.Error())
+	}
+	d := &scratchDisk{dir: dir, image: filepath.Join(under, "image")}
+	t.Cleanup(func() { _ = unix.Unmount(under, unix.MNT_DETACH) })
 	writeFile(t, d.image, "", 0o600)
 	if err := os.Truncate(d.image, 8<<20); err != nil {
 		t.Fatal(err)
 	}
-	d.run(t, "mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=0", d.image)
+	d.run(t, "mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", d.image)
 	if out, err := exec.Command("mount", "-o", "loop,errors=remount-ro", d.image, dir).CombinedOutput(); err != nil {
 		testhost.Skip(t, fmt.Sprintf("mount an image: %v: %s", err, out))
 	}
@@ -55,10 +61,10 @@ func (d *scratchDisk) run(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// fill takes all of its room; free gives it back.
-func (d *scratchDisk) fill(t *testing.T) {
+// fill takes all room of a directory's file system, and returns what gives it back.
+func fillUp(t *testing.T, dir string) (free func()) {
 	t.Helper()
-	f, err := os.Create(filepath.Join(d.dir, "filler"))
+	f, err := os.Create(filepath.Join(dir, "filler"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,12 +79,10 @@ func (d *scratchDisk) fill(t *testing.T) {
 	if err := f.Sync(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func (d *scratchDisk) free(t *testing.T) {
-	t.Helper()
-	if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil {
-		t.Fatal(err)
+	return func() {
+		if err := os.Remove(f.Name()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -126,7 +130,7 @@ func (d *scratchDisk) replace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer from.Close()
-	d.image += "-copy"
+	d.image += ".copy"
 	to, err := os.Create(d.image)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -21,10 +24,10 @@ type diskFault struct {
 	problem string
 }
 
-func full(t *testing.T, d *scratchDisk) func() {
-	d.fill(t)
-	return func() { d.free(t) }
-}
+func full(t *testing.T, d *scratchDisk) func() { return fillUp(t, d.dir) }
+
+// failing has the device refuse what it has not written before.
+func failing(t *testing.T, d *scratchDisk) func() { return fillUp(t, filepath.Dir(d.image)) }
 
 func frozen(t *testing.T, d *scratchDisk) func() { return d.freeze(t) }
 
@@ -43,6 +46,7 @@ func TestPromiseDiskFailsWhileRunning(t *testing.T) {
 	for _, c := range []diskFault{
 		{"full", full, "no space left"},
 		{"frozen", frozen, "has not answered"},
+		{"failing device", failing, "write state"},
 		{"read-only after an error", broken, "read-only file system"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -143,4 +147,80 @@ func (r diskRig) saved(t *testing.T, promise string) {
 	r.hub.once(t)
 	testhost.Held(t, promise, "an incident and a step meanwhile; %d of %d events received, each once; all on the disk %v after it was back",
 		events, events, took.Round(10*time.Millisecond))
+}
+
+// TestPromiseReadOnlyDiskIsRead starts the agent on the state of an earlier run that can be read and not written: it goes
+// on from that, and sends what the earlier run could not.
+func TestPromiseReadOnlyDiskIsRead(t *testing.T) {
+	_, ns := lowered(t)
+	address := freeAddress(t)
+	a := newAgent(t, t.TempDir(), plain("nats://"+address))
+	d := newScratchDisk(t, filepath.Join(a.dir, "state"))
+	a.start(t)
+	watched(t, a, ns.Inode)
+	fill(t, ns)
+	a.said(t, 1, "step.confirmed")
+	a.stop(t, syscall.SIGTERM)
+	first := a.published()
+	mend := readOnly(t, d)
+	a.start(t)
+	s := a.status(t)
+	if s.Outbox.Events < len(first) || len(s.Steps) != 1 {
+		t.Errorf("outbox %+v, steps %+v; want what the first run left", s.Outbox, s.Steps)
+	}
+	h := startHubAt(t, address, t.TempDir())
+	h.wait(t, remediate.EventAgentStarted, 2)
+	mend()
+	testhost.Eventually(t, "all is saved", func() bool {
+		s := a.status(t)
+		return s.State.Saved && s.Outbox.Events == 0
+	})
+	a.stop(t, syscall.SIGTERM)
+	want := len(first) + len(a.published())
+	testhost.Eventually(t, "all is received", func() bool { return len(h.of("")) >= want })
+	h.once(t)
+	if got := len(h.of("")); got != want {
+		t.Errorf("%d events received, want %d", got, want)
+	}
+	testhost.Held(t, "5.2 state on a read-only disk", "%d events and a step of the run before were gone on with, %d of %d received, each once",
+		len(first), want, want)
+}
+
+// TestPromiseStopsWithFrozenDisk stops the agent while its disk is frozen. The kernel keeps a process that waits for
+// such a disk until that answers; but all else of it must be over, and said.
+func TestPromiseStopsWithFrozenDisk(t *testing.T) {
+	r := newDiskRig(t)
+	r.agent.start(t)
+	r.hub.wait(t, remediate.EventAgentStarted, 1)
+	thaw := r.disk.freeze(t)
+	fill(t, r.ns)
+	r.hub.wait(t, remediate.EventStepApplied, 1)
+	begin := time.Now()
+	if err := r.agent.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	r.hub.wait(t, remediate.EventAgentStopped, 1)
+	testhost.Eventually(t, "the agent has exited", func() bool { return exited(t, r.agent.cmd.Process.Pid) })
+	took := time.Since(begin)
+	if took > 5*time.Second {
+		t.Errorf("stopped in %v", took)
+	}
+	thaw()
+	<-r.agent.ended
+	r.agent.allReceived(t, r.hub)
+	testhost.Held(t, "5.3 stop with a frozen disk", "stopped in %v, %d events sent before it", took.Round(10*time.Millisecond), len(r.hub.of("")))
+}
+
+// exited tells whether a process is through, be it that the kernel still waits for one of its threads.
+func exited(t *testing.T, pid int) bool {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, behind, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(behind, "Z")
 }
