@@ -29,7 +29,7 @@ func (r *recorder) reopened(store *state.Store) error {
 	r.mu.Lock()
 	steps := r.image.adopt(earlier.Steps)
 	open := r.image.unknown(earlier.Tracker)
-	r.change = merge(r.change, r.image.change())
+	r.change = r.image.change() // which has what was to be committed, in the right order
 	r.mu.Unlock()
 	r.disk.news, r.disk.why = nil, nil
 
