@@ -40,7 +40,7 @@ type outbox struct {
 	seq     uint64
 	direct  bool              // the disk does not take events: send from memory
 	handed  map[uint64]string // the IDs of the events that the publisher was given
-	acked   map[string]bool   // acknowledged, and still on the disk
+	acked   map[string]bool   // acknowledged, and still on the disk; false: perhaps
 	dropped uint64            // for want of room in memory or with a damaged file, and not booked on the disk yet
 	// known is what the disk's own books said when it was last open.
 	known struct {
@@ -67,6 +67,9 @@ const (
 type waiting struct {
 	notify.Outgoing
 	place place
+	// tried: it was in a commit, which may have been one that the disk took and did not say so, or one to a file that is
+	// back now.
+	tried bool
 }
 
 func newOutbox(d *disk) *outbox {
@@ -170,7 +173,7 @@ func (o *outbox) unread(err error) error {
 	case errors.Is(err, state.ErrDamaged):
 		o.hurt()
 		return nil
-	case errors.Is(err, errDiskSlow):
+	case errors.Is(err, errDiskSlow), errors.Is(err, errNotOpen):
 		return nil
 	}
 	return err
@@ -205,7 +208,10 @@ func (o *outbox) peekDisk(after uint64, limit int, direct bool) ([]notify.Outgoi
 func (o *outbox) hand(events []notify.Outgoing) []notify.Outgoing {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	events = slices.DeleteFunc(events, func(ev notify.Outgoing) bool { return o.acked[ev.ID] })
+	events = slices.DeleteFunc(events, func(ev notify.Outgoing) bool {
+		_, sent := o.acked[ev.ID]
+		return sent
+	})
 	for _, ev := range events {
 		o.handed[ev.Seq] = ev.ID
 	}
@@ -244,8 +250,8 @@ func (o *outbox) Ack(seqs []uint64) error {
 		}
 		delete(o.handed, seq)
 		w := o.byID[id]
-		if w == nil || w.place != inMemory {
-			o.acked[id] = true
+		if w == nil || w.tried || seq < memorySeq {
+			o.acked[id] = w == nil || seq < memorySeq || w.place == onDisk
 		}
 		gone[id] = w != nil
 	}

@@ -14,7 +14,7 @@ func (o *outbox) take(c *state.Change) {
 	defer o.mu.Unlock()
 	for _, w := range o.list {
 		if w.place == inMemory {
-			w.place = onTheWay
+			w.place, w.tried = onTheWay, true
 			c.Events = append(c.Events, w.Outgoing)
 		}
 	}
@@ -31,6 +31,11 @@ func (o *outbox) took(c state.Change, s *state.Store, err error) {
 	} else {
 		for _, id := range c.Acked {
 			delete(o.acked, id)
+		}
+		for _, ev := range c.Events {
+			if _, sent := o.acked[ev.ID]; sent { // meanwhile, from memory
+				o.acked[ev.ID] = true
+			}
 		}
 	}
 	for _, w := range o.list {
@@ -66,7 +71,7 @@ func (o *outbox) reopened(fresh bool) (kept, lost int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if fresh {
-		lost = max(o.known.events-o.saved.events-len(o.acked), 0)
+		lost = max(o.known.events-o.saved.events-o.ackedOnDisk(), 0)
 		o.dropped += o.known.dropped + uint64(lost)
 		o.known.events, o.known.dropped = 0, 0
 		clear(o.acked)
@@ -78,6 +83,7 @@ func (o *outbox) reopened(fresh bool) (kept, lost int) {
 			o.unsaved.add(1, len(w.Body))
 			kept++
 		}
+		w.tried = w.tried && !fresh
 	}
 	return kept, lost
 }
@@ -103,12 +109,21 @@ type books struct {
 	Dropped uint64 // since the state file was begun
 }
 
+func (o *outbox) ackedOnDisk() (n int) {
+	for _, sure := range o.acked {
+		if sure {
+			n++
+		}
+	}
+	return n
+}
+
 // count never waits for the disk.
 func (o *outbox) count() books {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return books{
-		Events:  max(o.known.events-len(o.acked), 0) + o.unsaved.events,
+		Events:  max(o.known.events-o.ackedOnDisk(), 0) + o.unsaved.events,
 		Unsaved: o.unsaved.events, Dropped: o.known.dropped + o.dropped,
 	}
 }
