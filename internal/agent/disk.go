@@ -150,7 +150,7 @@ func (d *disk) close() error {
 // start and ends the agent.
 func isDiskFault(err error) bool {
 	for _, fault := range []error{
-		errDiskSlow, unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EFBIG, unix.ENOMEM, unix.ENODEV, unix.ENXIO,
+		errDiskSlow, unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EFBIG, unix.ENOMEM, unix.ENODEV,
 		unix.ESTALE, unix.ETIMEDOUT, unix.EUCLEAN, unix.EBADMSG, unix.ENOTCONN, unix.EHOSTDOWN, unix.EREMOTEIO,
 	} {
 		if errors.Is(err, fault) {

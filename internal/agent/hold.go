@@ -47,13 +47,8 @@ func (h *holdReader) read(now time.Time) (*remediate.Hold, error) {
 			reading <- heldResult{held, err}
 		}()
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	var got heldResult
-	select {
-	case got = <-h.reading:
-		h.reading = nil
-	case <-timer.C:
+	got, ok := h.await(wait)
+	if !ok {
 		got.err = errDiskSlow
 	}
 	if isDiskFault(got.err) && !errors.Is(got.err, apply.ErrDamaged) && !errors.Is(got.err, fs.ErrPermission) {
@@ -64,4 +59,23 @@ func (h *holdReader) read(now time.Time) (*remediate.Hold, error) {
 	}
 	h.last = got
 	return got.held, got.err
+}
+
+// await gives the result of the read in progress, if that comes in time.
+func (h *holdReader) await(wait time.Duration) (got heldResult, ok bool) {
+	select {
+	case got = <-h.reading:
+		h.reading = nil
+		return got, true
+	default:
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case got = <-h.reading:
+		h.reading = nil
+		return got, true
+	case <-timer.C:
+		return heldResult{}, false
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -13,6 +14,9 @@ import (
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
 )
+
+// openWithin is how long the start waits for the state file, which is read whole.
+const openWithin = 5 * time.Second
 
 // openState opens the state file and goes on from what it holds. A disk that cannot be used, or does not answer, is no
 // error: the agent then begins without, and the recorder opens the file when it can.
@@ -37,7 +41,7 @@ func (a *Agent) loadState() error {
 	var store *state.Store // these are read only where the call has returned
 	var found state.Opened
 	var snap state.Snapshot
-	err := a.disk.within(2*diskSlow, func() (err error) {
+	err := a.disk.within(openWithin, func() (err error) {
 		if store, err = a.disk.ready(); err != nil {
 			return err
 		}

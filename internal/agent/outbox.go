@@ -17,6 +17,9 @@ const (
 	// savedEvents and savedBytes bound those that it has, and that are kept in case the file is found damaged.
 	savedEvents = 1000
 	savedBytes  = 2 << 20
+	// commitEvents and commitBytes bound those in one commit, which costs memory several times their size.
+	commitEvents = 1000
+	commitBytes  = 2 << 20
 )
 
 // memorySeq is the first sequence number of an event that is sent from memory: behind all that are on disk.

@@ -8,18 +8,26 @@ import (
 	"github.com/ctwarden/ctwarden/notify"
 )
 
-// take puts into a change what the disk does not know yet.
-func (o *outbox) take(c *state.Change) {
+// take puts into a change what the disk does not know yet, or as much of it as one commit should have. It returns false
+// where more events are left.
+func (o *outbox) take(c *state.Change) (all bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, w := range o.list {
-		if w.place == inMemory {
-			w.place, w.tried = onTheWay, true
-			c.Events = append(c.Events, w.Outgoing)
-		}
-	}
 	c.Acked, c.Dropped = slices.Sorted(maps.Keys(o.acked)), o.dropped
 	o.dropped = 0
+	bytes := 0
+	for _, w := range o.list {
+		if w.place != inMemory {
+			continue
+		}
+		if len(c.Events) == commitEvents || bytes > commitBytes {
+			return false
+		}
+		w.place, w.tried = onTheWay, true
+		c.Events = append(c.Events, w.Outgoing)
+		bytes += len(w.Body)
+	}
+	return true
 }
 
 // took books what became of a change: on the disk, or not.

@@ -58,9 +58,9 @@ func newRecorder(d *disk, queue *outbox, log *zap.Logger) *recorder {
 
 // add merges a change into the next transaction; committed runs after the commit.
 func (r *recorder) add(c state.Change, committed func()) {
-	r.queue.add(c.Events)
-	c.Events = nil
 	r.mu.Lock()
+	r.queue.add(c.Events) // under the lock, so that no commit has the position without the event
+	c.Events = nil
 	r.change = merge(r.change, c)
 	r.image.put(c)
 	if committed != nil {
@@ -174,17 +174,28 @@ func (r *recorder) writeOnce() error {
 			return err
 		}
 	}
-	change, committed := r.take()
+	for more := true; more; {
+		if more, err = r.commitSome(store); err != nil {
+			if errors.Is(err, state.ErrDamaged) {
+				r.disk.condemn(err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// commitSome commits all that is to be saved, or where that is a lot a part of the events, and tells whether more is left.
+// What the events came of goes with the last of them, so that no position moves on without its events.
+func (r *recorder) commitSome(store *state.Store) (more bool, err error) {
+	change, committed, all := r.take()
 	if !change.Empty() {
 		_, err = store.Commit(change)
 		r.queue.took(change, store, err)
 	}
 	if err != nil {
 		r.giveBack(change, committed)
-		if errors.Is(err, state.ErrDamaged) {
-			r.disk.condemn(err)
-		}
-		return err
+		return true, err
 	}
 	for _, f := range committed {
 		f()
@@ -192,17 +203,20 @@ func (r *recorder) writeOnce() error {
 	if !change.Empty() {
 		r.wake()
 	}
-	return nil
+	return !all, nil
 }
 
 // take gives what is to be committed now.
-func (r *recorder) take() (state.Change, []func()) {
+func (r *recorder) take() (change state.Change, committed []func(), all bool) {
 	r.mu.Lock()
-	change, committed := r.change, r.committed
-	r.change, r.committed = state.Change{}, nil
-	r.mu.Unlock()
-	r.queue.take(&change)
-	return change, committed
+	defer r.mu.Unlock()
+	if all = r.queue.take(&change); all {
+		events, acked, dropped := change.Events, change.Acked, change.Dropped
+		change, committed = r.change, r.committed
+		change.Events, change.Acked, change.Dropped = events, acked, dropped
+		r.change, r.committed = state.Change{}, nil
+	}
+	return change, committed, all
 }
 
 // giveBack puts a change that was not committed before what has come since. Its events are the queue's.
