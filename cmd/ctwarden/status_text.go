@@ -124,7 +124,11 @@ func deliveryRows(w io.Writer, st agent.Status) {
 		state += ": " + st.NATS.Error
 	}
 	fmt.Fprintf(w, "nats\t%s\n", state)
-	fmt.Fprintf(w, "outbox\t%d of %d events wait, %d dropped\n", st.Outbox.Events, st.Outbox.Max, st.Outbox.Dropped)
+	unsaved := ""
+	if n := st.Outbox.Unsaved; n > 0 {
+		unsaved = fmt.Sprintf(" (%d of them NOT ON DISK)", n)
+	}
+	fmt.Fprintf(w, "outbox\t%d of %d events wait%s, %d dropped\n", st.Outbox.Events, st.Outbox.Max, unsaved, st.Outbox.Dropped)
 }
 
 func incidentLines(b *strings.Builder, st agent.Status) {

@@ -2,20 +2,14 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ctwarden/ctwarden/internal/state"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/remediate/apply"
@@ -33,7 +27,9 @@ type Agent struct {
 	kernel   string
 	bootID   string
 
-	store     *state.Store
+	disk      *disk
+	outbox    *outbox
+	holds     *holdReader
 	table     *conntrack.Table
 	applier   *apply.Applier
 	recorder  *recorder
@@ -92,7 +88,7 @@ func Open(cfg Config) (*Agent, error) {
 		cfg: cfg, identity: notify.Identity{Host: cfg.Host, Site: cfg.Site, Version: cfg.Version},
 		batches: make(chan watcher.Batch, batchRoom), calls: make(chan func()), ended: make(chan struct{}),
 		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
-		notes: map[string]string{}, startedAt: time.Now(),
+		notes: map[string]string{}, startedAt: time.Now(), holds: newHoldReader(cfg.StateDir),
 	}
 	var err error
 	if a.bootID, err = watcher.BootID(); err != nil {
@@ -113,59 +109,6 @@ func Open(cfg Config) (*Agent, error) {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
-}
-
-// openState opens the state file and goes on from what it holds.
-func (a *Agent) openState() error {
-	if err := os.MkdirAll(a.cfg.StateDir, 0o750); err != nil {
-		return fmt.Errorf("create state_dir: %w", err)
-	}
-	store, opened, err := state.Open(filepath.Join(a.cfg.StateDir, "state.db"), state.Options{MaxEvents: a.cfg.OutboxMax})
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("state_dir %s must belong to the user that the agent runs as: %w", a.cfg.StateDir, err)
-	}
-	if err != nil {
-		return err
-	}
-	a.store = store
-	if opened.SetAside != "" {
-		a.noteIf(noteState, fmt.Errorf("the state file was damaged (%s); it was set aside as %s and a fresh one begun",
-			opened.Problem, opened.SetAside))
-	}
-	snap, err := store.Load()
-	if err != nil {
-		return errors.Join(err, store.Close())
-	}
-	a.positions = snap.Positions
-	if len(snap.Tracker) > 0 {
-		if err := json.Unmarshal(snap.Tracker, &a.saved); err != nil {
-			a.noteIf(noteState, fmt.Errorf("saved incidents not understood, begun afresh: %w", err))
-			a.saved = remediate.TrackerState{}
-		}
-	}
-	for _, rec := range snap.Steps {
-		var s remediate.Step
-		if err := json.Unmarshal(rec.JSON, &s); err == nil {
-			a.steps = append(a.steps, s)
-		}
-	}
-	a.sink = notify.NewJournalSink(a.cfg.Log)
-	a.recorder = newRecorder(store, func() {}, a.cfg.Log)
-	if a.cfg.Fail != nil {
-		a.recorder.fail = a.cfg.Fail
-	}
-	if len(a.cfg.NATS.Servers) > 0 {
-		dial := a.cfg.NATS
-		dial.Name, dial.InboxPrefix = "ctwarden "+a.cfg.Host, notify.InboxPrefix(a.cfg.Site, a.cfg.Host)
-		a.publisher, err = notify.NewPublisher(notify.PublisherOptions{
-			Dial: dial, Identity: a.identity, Queue: a.cfg.queue(store), Log: a.cfg.Log,
-		})
-		if err != nil {
-			return errors.Join(err, store.Close())
-		}
-		a.recorder.wake = a.publisher.Wake
-	}
-	return nil
 }
 
 func (a *Agent) trackerConfig() remediate.TrackerConfig {
@@ -201,7 +144,7 @@ func (a *Agent) openApplier() error {
 
 // Close releases what Open took.
 func (a *Agent) Close() error {
-	errs := []error{a.table.Close(), a.store.Close()}
+	errs := []error{a.table.Close(), a.disk.close()}
 	if a.applier != nil {
 		errs = append(errs, a.applier.Close())
 	}
@@ -250,7 +193,6 @@ func (a *Agent) runLoop(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	serving.run(ctx, g)
-	g.Go(func() error { return a.recorder.watch(ctx) })
 	for _, run := range sources {
 		g.Go(func() error { return run(ctx) })
 	}

@@ -19,9 +19,9 @@ func (a *Agent) Do(ctx context.Context, c Command) (Reply, error) {
 	a.cfg.Log.Info("order of an operator", zap.String("order", string(c.Verb)), zap.String("by", c.By))
 	switch c.Verb { // a plain file, which the loop reads afresh; writing it may take a disk's time
 	case VerbHold:
-		return a.hold(c), nil
+		return withDisk(ctx, func() Reply { return a.hold(c) })
 	case VerbUnhold:
-		return a.unhold(), nil
+		return withDisk(ctx, a.unhold)
 	}
 	type answer struct {
 		Reply
@@ -46,6 +46,18 @@ func (a *Agent) Do(ctx context.Context, c Command) (Reply, error) {
 		r.Text += "; the persisted limit is still being brought in line"
 	}
 	return r.Reply, nil
+}
+
+// withDisk does what may hang with the disk of state_dir, and gives up when ctx is done.
+func withDisk(ctx context.Context, do func() Reply) (Reply, error) {
+	done := make(chan Reply, 1) // whoever gave up does not read it
+	go func() { done <- do() }()
+	select {
+	case r := <-done:
+		return r, nil
+	case <-ctx.Done():
+		return Reply{}, fmt.Errorf("the disk of state_dir does not answer: %w", ctx.Err())
+	}
 }
 
 // carryOut does what is asked. What may wait for a disk comes back as a function, to be run by the recorder after all

@@ -75,6 +75,7 @@ func (f *fragile) live(t *testing.T, killAt int, do func(a *Agent)) (killed bool
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.disk.inline = true
 	do(a)
 	if err := a.Close(); err != nil {
 		t.Error(err)
@@ -225,7 +226,7 @@ func (f *fragile) agree(t *testing.T, a *Agent, when string) {
 // tells fails the test unless the events tell of each written step and of each incident once.
 func (f *fragile) tells(t *testing.T, a *Agent, when string) {
 	t.Helper()
-	events, err := a.store.Peek(0, 10000)
+	events, err := a.disk.store.Load().Peek(0, 10000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,24 +1,21 @@
 package agent
 
-import (
-	"github.com/ctwarden/ctwarden/internal/state"
-	"github.com/ctwarden/ctwarden/notify"
-)
+import "github.com/ctwarden/ctwarden/notify"
 
 // Stages at which [Config.Fail] is called, beside those of package apply.
 const (
 	StageBeforeCommit = "before_commit" // a step, or its outcome, is about to be committed
 	StageAfterCommit  = "after_commit"  // it is
 	StageBeforeAck    = "before_ack"    // events are published, and still in the outbox
-	StageAfterAck     = "after_ack"     // they are out of it
+	StageAfterAck     = "after_ack"     // they are out of it, which the next commit tells the disk
 )
 
 // queue is the outbox as the publisher is to use it.
-func (c Config) queue(store *state.Store) notify.Queue {
+func (c Config) queue(q notify.Queue) notify.Queue {
 	if c.Fail == nil {
-		return store
+		return q
 	}
-	return failingQueue{Queue: store, fail: c.Fail}
+	return failingQueue{Queue: q, fail: c.Fail}
 }
 
 // failingQueue is an outbox that can fail between publication and acknowledgement.

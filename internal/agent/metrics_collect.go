@@ -30,10 +30,10 @@ func gauge(name, help string, labels ...string) metric {
 
 // metricSet holds every metric.
 type metricSet struct {
-	records, matches, lost, sourceUp, sourceLag        metric
-	entries, limit, buckets, drops, earlyDrops         metric
-	incidentsOpen, incidents, steps                    metric
-	outbox, eventsDropped, natsConnected, buildVersion metric
+	records, matches, lost, sourceUp, sourceLag                                   metric
+	entries, limit, buckets, drops, earlyDrops                                    metric
+	incidentsOpen, incidents, steps                                               metric
+	outbox, eventsDropped, eventsUnsaved, stateSaved, natsConnected, buildVersion metric
 }
 
 func newMetricSet() metricSet {
@@ -53,6 +53,8 @@ func newMetricSet() metricSet {
 		steps:         counter("steps_total", "Changes of the limit by result and reason, since the agent's start.", "result", "reason"),
 		outbox:        gauge("outbox_events", "Events that NATS has not acknowledged yet."),
 		eventsDropped: counter("events_dropped_total", "Events dropped because the outbox was full, or it or the host's journal could not be written."),
+		eventsUnsaved: gauge("outbox_unsaved_events", "Events that wait in memory because the disk does not take them."),
+		stateSaved:    gauge("state_saved", "1 while the state file takes what is to survive a restart."),
 		natsConnected: gauge("nats_connected", "1 while the connection to NATS stands."),
 		buildVersion:  gauge("build_info", "1, with the version as labels.", "version", "goversion"),
 	}
@@ -76,7 +78,7 @@ func newCollector(status func(context.Context) (Status, error)) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	s := c.set
 	for _, m := range []metric{s.records, s.matches, s.lost, s.sourceUp, s.sourceLag, s.entries, s.limit, s.buckets, s.drops,
-		s.earlyDrops, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.natsConnected, s.buildVersion} {
+		s.earlyDrops, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected, s.buildVersion} {
 		ch <- m.desc
 	}
 }
@@ -164,6 +166,8 @@ func (c *collector) incidents(st Status, send sendFunc) {
 func (c *collector) delivery(st Status, send sendFunc) {
 	send(c.set.outbox, float64(st.Outbox.Events))
 	send(c.set.eventsDropped, float64(st.Outbox.Dropped+st.Outbox.JournalDropped))
+	send(c.set.eventsUnsaved, float64(st.Outbox.Unsaved))
+	send(c.set.stateSaved, truth(st.State.Saved))
 	send(c.set.natsConnected, truth(st.NATS.Connected))
 }
 

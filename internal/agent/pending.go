@@ -5,16 +5,13 @@ import (
 	"slices"
 
 	"github.com/ctwarden/ctwarden/internal/state"
-	"github.com/ctwarden/ctwarden/notify"
-	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// merge returns one change that does what both do, the earlier first.
+// merge returns one change that does what both do, the earlier first. Events are not in it: they are the outbox's.
 func merge(earlier, later state.Change) state.Change {
 	c := state.Change{
 		Positions: maps.Clone(earlier.Positions), Meta: maps.Clone(earlier.Meta), Tracker: earlier.Tracker,
-		Steps:  slices.Concat(earlier.Steps, later.Steps),
-		Events: slices.Concat(earlier.Events, later.Events),
+		Steps: slices.Concat(earlier.Steps, later.Steps),
 	}
 	c.Positions = overlay(c.Positions, later.Positions)
 	c.Meta = overlay(c.Meta, later.Meta)
@@ -30,26 +27,4 @@ func overlay(under, over map[string][]byte) map[string][]byte {
 	}
 	maps.Copy(under, over)
 	return under
-}
-
-// trim drops events beyond limit and returns how many: the oldest updates first, then the oldest of the others.
-func trim(c *state.Change, limit int) uint64 {
-	over := len(c.Events) - limit
-	if over <= 0 {
-		return 0
-	}
-	dropped := over
-	c.Events = slices.DeleteFunc(c.Events, func(ev notify.Outgoing) bool {
-		if over == 0 || ev.Type != remediate.EventIncidentUpdated {
-			return false
-		}
-		over--
-		return true
-	})
-	c.Events = slices.Delete(c.Events, 0, over)
-	return uint64(dropped)
-}
-
-func empty(c state.Change) bool {
-	return len(c.Positions) == 0 && len(c.Meta) == 0 && c.Tracker == nil && len(c.Steps) == 0 && len(c.Events) == 0
 }

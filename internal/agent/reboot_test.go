@@ -65,7 +65,7 @@ func (f *fragile) intents(t *testing.T) []string {
 // stepsTold lists the steps that the events in the outbox tell of.
 func (a *Agent) stepsTold(t *testing.T, typ remediate.EventType) []remediate.Step {
 	t.Helper()
-	events, err := a.store.Peek(0, 10000)
+	events, err := a.disk.store.Load().Peek(0, 10000)
 	if err != nil {
 		t.Fatal(err)
 	}

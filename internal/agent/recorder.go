@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -15,58 +14,69 @@ import (
 
 const (
 	// commitRetryMax is the longest wait after a commit that failed.
-	commitRetryMax = 10 * time.Second
-	// keepUnsaved is how many events wait in memory while the disk does not take them.
-	keepUnsaved = 10000
+	commitRetryMax = 5 * time.Second
+	// sayAgain is how long nothing is said of a disk that is slow again and again.
+	sayAgain = time.Minute
 )
 
 // recorder does for the loop what waits for a disk: it commits to the state file, wakes the publisher and runs jobs such
 // as writing the sysctl.d file. The loop hands it changes and never waits; what comes while it is busy is merged into
 // the next transaction.
+//
+// While the disk takes nothing, it keeps what is to be saved and tries again. It also keeps an image of all that the file
+// should hold, so that a file found damaged, or gone, is begun afresh with nothing lost that the agent knows.
 type recorder struct {
-	store *state.Store
+	disk  *disk
+	queue *outbox
 	wake  func() // tells the publisher that there are new events
 	log   *zap.Logger
 	fail  func(stage string) // see Config.Fail
+	// told is called with what has to be said of a state file that was opened again, and with the steps in it that the
+	// run before left. It must not wait for the recorder.
+	told func(text string, earlier []state.Record)
 
 	mu        sync.Mutex
-	change    state.Change
+	change    state.Change // its events are in queue
+	image     image
 	committed []func() // to run after the next commit
-	jobs      []func()
-	unsaved   uint64 // events dropped because the disk did not take them
-	problem   string // why the last commit failed
+	problem   string   // why the last commit failed
+	since     time.Time
+	saidAt    time.Time // when the problem was last logged
+	said      bool      // the problem of now was
 	// ready has room for one: a wake-up that has not been seen yet stands for all later ones.
 	ready chan struct{}
-	// damaged has room for one error: that the state file takes nothing any more. The recorder sends it once.
-	damaged chan error
-	dead    bool // the error was sent; nothing is committed from then on
+	jobs  *jobs
 }
 
-func newRecorder(store *state.Store, wake func(), log *zap.Logger) *recorder {
-	return &recorder{
-		store: store, wake: wake, log: log, fail: func(string) {}, ready: make(chan struct{}, 1), damaged: make(chan error, 1),
+func newRecorder(d *disk, queue *outbox, log *zap.Logger) *recorder {
+	r := &recorder{
+		disk: d, queue: queue, wake: func() {}, fail: func(string) {}, told: func(string, []state.Record) {}, log: log, image: newImage(),
+		ready: make(chan struct{}, 1), jobs: newJobs(),
 	}
+	queue.hurt = r.signal
+	return r
 }
 
 // add merges a change into the next transaction; committed runs after the commit.
 func (r *recorder) add(c state.Change, committed func()) {
 	r.mu.Lock()
+	r.queue.add(c.Events) // under the lock, so that no commit has the position without the event
+	c.Events = nil
 	r.change = merge(r.change, c)
-	r.unsaved += trim(&r.change, keepUnsaved)
+	r.image.put(c)
 	if committed != nil {
 		r.committed = append(r.committed, committed)
 	}
+	direct := r.problem != ""
 	r.mu.Unlock()
 	r.signal()
+	if direct {
+		r.wake()
+	}
 }
 
-// do runs a job in the recorder's goroutine, whether or not the disk takes the state.
-func (r *recorder) do(job func()) {
-	r.mu.Lock()
-	r.jobs = append(r.jobs, job)
-	r.mu.Unlock()
-	r.signal()
-}
+// do runs a job apart from the loop, after those before it, whether or not the disk takes the state.
+func (r *recorder) do(job func()) { r.jobs.add(job) }
 
 func (r *recorder) signal() {
 	select {
@@ -75,21 +85,29 @@ func (r *recorder) signal() {
 	}
 }
 
-// Run works until ctx is done, and then once more.
+// Run works until ctx is done, and then once more, for as long as a disk that answers needs.
 func (r *recorder) Run(ctx context.Context) error {
+	finished := r.jobs.start(ctx)
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, commitRetryMax
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
-	for {
+	for first := true; ; first = false {
+		if first && r.failing() { // the file could not be opened at the start
+			retry.Reset(wait.NextBackOff())
+		}
 		select {
 		case <-ctx.Done():
-			r.work()
+			<-finished
+			r.commit(ctx)
 			return nil
 		case <-r.ready:
+			if r.failing() {
+				continue // what comes while the disk takes nothing does not make it be asked more often
+			}
 		case <-retry.C:
 		}
-		if r.work() {
+		if r.commit(ctx) {
 			wait.Reset()
 			retry.Reset(time.Hour)
 		} else {
@@ -98,94 +116,166 @@ func (r *recorder) Run(ctx context.Context) error {
 	}
 }
 
-// watch returns an error when the state file is found damaged, and nil when ctx is done. The store is of no use then, and
-// only a new start sets the file aside; jobs are still done.
-func (r *recorder) watch(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-r.damaged:
-		return fmt.Errorf("%w; start ctwarden again: it sets the file aside and begins a fresh one", err)
-	}
-}
-
-// giveUp tells watch of a damaged state file.
-func (r *recorder) giveUp(err error) {
-	r.dead = true
-	r.damaged <- err
-}
-
-// work does what has been handed over. It returns false where the state could not be committed; the change is kept.
-func (r *recorder) work() bool {
+func (r *recorder) failing() bool {
 	r.mu.Lock()
-	change, committed, jobs := r.change, r.committed, r.jobs
-	r.change, r.committed, r.jobs = state.Change{}, nil, nil
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	return r.problem != ""
+}
 
-	for _, job := range jobs {
-		job()
+// work does at once what has been handed over, where Run is not running.
+func (r *recorder) work() bool {
+	r.jobs.drain()
+	return r.commit(context.Background())
+}
+
+// commit writes what is to be saved. It returns false where the disk did not take it, or where ctx is done before the
+// disk has answered; the change is kept then.
+func (r *recorder) commit(ctx context.Context) bool {
+	wait := diskSlow
+	if r.failing() && ctx.Err() != nil {
+		wait = diskStop
 	}
-	if r.dead {
-		return true
+	done, ok := r.disk.start(wait, r.write)
+	if !ok {
+		r.report(errDiskSlow)
+		return false
 	}
-	if empty(change) {
-		for _, f := range committed {
-			f()
+	slow := time.NewTimer(wait)
+	defer slow.Stop()
+	select {
+	case err := <-done:
+		return r.report(err)
+	case <-slow.C:
+		r.report(errDiskSlow)
+	}
+	select {
+	case err := <-done:
+		return r.report(err)
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// write commits, in its turn at the disk. A file that is found damaged is begun afresh at once.
+func (r *recorder) write() error {
+	err := r.writeOnce()
+	if errors.Is(err, state.ErrDamaged) {
+		return r.writeOnce()
+	}
+	return err
+}
+
+func (r *recorder) writeOnce() error {
+	store, err := r.disk.ready()
+	if err != nil {
+		return err
+	}
+	if r.disk.news != nil {
+		if err := r.reopened(store); err != nil {
+			return err
 		}
-		return true
 	}
-	if len(change.Steps) > 0 {
-		r.fail(StageBeforeCommit)
+	for more := true; more; {
+		if more, err = r.commitSome(store); err != nil {
+			if errors.Is(err, state.ErrDamaged) {
+				r.disk.condemn(err)
+			}
+			return err
+		}
 	}
-	_, err := r.store.Commit(change)
-	if len(change.Steps) > 0 {
-		r.fail(StageAfterCommit)
+	return nil
+}
+
+// commitSome commits all that is to be saved, or where that is a lot a part of the events, and tells whether more is left.
+// What the events came of goes with the last of them, so that no position moves on without its events.
+func (r *recorder) commitSome(store *state.Store) (more bool, err error) {
+	change, committed, all := r.take()
+	if !change.Empty() {
+		r.failAt(StageBeforeCommit, change)
+		_, err = store.Commit(change)
+		r.failAt(StageAfterCommit, change)
+		r.queue.took(change, store, err)
 	}
-	r.report(err)
 	if err != nil {
 		r.giveBack(change, committed)
-		if errors.Is(err, state.ErrDamaged) {
-			r.giveUp(err)
-		}
-		return false
+		return true, err
 	}
 	for _, f := range committed {
 		f()
 	}
-	r.wake()
-	return true
+	if !change.Empty() {
+		r.wake()
+	}
+	return !all, nil
 }
 
-// giveBack puts a change that was not committed before what has come since.
+// failAt calls fail where a change has steps.
+func (r *recorder) failAt(stage string, change state.Change) {
+	if len(change.Steps) > 0 {
+		r.fail(stage)
+	}
+}
+
+// take gives what is to be committed now.
+func (r *recorder) take() (change state.Change, committed []func(), all bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if all = r.queue.take(&change); all {
+		events, acked, dropped := change.Events, change.Acked, change.Dropped
+		change, committed = r.change, r.committed
+		change.Events, change.Acked, change.Dropped = events, acked, dropped
+		r.change, r.committed = state.Change{}, nil
+	}
+	return change, committed, all
+}
+
+// giveBack puts a change that was not committed before what has come since. Its events are the queue's.
 func (r *recorder) giveBack(change state.Change, committed []func()) {
+	change.Events, change.Acked, change.Dropped = nil, nil, 0
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.change = merge(change, r.change)
-	r.unsaved += trim(&r.change, keepUnsaved)
 	r.committed = append(committed, r.committed...)
 }
 
-// report says once that the state cannot be saved, and once that it can again.
-func (r *recorder) report(err error) {
-	text := ""
+// report says once that the state cannot be saved, and once that it can again. It returns whether it can.
+func (r *recorder) report(err error) bool {
+	now, text := time.Now(), ""
 	if err != nil {
 		text = err.Error()
 	}
 	r.mu.Lock()
-	before := r.problem
+	before, since, said := r.problem, r.since, r.said
 	r.problem = text
-	r.mu.Unlock()
-	switch {
-	case text != "" && before == "":
-		r.log.Error("state not saved", zap.Error(err))
-	case text == "" && before != "":
-		r.log.Info("state saved again")
+	begins, ends := text != "" && before == "", text == "" && before != ""
+	if begins {
+		r.since, r.said = now, !errors.Is(err, errDiskSlow) || now.Sub(r.saidAt) > sayAgain
+		if said = r.said; said {
+			r.saidAt = now
+		}
 	}
+	r.mu.Unlock()
+	if !begins && !ends {
+		return err == nil
+	}
+	r.queue.sendDirectly(begins)
+	if begins && said {
+		r.log.Error("state not saved", zap.Error(err), zap.String("until_then", withoutDisk))
+	}
+	if ends && said {
+		r.log.Info("state saved again", zap.Duration("after", now.Sub(since)), zap.Uint64("events_dropped", r.queue.count().Dropped))
+	}
+	r.wake()
+	return err == nil
 }
 
-// health returns how many events were dropped because they could not be saved, and why the last commit failed.
-func (r *recorder) health() (unsaved uint64, problem string) {
+// withoutDisk is what an operator has to know.
+const withoutDisk = "detection, steps and events to NATS go on; what came since is in memory, and a restart would lose " +
+	"it: events not yet sent, and how far each source was read"
+
+// health tells why nothing is saved, and since when; empty: all is.
+func (r *recorder) health() (problem string, since time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.unsaved, r.problem
+	return r.problem, r.since
 }

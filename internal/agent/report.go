@@ -107,22 +107,22 @@ func (a *Agent) reportTables(s *Status, now time.Time) {
 
 // reportDelivery fills in what became of the events.
 func (a *Agent) reportDelivery(s *Status) {
-	unsaved, problem := a.recorder.health()
-	s.Outbox = OutboxStatus{
-		Enabled: a.publisher != nil, Max: a.cfg.OutboxMax, Dropped: unsaved, JournalDropped: a.sink.Dropped(),
-	}
+	problem, since := a.recorder.health()
+	books := a.outbox.count()
+	s.State = StateStatus{Saved: problem == "", Problem: problem}
+	s.Outbox = OutboxStatus{Enabled: a.publisher != nil, Max: a.cfg.OutboxMax, JournalDropped: a.sink.Dropped()}
 	if n := s.Outbox.JournalDropped; n > 0 {
 		s.Notes = append(s.Notes, fmt.Sprintf(
 			"%d events are missing from the journal, which did not take them in time; look at systemd-journald", n))
 	}
 	if problem != "" {
-		s.Notes = append(s.Notes, "state not saved: "+problem)
+		s.State.Since = since
+		s.Notes = append(s.Notes, fmt.Sprintf("state not saved since %s: %s; %s", since.Format(time.DateTime), problem, withoutDisk))
 	}
 	if a.publisher == nil {
 		return
 	}
-	s.Outbox.Events = a.store.Len()
-	s.Outbox.Dropped += a.store.Dropped()
+	s.Outbox.Events, s.Outbox.Unsaved, s.Outbox.Dropped = books.Events, books.Unsaved, books.Dropped
 	p := a.publisher.Status()
 	s.NATS = NATSStatus{Configured: true, Connected: p.Connected, Server: p.Server, Since: p.Since, Error: p.Error}
 }

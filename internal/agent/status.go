@@ -29,6 +29,7 @@ type Status struct {
 	Incidents  []remediate.Incident `json:"incidents"`
 	// Steps are the last ones, newest first.
 	Steps  []remediate.Step `json:"steps"`
+	State  StateStatus      `json:"state"`
 	Outbox OutboxStatus     `json:"outbox"`
 	NATS   NATSStatus       `json:"nats"`
 	// Totals since the agent's start.
@@ -75,12 +76,22 @@ type SourceStatus struct {
 	LagSeconds float64 `json:"lag_seconds"`
 }
 
+// StateStatus tells whether the state file takes what is to survive a restart.
+type StateStatus struct {
+	Saved bool `json:"saved"`
+	// Problem says why it does not, and Since since when.
+	Problem string    `json:"problem,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+}
+
 // OutboxStatus is the queue of events not yet acknowledged by NATS.
 type OutboxStatus struct {
 	Enabled bool   `json:"enabled"`
 	Events  int    `json:"events"`
 	Max     int    `json:"max"`
 	Dropped uint64 `json:"dropped"`
+	// Unsaved counts the events that wait in memory because the disk does not take them. They are in Events too.
+	Unsaved int `json:"unsaved"`
 	// JournalDropped counts the events that the host's journal did not take in time. NATS may have them.
 	JournalDropped uint64 `json:"journal_dropped,omitempty"`
 }

@@ -67,14 +67,10 @@ func (a *Agent) memoryNow(now time.Time) remediate.Memory {
 	return a.memory
 }
 
-// heldNow reads the hold, afresh each time: it is a plain file that may come at any moment. One that cannot be read
-// holds.
+// heldNow reads the hold, afresh each time: it is a plain file that may come at any moment.
 func (a *Agent) heldNow(now time.Time) *remediate.Hold {
-	held, err := apply.Held(a.cfg.StateDir, now)
+	held, err := a.holds.read(now)
 	a.noteIf(noteHold, err)
-	if err != nil && held == nil {
-		return &remediate.Hold{By: "unreadable hold file"}
-	}
 	return held
 }
 

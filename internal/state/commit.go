@@ -3,9 +3,11 @@ package state
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/notify"
 )
@@ -29,6 +31,17 @@ type Change struct {
 	Meta map[string][]byte
 	// Events go to the end of the outbox, in this order.
 	Events []notify.Outgoing
+	// Acked are the IDs of events that were acknowledged: they leave the outbox, before Events come in. One that is not
+	// there is passed over.
+	Acked []string
+	// Dropped is how many events were dropped before they came here. They are added to [Store.Dropped].
+	Dropped uint64
+}
+
+// Empty tells that there is nothing to write.
+func (c Change) Empty() bool {
+	return len(c.Positions) == 0 && c.Tracker == nil && len(c.Steps) == 0 && len(c.Meta) == 0 && len(c.Events) == 0 &&
+		len(c.Acked) == 0 && c.Dropped == 0
 }
 
 // Committed tells what became of the events of a change.
@@ -58,7 +71,7 @@ type Snapshot struct {
 // incident.closed and a step.* are never dropped for that: they are kept even above MaxEvents, and only the bound in
 // bytes (MaxBytes), which a disk needs, refuses a new one. Every drop is counted.
 func (s *Store) Commit(c Change) (Committed, error) {
-	if len(c.Positions) == 0 && c.Tracker == nil && len(c.Steps) == 0 && len(c.Meta) == 0 && len(c.Events) == 0 {
+	if c.Empty() {
 		return Committed{}, nil
 	}
 	var done Committed
@@ -66,6 +79,10 @@ func (s *Store) Commit(c Change) (Committed, error) {
 		if err := writeState(q.tx, c); err != nil {
 			return err
 		}
+		if err := q.removeIDs(c.Acked); err != nil {
+			return err
+		}
+		q.tally.dropped += c.Dropped
 		done, err = q.append(c.Events)
 		return err
 	})
@@ -78,19 +95,46 @@ func (s *Store) Commit(c Change) (Committed, error) {
 // write has do change the store in one transaction, and keeps what the outbox then holds.
 func (s *Store) write(do func(q *outbox) error) error {
 	return s.safely("write", func() error {
+		if s.readOnly {
+			return fmt.Errorf("%s: %w", s.path, unix.EROFS)
+		}
 		now := tally{events: s.events.Load(), bytes: s.bytes.Load(), dropped: s.dropped.Load()}
 		err := s.db.Update(func(t *bolt.Tx) error {
 			q := outbox{tx: t, names: names(), tally: now, opts: s.opts}
 			if err := do(&q); err != nil {
 				return err
 			}
+			if q.tally.dropped != now.dropped {
+				if err := put(t.Bucket(q.names.meta), q.names.meta, []byte("dropped"), seqKey(q.tally.dropped)); err != nil {
+					return err
+				}
+			}
 			now = q.tally
 			return nil
 		})
+		if isSystem(err) {
+			return errors.Join(err, s.recount())
+		}
 		if err == nil {
 			s.keep(now)
 		}
 		return err
+	})
+}
+
+// recount finds out what the outbox holds after a transaction that the disk did not take: where the very last write of
+// it failed, its content can be there nevertheless.
+func (s *Store) recount() error {
+	return s.db.View(func(t *bolt.Tx) error {
+		found, err := checkOutbox(t)
+		if err != nil {
+			return err
+		}
+		if found.dropped, err = readDropped(t); err != nil {
+			return err
+		}
+		s.keep(found)
+		return nil
 	})
 }
 

@@ -251,10 +251,7 @@ func TestSetAsideKeepsBoth(t *testing.T) {
 }
 
 func TestBitFlips(t *testing.T) {
-	trials := 1000
-	if testing.Short() {
-		trials = 100
-	}
+	trials := testhost.Amount(250, 5000) // package agent has more of them
 	dir := t.TempDir()
 	good := filepath.Join(dir, "good")
 	whole := filled(t, good, 60)

@@ -52,9 +52,11 @@ type Opened struct {
 }
 
 // Open opens the state file at path, or creates it with mode 0600 (and its folder with 0700). A damaged, empty or
-// foreign file is renamed to path.damaged-<UTC time> and a fresh one is started.
+// foreign file is renamed to path.damaged-<UTC time> and a fresh one is started. A file on a file system that is mounted
+// read-only is opened for reading alone, see [Store.ReadOnly].
 //
-// Errors: [ErrLocked] after a second, [ErrNewerSchema], or what the operating system said.
+// Errors: [ErrLocked] after a second, [ErrNewerSchema], or what the operating system said. A file that could not be begun,
+// on a full disk, is removed again.
 func Open(path string, opts Options) (*Store, Opened, error) {
 	opts = opts.withDefaults()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -74,16 +76,18 @@ func Open(path string, opts Options) (*Store, Opened, error) {
 // openAt opens or creates the file. One whose content is at fault is set aside while its lock is still held, and what
 // is wrong with it is returned as problem.
 func openAt(path string, opts Options) (s *Store, found Opened, problem, err error) {
-	file, fresh, err := openLocked(path)
+	s, fresh, err := openLocked(path, opts)
 	if err != nil {
 		return nil, Opened{}, nil, fmt.Errorf("open state %s: %w", path, err)
 	}
-	s = &Store{file: file, opts: opts}
 	note, err := s.start(fresh)
 	if err == nil {
 		return s, Opened{Fresh: fresh, Problem: note}, nil, nil
 	}
 	defer s.Close()
+	if fresh && isSystem(err) {
+		_ = os.Remove(path) // an empty file would pass for a damaged one next time
+	}
 	if !errors.Is(err, ErrDamaged) {
 		return nil, Opened{}, nil, fmt.Errorf("open state %s: %w", path, err)
 	}
@@ -109,21 +113,28 @@ func (o Options) withDefaults() Options {
 
 // openLocked opens or creates the file and takes its lock. The lock is bbolt's own (flock on the file), taken here
 // first so that nobody writes while the pages are checked; bbolt asks for it again on the same descriptor and gets it.
-func openLocked(path string) (file *os.File, fresh bool, err error) {
-	const flags = os.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK
-	file, err = os.OpenFile(path, flags|os.O_CREATE|os.O_EXCL, 0o600)
-	fresh = err == nil
-	if errors.Is(err, os.ErrExist) {
-		file, err = os.OpenFile(path, flags, 0)
+//
+// A file that is there is opened without O_CREATE, which a frozen file system does not answer.
+func openLocked(path string, opts Options) (s *Store, fresh bool, err error) {
+	const flags = unix.O_NOFOLLOW | unix.O_NONBLOCK
+	s = &Store{path: path, opts: opts}
+	s.file, err = os.OpenFile(path, os.O_RDWR|flags, 0)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		fresh = true
+		s.file, err = os.OpenFile(path, os.O_RDWR|flags|os.O_CREATE|os.O_EXCL, 0o600)
+	case errors.Is(err, unix.EROFS):
+		s.readOnly = true
+		s.file, err = os.OpenFile(path, os.O_RDONLY|flags, 0)
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	if err := lock(path, file); err != nil {
-		file.Close()
+	if err := lock(path, s.file); err != nil {
+		s.file.Close()
 		return nil, false, err
 	}
-	return file, fresh, nil
+	return s, fresh, nil
 }
 
 func lock(path string, file *os.File) error {
@@ -152,7 +163,13 @@ func lock(path string, file *os.File) error {
 	if now, err := os.Lstat(path); err != nil || !os.SameFile(info, now) {
 		return fmt.Errorf("%w: %s was replaced just now", ErrLocked, path)
 	}
-	return file.Chmod(0o600)
+	if info.Mode().Perm() == 0o600 {
+		return nil
+	}
+	if err := file.Chmod(0o600); err != nil && !errors.Is(err, unix.EROFS) {
+		return err
+	}
+	return nil
 }
 
 // start checks the locked file and lets bbolt open it. The error wraps [ErrDamaged] where the content is at fault.
@@ -168,7 +185,7 @@ func (s *Store) start(fresh bool) (note string, err error) {
 		// false, since without the sync a grown file can come back short on ext4 after a power failure; NoFreelistSync
 		// stays false, since without the list bbolt searches all pages at open in a goroutine whose panic cannot be caught.
 		s.db, err = bolt.Open(s.file.Name(), 0o600, &bolt.Options{
-			FreelistType: bolt.FreelistMapType, NoStatistics: true, Timeout: lockWait,
+			FreelistType: bolt.FreelistMapType, NoStatistics: true, Timeout: lockWait, ReadOnly: s.readOnly,
 			OpenFile: func(string, int, os.FileMode) (*os.File, error) { return s.file, nil },
 		})
 		return err

@@ -86,10 +86,25 @@ func (q *outbox) append(events []notify.Outgoing) (Committed, error) {
 		done.Added++
 	}
 	done.Dropped = int(q.tally.dropped - before)
-	if done.Dropped == 0 {
-		return done, nil
+	return done, nil
+}
+
+// removeIDs removes events by their IDs.
+func (q *outbox) removeIDs(ids []string) error {
+	for _, id := range ids {
+		at := q.tx.Bucket(q.names.outboxIDs).Get([]byte(id))
+		if at == nil {
+			continue
+		}
+		key, err := unseal(q.names.outboxIDs, []byte(id), at)
+		if err != nil {
+			return err
+		}
+		if _, err := q.remove(bytes.Clone(key)); err != nil {
+			return err
+		}
 	}
-	return done, put(q.tx.Bucket(q.names.meta), q.names.meta, []byte("dropped"), seqKey(q.tally.dropped))
+	return nil
 }
 
 // room drops expendable events until ev fits, and tells whether it does.
@@ -97,11 +112,11 @@ func (q *outbox) room(ev notify.Outgoing) (bool, error) {
 	for q.full(ev) {
 		k, _ := q.tx.Bucket(q.names.expendable).Cursor().First()
 		if k == nil {
-			_, may := rank(ev.Type)
+			_, may := Rank(ev.Type)
 			return !may && !q.overBytes(ev), nil
 		}
 		// An update in the hand is worth less than what is listed behind all updates.
-		if r, may := rank(ev.Type); may && k[0] > r {
+		if r, may := Rank(ev.Type); may && k[0] > r {
 			return false, nil
 		}
 		found, err := q.remove(bytes.Clone(k[1:]))
@@ -124,8 +139,9 @@ func (q *outbox) overBytes(ev notify.Outgoing) bool {
 	return q.tally.bytes+int64(len(ev.Body)) > q.opts.MaxBytes
 }
 
-// rank tells whether an event may be dropped, and its class among those that may: a lower one goes first.
-func rank(t remediate.EventType) (class byte, may bool) {
+// Rank tells whether an event may be dropped where there is no room, and its class among those that may: a lower one
+// goes first.
+func Rank(t remediate.EventType) (class byte, may bool) {
 	switch t {
 	case remediate.EventIncidentUpdated:
 		return 0, true
@@ -158,7 +174,7 @@ func (q *outbox) add(ev notify.Outgoing) error {
 	if err := put(q.tx.Bucket(q.names.outboxIDs), q.names.outboxIDs, []byte(ev.ID), key); err != nil {
 		return err
 	}
-	if class, may := rank(ev.Type); may {
+	if class, may := Rank(ev.Type); may {
 		k := expendableKey(class, key)
 		if err := put(q.tx.Bucket(q.names.expendable), q.names.expendable, k, []byte{1}); err != nil {
 			return err
@@ -186,7 +202,7 @@ func (q *outbox) remove(key []byte) (found bool, err error) {
 	if err := q.tx.Bucket(q.names.outboxIDs).Delete([]byte(ev.ID)); err != nil {
 		return false, err
 	}
-	if class, may := rank(ev.Type); may {
+	if class, may := Rank(ev.Type); may {
 		if err := q.tx.Bucket(q.names.expendable).Delete(expendableKey(class, key)); err != nil {
 			return false, err
 		}
@@ -205,7 +221,7 @@ func checkOutbox(t *bolt.Tx) (tally, error) {
 		ev, err := decodeEvent(0, v)
 		found.events++
 		found.bytes += int64(len(ev.Body))
-		if _, may := rank(ev.Type); may {
+		if _, may := Rank(ev.Type); may {
 			listed++
 		}
 		return ev.ID, err

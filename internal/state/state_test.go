@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -260,7 +263,20 @@ func TestWhatIsNoFileIsRefused(t *testing.T) {
 	if err := os.Symlink(target, link); err != nil {
 		t.Fatal(err)
 	}
-	for name, path := range map[string]string{"a folder": dir, "a link": link, "below a file": filepath.Join(target, "s")} {
+	pipe, socket := filepath.Join(dir, "pipe"), filepath.Join(dir, "socket")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	paths := map[string]string{
+		"a folder": dir, "a link": link, "below a file": filepath.Join(target, "s"), "a pipe": pipe, "a socket": socket,
+		"a device": "/dev/null",
+	}
+	for name, path := range paths {
 		if s, found, err := Open(path, Options{}); err == nil {
 			s.Close()
 			t.Errorf("%s: opened, %+v", name, found)

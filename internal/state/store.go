@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,8 +26,10 @@ const maxSteps = 1000
 // Store is the open state file. Its methods may be called from any goroutine; they run one after the other, and those
 // that write return when the disk has it.
 type Store struct {
-	opts Options
-	file *os.File
+	opts     Options
+	path     string
+	file     *os.File
+	readOnly bool
 
 	// mu is held over every transaction. bbolt has a lock of its own, but a panic inside a damaged file can leave it
 	// locked, and whoever waits for it would wait for ever.
@@ -38,6 +41,8 @@ type Store struct {
 	events  atomic.Int64
 	bytes   atomic.Int64
 	dropped atomic.Uint64
+
+	unmapped atomic.Bool
 }
 
 // safely runs f under the lock and turns a panic or a memory fault in it, which only a damaged file can cause, into
@@ -56,6 +61,9 @@ func (s *Store) safely(what string, f func() error) (err error) {
 		}
 	}()
 	if err := f(); err != nil {
+		if errors.Is(err, bolterrors.ErrInvalidMapping) {
+			s.unmapped.Store(true)
+		}
 		return fmt.Errorf("%s state: %w", what, err)
 	}
 	return nil
@@ -79,6 +87,28 @@ func (s *Store) Close() error {
 	s.broken = true
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close state: %w", err)
+	}
+	return nil
+}
+
+// ReadOnly tells that the file system was mounted read-only when the file was opened: all can be read, and every write
+// fails with EROFS, until the file is closed and opened again.
+func (s *Store) ReadOnly() bool { return s.readOnly }
+
+// Stale tells why the file must be closed and opened again although it need not be damaged; nil: it need not. It was
+// removed, or another one is in its place, so that what is written to it would be lost with the process; or the kernel
+// refused to map it when it grew, after which bbolt can do no more with it.
+func (s *Store) Stale() error {
+	if s.unmapped.Load() {
+		return fmt.Errorf("the state file %s cannot be mapped into memory", s.path)
+	}
+	opened, err := s.file.Stat()
+	if err != nil {
+		return nil // closed, or a disk that tells nothing
+	}
+	now, err := os.Lstat(s.path)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(opened, now) {
+		return fmt.Errorf("the state file %s was removed or replaced", s.path)
 	}
 	return nil
 }

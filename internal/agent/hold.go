@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
+)
+
+// holdWithin is how long the loop waits for the hold to be read, once. A disk that does not answer in it is not waited
+// for again until it has.
+const holdWithin = 500 * time.Millisecond
+
+// holdReader reads the hold from state_dir for the loop, which must not hang with the disk.
+//
+// A hold that is there and cannot be understood, or may not be read, counts. Where the disk does not tell, because it
+// hangs or has an I/O error, what it told last counts: on a disk that does not answer nobody can have made a hold since.
+// Where it has told nothing yet, that counts as a hold: no step is taken before it is known that none is forbidden.
+type holdReader struct {
+	dir string
+	// reading has the result of the read in progress, on a channel of capacity one; nil: there is none.
+	reading chan heldResult
+	last    heldResult
+}
+
+type heldResult struct {
+	held *remediate.Hold
+	err  error
+}
+
+func newHoldReader(dir string) *holdReader {
+	return &holdReader{dir: dir, last: heldResult{held: &remediate.Hold{By: "the disk of state_dir, which does not answer"}}}
+}
+
+// read gives the hold as it is, or as it was last known together with why it is not known better.
+func (h *holdReader) read(now time.Time) (*remediate.Hold, error) {
+	wait := time.Duration(0)
+	if h.reading == nil {
+		wait = holdWithin
+		reading := make(chan heldResult, 1)
+		h.reading = reading
+		// Not in an errgroup, whose Wait would wait for a disk that hangs.
+		go func() {
+			held, err := apply.Held(h.dir, now)
+			reading <- heldResult{held, err}
+		}()
+	}
+	got, ok := h.await(wait)
+	if !ok {
+		got.err = errDiskSlow
+	}
+	if isDiskFault(got.err) && !errors.Is(got.err, apply.ErrDamaged) && !errors.Is(got.err, fs.ErrPermission) {
+		if h.last.held.Active(now) {
+			return h.last.held, got.err
+		}
+		return nil, got.err
+	}
+	h.last = got
+	return got.held, got.err
+}
+
+// await gives the result of the read in progress, if that comes in time.
+func (h *holdReader) await(wait time.Duration) (got heldResult, ok bool) {
+	select {
+	case got = <-h.reading:
+		h.reading = nil
+		return got, true
+	default:
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case got = <-h.reading:
+		h.reading = nil
+		return got, true
+	case <-timer.C:
+		return heldResult{}, false
+	}
+}

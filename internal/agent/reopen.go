@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/internal/state"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// reopened has all that is known written into a state file that was opened while the agent runs, and says what happened:
+// it was damaged, removed or replaced, or it could not be opened before. It is called in a turn at the disk.
+func (r *recorder) reopened(store *state.Store) error {
+	news, why := *r.disk.news, r.disk.why
+	var earlier state.Snapshot
+	if !news.Fresh {
+		var err error
+		if earlier, err = store.Load(); err != nil {
+			r.disk.condemn(err)
+			return err
+		}
+	}
+	kept, lost := r.queue.reopened(news.Fresh && why != nil)
+	if !news.Fresh {
+		r.queue.opened(store)
+	}
+	r.mu.Lock()
+	steps := r.image.adopt(earlier.Steps)
+	open := r.image.unknown(earlier.Tracker)
+	r.change = r.image.change() // which has what was to be committed, in the right order
+	r.mu.Unlock()
+	r.disk.news, r.disk.why = nil, nil
+
+	text := reopenedText(news, why, kept, lost, open)
+	r.log.Warn("state file opened while running", zap.String("text", text))
+	r.told(text, steps)
+	return nil
+}
+
+func reopenedText(news state.Opened, why error, kept, lost, open int) string {
+	text := "the state file could not be opened at the start and now is: what happened since is in it"
+	switch {
+	case why != nil && news.SetAside != "":
+		text = fmt.Sprintf("the state file was found damaged (%v); it was set aside as %s and a fresh one begun with all that "+
+			"is known", why, news.SetAside)
+	case why != nil && news.Fresh:
+		text = fmt.Sprintf("%v; a fresh one was begun with all that is known", why)
+	case why != nil:
+		text = fmt.Sprintf("%v; the file there now was gone on with", why)
+	case news.SetAside != "":
+		text = fmt.Sprintf("the state file was damaged (%s); it was set aside as %s and a fresh one begun", news.Problem, news.SetAside)
+	}
+	if why != nil && news.Fresh {
+		text += fmt.Sprintf("; %d events were written again, %d that only that file held are lost", kept, lost)
+	}
+	if open > 0 {
+		text += fmt.Sprintf("; %d incidents that were open before the start are not followed to their end", open)
+	}
+	return text
+}
+
+// image is what the state file should hold besides the outbox.
+type image struct {
+	positions, meta map[string][]byte
+	tracker         []byte
+	steps           []state.Record
+}
+
+func newImage() image {
+	return image{positions: map[string][]byte{}, meta: map[string][]byte{}}
+}
+
+// put overlays a change.
+func (m *image) put(c state.Change) {
+	for k, v := range c.Positions {
+		m.positions[k] = v
+	}
+	for k, v := range c.Meta {
+		m.meta[k] = v
+	}
+	if c.Tracker != nil {
+		m.tracker = c.Tracker
+	}
+	for _, s := range c.Steps {
+		if at := m.step(s.ID); at >= 0 {
+			m.steps[at] = s
+			continue
+		}
+		m.steps = append(m.steps, s)
+	}
+	if over := len(m.steps) - keptSteps; over > 0 {
+		m.steps = m.steps[over:]
+	}
+}
+
+func (m *image) step(id string) int {
+	for i := len(m.steps) - 1; i >= 0; i-- {
+		if m.steps[i].ID == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// adopt takes over the steps of an earlier run that the image does not have, and returns them.
+func (m *image) adopt(steps []state.Record) []state.Record {
+	var news []state.Record
+	for _, s := range steps {
+		if m.step(s.ID) < 0 {
+			news = append(news, s)
+		}
+	}
+	m.steps = append(news[:len(news):len(news)], m.steps...)
+	if over := len(m.steps) - keptSteps; over > 0 {
+		m.steps = m.steps[over:]
+	}
+	return news
+}
+
+// unknown counts the incidents that are open in another snapshot of the tracker and not in the image's.
+func (m *image) unknown(tracker []byte) int {
+	var theirs, ours remediate.TrackerState
+	if len(tracker) == 0 || json.Unmarshal(tracker, &theirs) != nil {
+		return 0
+	}
+	if m.tracker != nil && json.Unmarshal(m.tracker, &ours) != nil {
+		return 0
+	}
+	known := map[string]bool{}
+	for _, o := range ours.Open {
+		known[o.ID] = true
+	}
+	n := 0
+	for _, o := range theirs.Open {
+		if !known[o.ID] {
+			n++
+		}
+	}
+	return n
+}
+
+// change is what writes all of the image.
+func (m *image) change() state.Change {
+	c := state.Change{Tracker: m.tracker, Steps: m.steps, Positions: map[string][]byte{}, Meta: map[string][]byte{}}
+	for k, v := range m.positions {
+		c.Positions[k] = v
+	}
+	for k, v := range m.meta {
+		c.Meta[k] = v
+	}
+	return c
+}
