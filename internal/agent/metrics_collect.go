@@ -30,10 +30,11 @@ func gauge(name, help string, labels ...string) metric {
 
 // metricSet holds every metric.
 type metricSet struct {
-	records, matches, lost, sourceUp, sourceLag        metric
-	entries, limit, buckets, drops, earlyDrops         metric
-	incidentsOpen, incidents, steps                    metric
-	outbox, eventsDropped, natsConnected, buildVersion metric
+	records, matches, lost, sourceUp, sourceLag       metric
+	entries, limit, buckets, drops, earlyDrops        metric
+	incidentsOpen, incidents, steps                   metric
+	outbox, eventsDropped, natsConnected, natsProblem metric
+	buildVersion                                      metric
 }
 
 func newMetricSet() metricSet {
@@ -54,6 +55,7 @@ func newMetricSet() metricSet {
 		outbox:        gauge("outbox_events", "Events that NATS has not acknowledged yet."),
 		eventsDropped: counter("events_dropped_total", "Events dropped because the outbox was full, or it or the host's journal could not be written."),
 		natsConnected: gauge("nats_connected", "1 while the connection to NATS stands."),
+		natsProblem:   gauge("nats_problem", "1 while something does not get through to NATS, by the reason; ctwarden status says it in full.", "reason"),
 		buildVersion:  gauge("build_info", "1, with the version as labels.", "version", "goversion"),
 	}
 }
@@ -76,7 +78,7 @@ func newCollector(status func(context.Context) (Status, error)) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	s := c.set
 	for _, m := range []metric{s.records, s.matches, s.lost, s.sourceUp, s.sourceLag, s.entries, s.limit, s.buckets, s.drops,
-		s.earlyDrops, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.natsConnected, s.buildVersion} {
+		s.earlyDrops, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.natsConnected, s.natsProblem, s.buildVersion} {
 		ch <- m.desc
 	}
 }
@@ -165,6 +167,9 @@ func (c *collector) delivery(st Status, send sendFunc) {
 	send(c.set.outbox, float64(st.Outbox.Events))
 	send(c.set.eventsDropped, float64(st.Outbox.Dropped+st.Outbox.JournalDropped))
 	send(c.set.natsConnected, truth(st.NATS.Connected))
+	if st.NATS.Problem != "" {
+		send(c.set.natsProblem, 1, string(st.NATS.Problem))
+	}
 }
 
 func truth(b bool) float64 {

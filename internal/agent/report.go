@@ -124,7 +124,9 @@ func (a *Agent) reportDelivery(s *Status) {
 	s.Outbox.Events = a.store.Len()
 	s.Outbox.Dropped += a.store.Dropped()
 	p := a.publisher.Status()
-	s.NATS = NATSStatus{Configured: true, Connected: p.Connected, Server: p.Server, Since: p.Since, Error: p.Error}
+	s.NATS = NATSStatus{
+		Configured: true, Connected: p.Connected, Server: p.Server, Since: p.Since, Problem: p.Problem, Error: p.Error,
+	}
 }
 
 func seconds(d time.Duration) *float64 {
