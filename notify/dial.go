@@ -188,7 +188,7 @@ func (d Dial) Connect(more ...nats.Option) (*nats.Conn, error) {
 		err = fmt.Errorf("connection refused, nothing listens there: %w", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w at %s: %w", ErrUnavailable, redacted(d.Servers), connectReason(err))
+		return nil, fmt.Errorf("%w at %s: %w", ErrUnavailable, redacted(d.Servers), d.connectReason(err))
 	}
 	return nc, nil
 }

@@ -74,7 +74,7 @@ func ProblemOf(err error) Problem {
 }
 
 // connectReason puts an error of an attempt to connect, or of a connection, into words for the operator, with what to do.
-func connectReason(err error) error {
+func (d Dial) connectReason(err error) error {
 	var dns *net.DNSError
 	var path *fs.PathError
 	var timeout net.Error
@@ -86,8 +86,8 @@ func connectReason(err error) error {
 	case isTLS(err):
 		return because(ProblemTLS, "TLS does not come about; see to the certificates, nats.tls and the clock: %w", err)
 	case isRefusal(err):
-		return because(ProblemCredentials, "the server does not let this host in: credentials that are missing, wrong, expired or revoked; "+
-			"see to nats.credentials, or the user in nats.servers: %w", err)
+		return because(ProblemCredentials, "the server does not let this host in: %s; "+
+			"see to nats.credentials, or the user in nats.servers: %w", d.credentialsState(), err)
 	case errors.As(err, &path):
 		return because(ProblemFile, "a file that the connection needs cannot be used: %w", err)
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -62,6 +62,7 @@ type Publisher struct {
 	wake chan struct{}
 
 	mu     sync.Mutex
+	nc     *nats.Conn
 	js     jetstream.JetStream
 	status Status
 	// denials are the permissions violations of this connection, by their text, which names the subject. They explain
@@ -194,6 +195,9 @@ func (p *Publisher) begin(ctx context.Context) (*nats.Conn, jetstream.JetStream,
 	if err != nil {
 		return nil, nil, err
 	}
+	p.mu.Lock()
+	p.nc = nc
+	p.mu.Unlock()
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(window))
 	if err != nil {
 		nc.Close()
@@ -228,6 +232,10 @@ func (p *Publisher) options(ctx context.Context) ([]nats.Option, error) {
 		nats.LameDuckModeHandler(func(nc *nats.Conn) {
 			p.opts.Log.Warn("nats_server_shuts_down", zap.String("server", Redact(nc.ConnectedUrl())))
 		}),
+		nats.CustomReconnectDelay(func(attempts int) time.Duration {
+			p.retrying()
+			return reconnectDelay(attempts)
+		}),
 		nats.ConnectHandler(p.connected),
 		nats.ReconnectHandler(p.connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { p.disconnected(err) }),
@@ -252,6 +260,20 @@ func (p *Publisher) connected(nc *nats.Conn) {
 	p.Wake()
 }
 
+// retrying notes why the last attempt failed. The library calls ReconnectErrHandler only where there was no answer at
+// all, and keeps a handshake that failed, such as over TLS, to itself.
+func (p *Publisher) retrying() {
+	p.mu.Lock()
+	nc := p.nc
+	p.mu.Unlock()
+	if nc == nil {
+		return
+	}
+	if err := nc.LastError(); err != nil {
+		p.disconnected(err)
+	}
+}
+
 // disconnected notes that the connection is lost, or that a server could not be reached. Each reason is logged once an
 // outage: the servers are tried in turn. That none was left to try, or that this side hung up, is no reason, and leaves
 // the one that is known.
@@ -260,7 +282,7 @@ func (p *Publisher) disconnected(err error) {
 	if err == nil {
 		err = because(ProblemClosed, "the connection was closed")
 	}
-	err = fmt.Errorf("not connected to %s: %w", redacted(p.opts.Dial.Servers), connectReason(err))
+	err = fmt.Errorf("not connected to %s: %w", redacted(p.opts.Dial.Servers), p.opts.Dial.connectReason(err))
 	p.mu.Lock()
 	known := quiet || p.outage[err.Error()] || len(p.outage) >= mostReasons
 	if !known {
@@ -283,7 +305,8 @@ func (p *Publisher) disconnected(err error) {
 // out.
 func (p *Publisher) failed(err error) {
 	if isRefusal(err) {
-		return // told by the handlers of the connection
+		p.disconnected(err)
+		return
 	}
 	denial := Denied(err)
 	if denial == nil {
@@ -297,6 +320,6 @@ func (p *Publisher) failed(err error) {
 	p.send = err
 	p.mu.Unlock()
 	if !known {
-		p.opts.Log.Warn("nats_permission_denied", zap.Error(err))
+		p.opts.Log.Warn("nats_permission_denied", zap.String("problem", string(ProblemOf(err))), zap.Error(err))
 	}
 }
