@@ -3,6 +3,7 @@ package notify_test
 import (
 	"crypto/tls"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,8 +136,8 @@ func refusingFaults() []fault {
 	return []fault{
 		{name: "publishing forbidden", prepare: func(s *stage) {
 			s.lab.opts.Users = users(subject)
-			s.admin = []nats.Option{nats.UserInfo("admin", "a")}
-			s.dial.Servers = []string{"nats://hv1:h@" + s.lab.listen}
+			s.admin, s.secrets = []nats.Option{nats.UserInfo("admin", "a")}, []string{"hunter2"}
+			s.dial.Servers = []string{"nats://hv1:hunter2@" + s.lab.listen}
 		}, fail: func(s *stage) { s.reload(users("ctwarden.v1.ev.gva.hv2.>")) }, mend: func(s *stage) { s.reload(users(subject)) },
 			problem: notify.ProblemForbidden, words: `forbid publish to "ctwarden.v1.ev.gva.hv1.limit.changed"; allow it`, reorders: true},
 		{name: "stream full of messages", fail: func(s *stage) {
@@ -162,7 +163,7 @@ func refusingFaults() []fault {
 
 // users are an administrator and the host, which may publish to a subject.
 func users(subject string) []*server.User {
-	return []*server.User{{Username: "admin", Password: "a"}, {Username: "hv1", Password: "h", Permissions: &server.Permissions{
+	return []*server.User{{Username: "admin", Password: "a"}, {Username: "hv1", Password: "hunter2", Permissions: &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{subject}},
 		Subscribe: &server.SubjectPermission{Allow: []string{notify.InboxPrefix("gva", "hv1") + ".>"}},
 	}}}
@@ -183,27 +184,46 @@ func secretFaults() []fault {
 		return func(s *stage) { s.restarted(func(o *server.Options) { o.Password = p }) }
 	}
 	return []fault{
+		{name: "wrong token", prepare: func(s *stage) {
+			s.lab.opts.Authorization = "hunter2"
+			s.admin, s.secrets = []nats.Option{nats.Token("hunter2")}, []string{"hunter2"}
+			s.dial.Servers = []string{"nats://hunter2@" + s.lab.listen}
+		}, fail: func(s *stage) { s.restarted(func(o *server.Options) { o.Authorization = "hunter3" }) },
+			mend:    func(s *stage) { s.restarted(func(o *server.Options) { o.Authorization = "hunter2" }) },
+			problem: notify.ProblemCredentials, words: "does not let this host in"},
 		{name: "wrong password", prepare: func(s *stage) {
-			s.lab.opts.Username, s.lab.opts.Password = "u", "right"
-			s.admin = []nats.Option{nats.UserInfo("u", "right")}
-			s.dial.Servers = []string{"nats://u:right@" + s.lab.listen}
-		}, fail: password("changed"), mend: password("right"),
+			s.lab.opts.Username, s.lab.opts.Password = "u", "hunter2"
+			s.admin, s.secrets = []nats.Option{nats.UserInfo("u", "hunter2")}, []string{"hunter2"}
+			s.dial.Servers = []string{"nats://u:hunter2@" + s.lab.listen}
+		}, fail: password("hunter3"), mend: password("hunter2"),
 			problem: notify.ProblemCredentials, words: "does not let this host in"},
 		credentials(fault{name: "expired credentials", problem: notify.ProblemCredentials, words: "credentials expired at 20"},
 			func(s *stage, a *authority) {
-				s.write(s.dial.Credentials, a.user(s.T, time.Now().Add(-time.Minute)), 0o600)
+				s.give(a, time.Now().Add(-time.Minute), 0o600)
 			}),
 		credentials(fault{name: "credentials of another account", problem: notify.ProblemCredentials, words: "does not let this host in"},
 			func(s *stage, _ *authority) {
-				s.write(s.dial.Credentials, newAuthority(s.T).user(s.T, time.Time{}), 0o600)
+				s.give(newAuthority(s.T), time.Time{}, 0o600)
 			}),
 		credentials(fault{name: "credentials missing", atStart: true, problem: notify.ProblemFile, words: "no such file"},
 			func(s *stage, _ *authority) { _ = os.Remove(s.dial.Credentials) }),
 		credentials(fault{name: "credentials for everybody to read", problem: notify.ProblemFile, words: "can be read by every user"},
-			func(s *stage, a *authority) { s.write(s.dial.Credentials, a.user(s.T, time.Time{}), 0o644) }),
+			func(s *stage, a *authority) { s.give(a, time.Time{}, 0o644) }),
 		authorities("wrong certificate authority", false),
 		authorities("certificate expired", true),
 	}
+}
+
+// give puts a new user's credentials where the publisher looks for them.
+func (s *stage) give(a *authority, expires time.Time, mode os.FileMode) {
+	s.Helper()
+	text := a.user(s.T, expires)
+	for line := range strings.Lines(string(text)) { // the token and the seed
+		if line = strings.TrimSpace(line); len(line) > 50 && !strings.Contains(line, " ") {
+			s.secrets = append(s.secrets, line)
+		}
+	}
+	s.write(s.dial.Credentials, text, mode)
 }
 
 // credentials has the server ask for a user of an account, whose file is spoilt on the disk while the server restarts,
@@ -224,12 +244,12 @@ func credentials(f fault, spoil func(*stage, *authority)) fault {
 		a.guard(s.T, &s.lab.opts)
 		dir := s.TempDir()
 		s.dial.Credentials = dir + "/agent.creds"
-		s.write(s.dial.Credentials, a.user(s.T, time.Time{}), 0o600)
+		s.give(a, time.Time{}, 0o600)
 		s.write(dir+"/admin.creds", a.user(s.T, time.Time{}), 0o600)
 		s.admin = []nats.Option{nats.UserCredentials(dir + "/admin.creds")}
 	}
 	f.fail = func(s *stage) { spoil(s, of(s)); s.restarted(func(*server.Options) {}) }
-	f.mend = func(s *stage) { s.write(s.dial.Credentials, of(s).user(s.T, time.Time{}), 0o600) }
+	f.mend = func(s *stage) { s.give(of(s), time.Time{}, 0o600) }
 	return f
 }
 
@@ -311,7 +331,7 @@ func TestPromiseFaults(t *testing.T) {
 						f.mend(s)
 						s.recovered(f)
 					}
-					sum.add(s, rounds)
+					sum.add(s)
 				})
 			})
 		}
@@ -319,4 +339,20 @@ func TestPromiseFaults(t *testing.T) {
 	})
 	testhost.Held(t, "4.1 every way in which NATS fails", "%d faults, each %d times; %d events, lost 0, twice 0; the reason was told within %.1f s at the slowest",
 		sum.faults, rounds, sum.events, sum.slowest.Seconds())
+}
+
+// tally adds up what the stages of one test saw.
+type tally struct {
+	mu      sync.Mutex
+	faults  int
+	events  int
+	slowest time.Duration
+}
+
+func (y *tally) add(s *stage) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.faults++
+	y.events += s.committed
+	y.slowest = max(y.slowest, s.slowest)
 }

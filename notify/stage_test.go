@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +27,7 @@ type stage struct {
 	pub    *notify.Publisher
 	logged *observer.ObservedLogs
 
+	secrets   []string // what must not be shown
 	committed int      // events so far
 	before    []string // ids that were in a stream that is gone
 	slowest   time.Duration
@@ -95,6 +95,7 @@ func (s *stage) noticed(f fault) {
 		return st.Problem == f.problem && strings.Contains(st.Error, f.words) && s.said(f.problem)
 	})
 	s.slowest = max(s.slowest, took)
+	s.discreet()
 	if s.store.Len() == 0 {
 		s.Error("the outbox is empty")
 	}
@@ -114,7 +115,22 @@ func (s *stage) recovered(f fault) {
 	if last := s.logged.FilterLevelExact(zapcore.InfoLevel).All(); len(last) == 0 {
 		s.Error("the log says nothing of the recovery")
 	}
+	s.discreet()
 	s.logged.TakeAll()
+}
+
+// discreet fails the test where a secret shows.
+func (s *stage) discreet() {
+	s.Helper()
+	shown := fmt.Sprintf("%+v\n", s.pub.Status())
+	for _, e := range s.logged.All() {
+		shown += fmt.Sprintln(e.Message, e.ContextMap())
+	}
+	for _, secret := range s.secrets {
+		if strings.Contains(shown, secret) {
+			s.Errorf("%q shows in:\n%s", secret, shown)
+		}
+	}
 }
 
 // arrived fails the test unless each event is in the stream once, in the order of the outbox.
@@ -125,21 +141,4 @@ func (s *stage) arrived(anyOrder bool) {
 		slices.Sort(got)
 	}
 	wantNumbered(s.T, got, s.committed)
-}
-
-// tally adds up what the stages of one test saw.
-type tally struct {
-	mu            sync.Mutex
-	faults, times int
-	events        int
-	slowest       time.Duration
-}
-
-func (y *tally) add(s *stage, times int) {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	y.faults++
-	y.times += times
-	y.events += s.committed
-	y.slowest = max(y.slowest, s.slowest)
 }
