@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -284,9 +285,10 @@ func (p *Publisher) disconnected(err error) {
 	}
 	err = fmt.Errorf("not connected to %s: %w", redacted(p.opts.Dial.Servers), p.opts.Dial.connectReason(err))
 	p.mu.Lock()
-	known := quiet || p.outage[err.Error()] || len(p.outage) >= mostReasons
+	text := strings.ToLower(err.Error()) // the same refusal comes in two spellings
+	known := quiet || p.outage[text] || len(p.outage) >= mostReasons
 	if !known {
-		p.outage[err.Error()] = true
+		p.outage[text] = true
 	}
 	if p.status.Connected || p.status.Since.IsZero() {
 		p.status.Since = time.Now()
