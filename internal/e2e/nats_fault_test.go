@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -138,21 +137,6 @@ func TestPromiseAgentThroughFaults(t *testing.T) {
 	})
 	testhost.Held(t, "4.5 an agent loses its server", "%d faults; %d events, lost 0, twice 0; the reason was in status, metrics and log within %.1f s at the slowest",
 		len(faults), events, slowest.Seconds())
-}
-
-// allOf fails the test unless what arrived is, once each, what had waited from before the start, in order, and then what
-// the agent's log has.
-func (a *agentProcess) allOf(t *testing.T, got, waited []string) {
-	t.Helper()
-	own := len(a.published())
-	if len(got) != len(waited)+own || !slices.Equal(got[:len(waited)], waited) {
-		t.Errorf("%d events arrived, want the %d of before in order and the %d of the log", len(got), len(waited), own)
-	}
-	got = slices.Clone(got)
-	slices.Sort(got)
-	if n := len(slices.Compact(got)); n != len(waited)+own {
-		t.Errorf("%d different events, want %d and %d", n, len(waited), own)
-	}
 }
 
 // play returns how long the agent took to say why, and how many events arrived.

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -277,13 +276,4 @@ func (p *inProcess) stop() {
 // guarded puts a user and a password into an address.
 func guarded(address, userinfo string) string {
 	return strings.Replace(address, "//", "//"+userinfo+"@", 1)
-}
-
-// refuses tells whether a new TCP connection does not come about.
-func refuses(address string) bool {
-	c, err := net.DialTimeout("tcp", address, time.Second)
-	if err == nil {
-		c.Close()
-	}
-	return err != nil
 }
