@@ -108,15 +108,18 @@ func loadSettings(path string) (settings, error) {
 	return s, s.exposed(file)
 }
 
-// exposed refuses a file that holds a secret and that every user may read.
+// exposed refuses secrets that every user may read, in the file itself or in those that it names.
 func (s settings) exposed(file *config.File) error {
-	info, err := os.Stat(file.Path)
-	if err != nil || info.Mode().Perm()&0o004 == 0 {
-		return nil
-	}
 	var bad config.Error
+	for _, secret := range []struct{ key, setting string }{
+		{"nats.credentials", s.NATS.Credentials}, {"nats.tls.key", s.NATS.TLS.Key},
+	} {
+		if path, err := notify.SecretPath(secret.setting); err == nil && forEverybody(path) {
+			bad.Problems = append(bad.Problems, file.Problem(secret.key, "can be read by every user of this machine; chmod 0640 %s", path))
+		}
+	}
 	for i, server := range s.NATS.Servers {
-		if notify.HoldsSecret(server) {
+		if notify.HoldsSecret(server) && forEverybody(file.Path) {
 			bad.Problems = append(bad.Problems, file.Problem(fmt.Sprintf("nats.servers[%d]", i),
 				"holds a secret, and this file may be read by every user; chmod 0640 %s, or use nats.credentials", file.Path))
 		}
@@ -125,6 +128,11 @@ func (s settings) exposed(file *config.File) error {
 		return &bad
 	}
 	return nil
+}
+
+func forEverybody(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().Perm()&0o007 != 0
 }
 
 func newCheckConfigCommand(stdout io.Writer) *cobra.Command {

@@ -224,6 +224,7 @@ type agentProcess struct {
 	dir, config, persisted string
 	program                string // empty: the one that bin holds
 	metrics                string // where they are served; empty: nowhere
+	env                    []string
 }
 
 // startAgent writes the configuration, starts the agent and waits until it tells systemd that it is ready.
@@ -267,7 +268,7 @@ func (a *agentProcess) start(t *testing.T, wrap ...string) {
 		t.Fatal(err)
 	}
 	args := append(wrap, cmp.Or(a.program, filepath.Join(bin, "ctwarden")), "run", "--config", a.config)
-	a.process = launch(t, []string{"NOTIFY_SOCKET=" + socket}, args...)
+	a.process = launch(t, append([]string{"NOTIFY_SOCKET=" + socket}, a.env...), args...)
 	buf := make([]byte, 4096)
 	for {
 		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
