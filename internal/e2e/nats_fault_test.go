@@ -133,6 +133,7 @@ func TestPromiseAgentThroughFaults(t *testing.T) {
 				})
 			})
 		}
+		g.Go(func() { t.Run("half-open", halfOpen) })
 		g.Wait()
 	})
 	testhost.Held(t, "4.5 an agent loses its server", "%d faults; %d events, lost 0, twice 0; the reason was in status, metrics and log within %.1f s at the slowest",
