@@ -1,14 +1,14 @@
 package notify
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
+	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,7 +30,8 @@ const (
 type Dial struct {
 	// Servers are URLs: nats://, tls://, ws:// or wss://, or host:port.
 	Servers []string
-	// Credentials is a .creds file, read anew at every connect. It must not be readable by other users.
+	// Credentials is a .creds file, read anew at every connect. It must not be readable by other users. A value without a
+	// slash names a systemd credential ([SecretPath]).
 	Credentials string
 	TLS         TLS
 	// Name is shown in the server's list of connections.
@@ -39,7 +40,7 @@ type Dial struct {
 	InboxPrefix string
 }
 
-// TLS holds the names of PEM files. All are optional; Cert and Key go together.
+// TLS holds the paths of PEM files, or the names of systemd credentials. All are optional; Cert and Key go together.
 type TLS struct {
 	CA, Cert, Key string
 }
@@ -49,7 +50,10 @@ var ErrUnavailable = errors.New("NATS is not available")
 
 // Check looks for what makes connecting impossible whatever the server says: a bad URL, a file that is not there,
 // that other users can read or that is no certificate or key. It returns all that it finds.
-func (d Dial) Check() error {
+func (d Dial) Check() error { return errors.Join(d.checkWords(), d.checkFiles()) }
+
+// checkWords is the part of Check that needs no file, so that time does not mend what it finds.
+func (d Dial) checkWords() error {
 	var errs []error
 	if len(d.Servers) == 0 {
 		errs = append(errs, errors.New("nats.servers is empty"))
@@ -60,9 +64,13 @@ func (d Dial) Check() error {
 	if (d.TLS.Cert == "") != (d.TLS.Key == "") {
 		errs = append(errs, errors.New("nats.tls: cert and key go together"))
 	}
-	errs = append(errs, checkSecret("nats.credentials", d.Credentials), checkSecret("nats.tls.key", d.TLS.Key))
-	errs = append(errs, d.TLS.Check())
 	return errors.Join(errs...)
+}
+
+// checkFiles is the part of Check that looks at the files.
+func (d Dial) checkFiles() error {
+	d, err := d.withPaths()
+	return errors.Join(err, d.checkSecrets(), d.TLS.Check())
 }
 
 // Check looks whether the files hold what they should. The errors name key and file.
@@ -96,54 +104,37 @@ func (t TLS) checkPair() error {
 
 // checkServer never quotes the address as it stands, since it may hold a password.
 func checkServer(server string) error {
-	if !strings.Contains(server, "://") {
-		server = "nats://" + server
-	}
-	u, err := url.Parse(server)
+	u, err := parseServer(server)
 	if err != nil {
 		return errors.New("nats.servers: an address that cannot be read; write nats://host:4222")
 	}
 	switch u.Scheme {
 	case "nats", "tls", "ws", "wss":
 	default:
-		return fmt.Errorf("nats.servers: %s: scheme %q; use nats, tls, ws or wss", u.Redacted(), u.Scheme)
+		return fmt.Errorf("nats.servers: %s: scheme %q; use nats, tls, ws or wss", Redact(server), u.Scheme)
 	}
 	if u.Hostname() == "" {
-		return fmt.Errorf("nats.servers: %s: no host; write nats://host:4222", u.Redacted())
-	}
-	return nil
-}
-
-// checkSecret refuses a secret that every user of the host can read.
-func checkSecret(key, path string) error {
-	if path == "" {
-		return nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: %s is not a regular file", key, path)
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return fmt.Errorf("%s: %s can be read by every user (mode %04o); chmod 0600 it", key, path, info.Mode().Perm())
+		return fmt.Errorf("nats.servers: %s: no host; write nats://host:4222", Redact(server))
 	}
 	return nil
 }
 
 // options are what every connection of ours has: it never gives up, keeps nothing in memory while it is away (the
-// outbox does), and tells why it is away.
-func (d Dial) options() []nats.Option {
+// outbox does), and tells why it is away. Dialling ends with ctx.
+func (d Dial) options(ctx context.Context) ([]nats.Option, error) {
+	if err := d.checkFiles(); err != nil {
+		return nil, err
+	}
+	d, err := d.withPaths()
+	if err != nil {
+		return nil, err
+	}
 	opts := []nats.Option{
+		// Not joined by commas: one in a password would part it.
+		func(o *nats.Options) error { o.Url, o.Servers = "", d.Servers; return nil },
 		nats.Name(d.Name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
 		nats.CustomReconnectDelay(reconnectDelay), nats.IgnoreAuthErrorAbort(),
-		nats.FlusherTimeout(stalledWrite), nats.PingInterval(pingInterval),
+		nats.FlusherTimeout(stalledWrite), nats.PingInterval(pingInterval), nats.SetCustomDialer(dialer{ctx, d.checkSecrets}),
 	}
 	if d.InboxPrefix != "" {
 		opts = append(opts, nats.CustomInboxPrefix(d.InboxPrefix))
@@ -157,7 +148,21 @@ func (d Dial) options() []nats.Option {
 	if d.TLS.Cert != "" {
 		opts = append(opts, nats.ClientCert(d.TLS.Cert, d.TLS.Key))
 	}
-	return opts
+	return opts, nil
+}
+
+// dialer gives up dialling when ctx is done, and does not begin where check finds a secret that must not be used.
+type dialer struct {
+	ctx   context.Context
+	check func() error
+}
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	if err := d.check(); err != nil {
+		return nil, because(ProblemFile, "%w", err)
+	}
+	nd := net.Dialer{Timeout: dialTimeout}
+	return nd.DialContext(d.ctx, network, address)
 }
 
 func reconnectDelay(attempts int) time.Duration {
@@ -174,12 +179,16 @@ func (d Dial) Connect(more ...nats.Option) (*nats.Conn, error) {
 	if err := d.Check(); err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(joinServers(d.Servers), append(d.options(), more...)...)
+	opts, err := d.options(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect("", append(opts, more...)...)
 	if errors.Is(err, nats.ErrNoServers) { // what the library makes of a connection that was refused
 		err = fmt.Errorf("connection refused, nothing listens there: %w", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w at %s: %w", ErrUnavailable, redacted(d.Servers), err)
+		return nil, fmt.Errorf("%w at %s: %w", ErrUnavailable, redacted(d.Servers), d.connectReason(err))
 	}
 	return nc, nil
 }

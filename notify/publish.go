@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/zap"
 )
 
 // ErrNotConnected says that the host's state was not sent because there is no connection. It need not be logged: the
@@ -22,50 +21,6 @@ const hostStateStream = "KV_" + HostsBucket
 // to publish there.
 func HostStateSubject(site, host string) string {
 	return "$KV." + HostsBucket + "." + HostKey(site, host)
-}
-
-// drain sends what the outbox holds, a window at a time. It returns nil when nothing is left but events that cannot be
-// sent, and otherwise why it stopped.
-func (p *Publisher) drain(ctx context.Context, js jetstream.JetStream) error {
-	for after := uint64(0); ; {
-		events, err := p.opts.Queue.Peek(after, window)
-		if err != nil {
-			return fmt.Errorf("read the outbox: %w", err)
-		}
-		if len(events) == 0 {
-			return nil
-		}
-		if err := p.sendWindow(ctx, js, events); err != nil {
-			return err
-		}
-		after = events[len(events)-1].Seq
-	}
-}
-
-// sendWindow publishes one window of events, waits for every acknowledgement, and removes what was acknowledged.
-func (p *Publisher) sendWindow(ctx context.Context, js jetstream.JetStream, events []Outgoing) error {
-	waiting := make([]sent, 0, len(events))
-	var failure error
-	for _, ev := range events {
-		if p.isPassed(ev.Seq) {
-			continue
-		}
-		ack, err := js.PublishMsgAsync(message(ev), jetstream.WithExpectStream(StreamName), jetstream.WithRetryAttempts(0))
-		if unsendable(err) {
-			p.pass(ev, err)
-		} else if err != nil {
-			failure = reason(ev.Subject, err)
-			break
-		} else {
-			waiting = append(waiting, sent{ev, ack})
-		}
-	}
-	done, err := p.collect(ctx, waiting)
-	failure = errors.Join(failure, err)
-	if err := p.opts.Queue.Ack(done); err != nil {
-		return fmt.Errorf("remove published events from the outbox: %w", err)
-	}
-	return failure
 }
 
 // sent is an event on its way.
@@ -112,23 +67,6 @@ func (p *Publisher) explain(subject string, err error) error {
 		}
 	}
 	return reason(subject, err)
-}
-
-func (p *Publisher) isPassed(seq uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.passed[seq]
-}
-
-// pass notes that an event cannot be sent over this connection.
-func (p *Publisher) pass(ev Outgoing, err error) {
-	p.mu.Lock()
-	if p.passed == nil {
-		p.passed = map[uint64]bool{}
-	}
-	p.passed[ev.Seq] = true
-	p.mu.Unlock()
-	p.opts.Log.Error("event_too_large", zap.String("id", ev.ID), zap.Int("bytes", len(ev.Body)), zap.Error(reason(ev.Subject, err)))
 }
 
 // PutState replaces the host's state in the key-value bucket, where it lasts for the bucket's time to live. An error is

@@ -154,12 +154,8 @@ func TestPermissionDenied(t *testing.T) {
 	s := newStore(t)
 	add(t, s, 0, 3)
 	url := "nats://hv1:h@" + b.listen
-	start := time.Now()
 	p, stop := publish(t, s, nil, url)
 	wantError(t, p, "permissions", `publish to "ctwarden.v1.ev.gva.hv1.limit.changed"`, "allow it")
-	if d := time.Since(start); d > 5*time.Second {
-		t.Errorf("the reason took %v", d)
-	}
 	if err := p.PutState(t.Context(), []byte("{}")); err == nil || !strings.Contains(err.Error(), `publish to "$KV.CTWARDEN_HOSTS.gva.hv1"`) {
 		t.Errorf("got %v", err)
 	}
@@ -195,16 +191,16 @@ func TestWrongPassword(t *testing.T) {
 	b.setup(nats.UserInfo("u", "right"))
 	s := newStore(t)
 	add(t, s, 0, 1)
-	p, stop := publish(t, s, nil, "nats://u:wrong@"+b.listen)
+	p, stop := publish(t, s, nil, "nats://u:hunter2@"+b.listen)
 	wantError(t, p, "not connected", "uthorization")
-	if strings.Contains(p.Status().Error, "wrong") {
+	if strings.Contains(p.Status().Error, "hunter2") {
 		t.Errorf("the password shows: %s", p.Status().Error)
 	}
 	stop()
 	b.stop()
-	b.opts.Password = "wrong" // the server learns it: the next publisher gets in
+	b.opts.Password = "hunter2" // the server learns it: the next publisher gets in
 	b.start()
-	publish(t, s, nil, "nats://u:wrong@"+b.listen)
+	publish(t, s, nil, "nats://u:hunter2@"+b.listen)
 	drained(t, s)
 }
 

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,8 +17,10 @@ import (
 
 // The bounds of publishing.
 const (
-	// window is how many events may be on their way without an acknowledgement.
-	window = 256
+	// window is how many events may be on their way without an acknowledgement, and leastWindow how few they are down to
+	// where the server does not take them (loop.resize).
+	window      = 256
+	leastWindow = 8
 	// ackTimeout is how long an acknowledgement may take.
 	ackTimeout = 5 * time.Second
 	// drainJitter is the longest wait, chosen at random, before the outbox drains after a reconnect.
@@ -28,8 +30,10 @@ const (
 	lastRetry  = 10 * time.Second
 	// flushTime is how long Run goes on publishing once it is told to stop.
 	flushTime = 2 * time.Second
-	// mostReasons bounds how many reasons of one outage are logged.
+	// mostReasons bounds how many reasons of one outage are logged, and how many events passed over.
 	mostReasons = 16
+	// passFor is how long an event that the server does not take is passed over before it is tried again.
+	passFor = time.Minute
 )
 
 // Queue is the outbox on disk. It is called from Run only.
@@ -52,13 +56,14 @@ type PublisherOptions struct {
 //
 // Order holds but for an event that the server refuses while it takes its successors. An event is removed from the
 // outbox after its acknowledgement only; it may therefore arrive twice, under the same id. One that is larger than
-// the server takes stays in the outbox and is passed over, until the next connection.
+// the server takes stays in the outbox and is passed over, until the next connection or for a minute.
 type Publisher struct {
 	opts PublisherOptions
 	// wake has room for one: a second wish to look at the outbox adds nothing to the first.
 	wake chan struct{}
 
 	mu     sync.Mutex
+	nc     *nats.Conn
 	js     jetstream.JetStream
 	status Status
 	// denials are the permissions violations of this connection, by their text, which names the subject. They explain
@@ -66,13 +71,16 @@ type Publisher struct {
 	denials map[string]error
 	// outage has why the servers could not be reached since the connection was lost, so that each reason is logged once.
 	outage map[string]bool
-	// conn, send and host are what is wrong with the connection, with publishing and with the host's state.
-	conn, send, host error
+	// conn, send, large and host are what is wrong with the connection, with publishing, with events passed over and with
+	// the host's state.
+	conn, send, large, host error
 	// drainFrom is when the outbox may drain after a reconnect.
 	drainFrom time.Time
-	// epoch counts the connections; passed holds the events passed over in this one.
-	epoch  int
-	passed map[uint64]bool
+	// epoch counts the connections. passed holds the events passed over in this one, true until passedUntil: then they are
+	// tried again.
+	epoch       int
+	passed      map[uint64]bool
+	passedUntil time.Time
 }
 
 // Status is the state of the connection to NATS.
@@ -84,13 +92,16 @@ type Status struct {
 	Server string
 	// Since is when the connection was made or lost.
 	Since time.Time
-	// Error says why nothing gets through, and what to do; empty when all is well.
-	Error string
+	// Problem is the word for why something does not get through, and Error says it with what to do; both are empty when
+	// all is well.
+	Problem Problem
+	Error   string
 }
 
-// NewPublisher checks the options. Whether a server answers is found out by Run.
+// NewPublisher checks the options. Whether a server answers, and whether the files that the connection needs can be used,
+// is found out by Run, which notes it and tries again: the host is looked after all the same.
 func NewPublisher(opts PublisherOptions) (*Publisher, error) {
-	if err := opts.Dial.Check(); err != nil {
+	if err := opts.Dial.checkWords(); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(CheckSite(opts.Identity.Site), checkHost(opts.Identity.Host)); err != nil {
@@ -123,9 +134,9 @@ func (p *Publisher) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.status
-	for _, err := range []error{p.conn, p.send, p.host} {
+	for _, err := range []error{p.conn, p.send, p.large, p.host} {
 		if err != nil {
-			s.Error = err.Error()
+			s.Problem, s.Error = ProblemOf(err), err.Error()
 			break
 		}
 	}
@@ -150,7 +161,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(flushTime, cancel) })
 	defer stop()
-	l := &loop{p: p, nc: nc, js: js, retry: backoff.NewExponentialBackOff(), timer: time.NewTimer(0)}
+	l := &loop{p: p, nc: nc, js: js, retry: backoff.NewExponentialBackOff(), timer: time.NewTimer(0), window: window}
 	l.retry.InitialInterval, l.retry.MaxInterval = firstRetry, lastRetry
 	defer l.timer.Stop()
 	l.run(ctx, sending)
@@ -163,16 +174,11 @@ func (p *Publisher) connect(ctx context.Context) (*nats.Conn, jetstream.JetStrea
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = firstRetry, lastRetry
 	for {
-		nc, err := nats.Connect(joinServers(p.opts.Dial.Servers), p.options(ctx)...)
+		nc, js, err := p.begin(ctx)
 		if err == nil {
-			var js jetstream.JetStream
-			js, err = jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(window))
-			if err == nil {
-				return nc, js
-			}
-			nc.Close()
+			return nc, js
 		}
-		p.disconnected(err)
+		p.disconnected(because(ProblemFile, "%w", err))
 		select {
 		case <-ctx.Done():
 			return nil, nil
@@ -181,88 +187,24 @@ func (p *Publisher) connect(ctx context.Context) (*nats.Conn, jetstream.JetStrea
 	}
 }
 
-// loop drains the outbox whenever there may be something to drain and a chance to.
-type loop struct {
-	p     *Publisher
-	nc    *nats.Conn
-	js    jetstream.JetStream
-	retry *backoff.ExponentialBackOff
-	timer *time.Timer
-	// epoch is the connection that retry belongs to.
-	epoch int
-}
-
-func (l *loop) run(ctx, sending context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			if l.nc.IsConnected() {
-				l.p.note(l.p.drain(sending, l.js))
-			}
-			return
-		case <-l.p.wake:
-		case <-l.timer.C:
-		}
-		l.turn(ctx, sending)
+func (p *Publisher) begin(ctx context.Context) (*nats.Conn, jetstream.JetStream, error) {
+	opts, err := p.options(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
-}
-
-func (l *loop) turn(ctx, sending context.Context) {
-	wait, epoch := l.p.mayDrain()
-	if epoch != l.epoch { // a new connection: what failed before may work now
-		l.epoch = epoch
-		l.retry.Reset()
+	nc, err := nats.Connect("", opts...)
+	if err != nil {
+		return nil, nil, err
 	}
-	if !l.nc.IsConnected() {
-		return // Publisher.connected wakes us
-	}
-	if wait > 0 {
-		l.timer.Reset(wait)
-		return
-	}
-	err := l.p.drain(sending, l.js)
-	l.p.note(err)
-	if err == nil {
-		l.retry.Reset()
-		return
-	}
-	pause := l.retry.NextBackOff()
-	l.p.hold(epoch, pause)
-	l.timer.Reset(pause)
-	l.mend(ctx, err)
-}
-
-// mayDrain tells how long the outbox must still wait, and the number of the connection.
-func (p *Publisher) mayDrain() (time.Duration, int) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return time.Until(p.drainFrom), p.epoch
-}
-
-// hold lets the outbox wait after a failure, so that a stream of new events does not turn into a stream of attempts.
-// A connection that was made meanwhile has its own wait.
-func (p *Publisher) hold(epoch int, d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.epoch == epoch {
-		p.drainFrom = time.Now().Add(d)
+	p.nc = nc
+	p.mu.Unlock()
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(window))
+	if err != nil {
+		nc.Close()
+		return nil, nil, err
 	}
-}
-
-// mend asks a server that does not acknowledge whether it is there at all. One that is not is left for another at once
-// rather than after the pings have gone unanswered.
-func (l *loop) mend(ctx context.Context, err error) {
-	if !errors.Is(err, jetstream.ErrAsyncPublishTimeout) || !l.nc.IsConnected() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, stalledWrite)
-	defer cancel()
-	if err := l.nc.FlushWithContext(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		return
-	}
-	if err := l.nc.ForceReconnect(); err != nil {
-		l.p.opts.Log.Warn("nats_reconnect_failed", zap.Error(err))
-	}
+	return nc, js, nil
 }
 
 // note keeps what is wrong with publishing, and logs it where it is news.
@@ -276,7 +218,7 @@ func (p *Publisher) note(err error) {
 	p.send = err
 	p.mu.Unlock()
 	if err != nil && (before == nil || before.Error() != err.Error()) {
-		p.opts.Log.Warn("events_not_published", zap.Error(err))
+		p.opts.Log.Warn("events_not_published", zap.String("problem", string(ProblemOf(err))), zap.Error(err))
 	}
 	if err == nil && before != nil {
 		p.opts.Log.Info("events_published_again")
@@ -284,24 +226,23 @@ func (p *Publisher) note(err error) {
 }
 
 // options are the connection's, with handlers that keep the status. They run on goroutines of the library.
-func (p *Publisher) options(ctx context.Context) []nats.Option {
-	return append(p.opts.Dial.options(),
+func (p *Publisher) options(ctx context.Context) ([]nats.Option, error) {
+	opts, err := p.opts.Dial.options(ctx)
+	return append(opts,
 		nats.RetryOnFailedConnect(true),
-		nats.SetCustomDialer(dialer{ctx}),
+		nats.LameDuckModeHandler(func(nc *nats.Conn) {
+			p.opts.Log.Warn("nats_server_shuts_down", zap.String("server", Redact(nc.ConnectedUrl())))
+		}),
+		nats.CustomReconnectDelay(func(attempts int) time.Duration {
+			p.retrying()
+			return reconnectDelay(attempts)
+		}),
 		nats.ConnectHandler(p.connected),
 		nats.ReconnectHandler(p.connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { p.disconnected(err) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { p.disconnected(err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { p.failed(err) }),
-	)
-}
-
-// dialer gives up dialling when the publisher is stopped.
-type dialer struct{ ctx context.Context }
-
-func (d dialer) Dial(network, address string) (net.Conn, error) {
-	nd := net.Dialer{Timeout: dialTimeout}
-	return nd.DialContext(d.ctx, network, address)
+	), err
 }
 
 func (p *Publisher) connected(nc *nats.Conn) {
@@ -310,8 +251,8 @@ func (p *Publisher) connected(nc *nats.Conn) {
 	if p.epoch == 0 && p.conn == nil {
 		wait = 0 // the server was there all along, so no fleet is coming back
 	}
-	p.status.Connected, p.status.Server, p.status.Since = true, nc.ConnectedUrlRedacted(), time.Now()
-	p.conn, p.passed, p.denials, p.outage = nil, nil, map[string]error{}, map[string]bool{}
+	p.status.Connected, p.status.Server, p.status.Since = true, Redact(nc.ConnectedUrl()), time.Now()
+	p.conn, p.large, p.passed, p.denials, p.outage = nil, nil, nil, map[string]error{}, map[string]bool{}
 	p.epoch++
 	p.drainFrom = time.Now().Add(wait)
 	server := p.status.Server
@@ -320,33 +261,55 @@ func (p *Publisher) connected(nc *nats.Conn) {
 	p.Wake()
 }
 
+// retrying notes why the last attempt failed. The library calls ReconnectErrHandler only where there was no answer at
+// all, and keeps a handshake that failed, such as over TLS, to itself.
+func (p *Publisher) retrying() {
+	p.mu.Lock()
+	nc := p.nc
+	p.mu.Unlock()
+	if nc == nil {
+		return
+	}
+	if err := nc.LastError(); err != nil {
+		p.disconnected(err)
+	}
+}
+
 // disconnected notes that the connection is lost, or that a server could not be reached. Each reason is logged once an
-// outage: the servers are tried in turn. That none was left to try, or that this side hung up, is no reason.
+// outage: the servers are tried in turn. That none was left to try, or that this side hung up, is no reason, and leaves
+// the one that is known.
 func (p *Publisher) disconnected(err error) {
 	quiet := err == nil || errors.Is(err, nats.ErrNoServers)
 	if err == nil {
-		err = errors.New("the connection was closed")
+		err = because(ProblemClosed, "the connection was closed")
 	}
-	err = fmt.Errorf("not connected to %s: %w", redacted(p.opts.Dial.Servers), err)
+	err = fmt.Errorf("not connected to %s: %w", redacted(p.opts.Dial.Servers), p.opts.Dial.connectReason(err))
 	p.mu.Lock()
-	known := p.outage[err.Error()] || len(p.outage) >= mostReasons
-	if !quiet && !known {
-		p.outage[err.Error()] = true
+	text := strings.ToLower(err.Error()) // the same refusal comes in two spellings
+	known := quiet || p.outage[text] || len(p.outage) >= mostReasons
+	if !known {
+		p.outage[text] = true
 	}
 	if p.status.Connected || p.status.Since.IsZero() {
 		p.status.Since = time.Now()
 	}
 	p.status.Connected, p.status.Server = false, ""
-	p.conn = err
+	if !quiet || p.conn == nil {
+		p.conn = err
+	}
 	p.mu.Unlock()
-	if !quiet && !known {
-		p.opts.Log.Warn("nats_disconnected", zap.Error(err))
+	if !known {
+		p.opts.Log.Warn("nats_disconnected", zap.String("problem", string(ProblemOf(err))), zap.Error(err))
 	}
 }
 
 // failed takes the errors that come apart from any call. A forbidden publication is one: to the caller it only times
 // out.
 func (p *Publisher) failed(err error) {
+	if isRefusal(err) {
+		p.disconnected(err)
+		return
+	}
 	denial := Denied(err)
 	if denial == nil {
 		p.opts.Log.Warn("nats_error", zap.Error(err))
@@ -359,6 +322,6 @@ func (p *Publisher) failed(err error) {
 	p.send = err
 	p.mu.Unlock()
 	if !known {
-		p.opts.Log.Warn("nats_permission_denied", zap.Error(err))
+		p.opts.Log.Warn("nats_permission_denied", zap.String("problem", string(ProblemOf(err))), zap.Error(err))
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -40,13 +39,13 @@ func reason(subject string, err error) error {
 	case errors.As(err, &api):
 		return apiReason(subject, api)
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("no stream takes %s: JetStream is off or the stream is missing; "+
+		return because(ProblemNoStream, "no stream takes %s: JetStream is off or the stream is missing; "+
 			"create it with ctwarden-hub init --server URL: %w", subject, err)
 	case errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no acknowledgement for %s within %s: the server is slow or does not let this host publish there: %w",
+		return because(ProblemNoAnswer, "no acknowledgement for %s within %s: the server is slow or does not let this host publish there: %w",
 			subject, ackTimeout, err)
 	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("an event is larger than the server's max_payload and is passed over: %w", err)
+		return because(ProblemTooLarge, "an event is larger than the server's max_payload and is passed over: %w", err)
 	}
 	return fmt.Errorf("publish %s: %w", subject, err)
 }
@@ -54,15 +53,15 @@ func reason(subject string, err error) error {
 func apiReason(subject string, api *jetstream.APIError) error {
 	switch api.ErrorCode {
 	case codeStreamNotMatch:
-		return fmt.Errorf("%s is taken by another stream than %s; remove the overlap: %w", subject, StreamName, api)
+		return because(ProblemNoStream, "%s is taken by another stream than %s; remove the overlap: %w", subject, StreamName, api)
 	case codeStoreFailed, codeResourcesExceeded, codeAccountExceeded, codeStorageExceeded:
-		return fmt.Errorf("the stream that takes %s is full or its disk is; raise its limits: %w", subject, api)
+		return because(ProblemFull, "the stream that takes %s is full or its disk is; raise its limits: %w", subject, api)
 	case codeMessageTooLarge:
-		return fmt.Errorf("an event is larger than the stream's max_msg_size and is passed over: %w", api)
+		return because(ProblemTooLarge, "an event is larger than the stream's max_msg_size and is passed over: %w", api)
 	case codeNotEnabled, codeNotEnabledForAcct:
-		return fmt.Errorf("JetStream is off at the server or for this account; turn it on there: %w", api)
+		return because(ProblemNoJetStream, "JetStream is off at the server or for this account; turn it on there: %w", api)
 	case codeStreamNotAvailable:
-		return fmt.Errorf("the stream that takes %s is offline; see to its servers: %w", subject, api)
+		return because(ProblemNoAnswer, "the stream that takes %s is offline; see to its servers: %w", subject, api)
 	}
 	return fmt.Errorf("publish %s: %w", subject, api)
 }
@@ -76,10 +75,10 @@ func Denied(err error) error {
 	// The text ends in: Permissions Violation for Publish to "subject" on connection [5]
 	_, what, found := strings.Cut(err.Error(), "Permissions Violation for ")
 	if !found {
-		return err
+		return because(ProblemForbidden, "%w", err)
 	}
 	what, _, _ = strings.Cut(what, " on connection ")
-	return fmt.Errorf("the server's permissions forbid %s; allow it for these credentials", lowerFirst(what))
+	return because(ProblemForbidden, "the server's permissions forbid %s; allow it for these credentials", lowerFirst(what))
 }
 
 func lowerFirst(s string) string {
@@ -87,20 +86,4 @@ func lowerFirst(s string) string {
 		return s
 	}
 	return strings.ToLower(s[:1]) + s[1:]
-}
-
-func joinServers(servers []string) string { return strings.Join(servers, ",") }
-
-// redacted lists servers without their passwords.
-func redacted(servers []string) string {
-	names := make([]string, len(servers))
-	for i, s := range servers {
-		names[i] = "(unreadable address)"
-		if u, err := url.Parse(s); err == nil && u.Host != "" {
-			names[i] = u.Redacted()
-		} else if !strings.Contains(s, "@") {
-			names[i] = s
-		}
-	}
-	return strings.Join(names, ", ")
 }

@@ -195,7 +195,6 @@ func TestServerThatFallsSilent(t *testing.T) {
 	drained(t, s)
 	close(hush)
 	add(t, s, 1, 500)
-	start := time.Now()
 	p.Wake()
 	eventually(t, func() string {
 		if p.Status().Error == "" {
@@ -203,9 +202,6 @@ func TestServerThatFallsSilent(t *testing.T) {
 		}
 		return ""
 	})
-	if d := time.Since(start); d > 10*time.Second {
-		t.Errorf("it took %v to notice", d)
-	}
 	if s.Len() != 500 {
 		t.Errorf("%d are left", s.Len())
 	}

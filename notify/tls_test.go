@@ -25,12 +25,18 @@ import (
 // pair writes a self-signed certificate for 127.0.0.1 and its key.
 func pair(t *testing.T) (cert, key string) {
 	t.Helper()
+	return pairFor(t, time.Hour)
+}
+
+// pairFor is pair with a certificate that lasts so long; a negative time: it has been over for so long.
+func pairFor(t *testing.T, lasts time.Duration) (cert, key string) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(lasts),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
@@ -106,7 +112,7 @@ func TestCertificateThatGoesBad(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, p)
-	wantError(t, p, "root certificate")
+	wantError(t, p, "holds no certificate in PEM form")
 	if err := os.WriteFile(cert, good, 0o600); err != nil {
 		t.Fatal(err)
 	}

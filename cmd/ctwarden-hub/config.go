@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 
@@ -94,13 +95,44 @@ func (s settings) store() string {
 // loadSettings reads the named file, or the default one where it is there.
 func loadSettings(path string) (settings, error) {
 	s := defaults()
+	var file *config.File
 	var err error
 	if path == "" {
-		_, err = config.LoadDefault(defaultConfigPath, &s)
+		file, err = config.LoadDefault(defaultConfigPath, &s)
 	} else {
-		_, err = config.Load(path, &s)
+		file, err = config.Load(path, &s)
 	}
-	return s, err
+	if err != nil {
+		return s, err
+	}
+	return s, s.exposed(file)
+}
+
+// exposed refuses secrets that every user may read, in the file itself or in those that it names.
+func (s settings) exposed(file *config.File) error {
+	var bad config.Error
+	for _, secret := range []struct{ key, setting string }{
+		{"nats.credentials", s.NATS.Credentials}, {"nats.tls.key", s.NATS.TLS.Key},
+	} {
+		if path, err := notify.SecretPath(secret.setting); err == nil && forEverybody(path) {
+			bad.Problems = append(bad.Problems, file.Problem(secret.key, "can be read by every user of this machine; chmod 0640 %s", path))
+		}
+	}
+	for i, server := range s.NATS.Servers {
+		if notify.HoldsSecret(server) && forEverybody(file.Path) {
+			bad.Problems = append(bad.Problems, file.Problem(fmt.Sprintf("nats.servers[%d]", i),
+				"holds a secret, and this file may be read by every user; chmod 0640 %s, or use nats.credentials", file.Path))
+		}
+	}
+	if len(bad.Problems) > 0 {
+		return &bad
+	}
+	return nil
+}
+
+func forEverybody(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().Perm()&0o007 != 0
 }
 
 func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
@@ -115,8 +147,7 @@ func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
 			if len(args) > 0 {
 				path = args[0]
 			}
-			s := defaults()
-			if _, err := config.Load(path, &s); err != nil {
+			if _, err := loadSettings(path); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(stdout, "%s: ok\n", path)

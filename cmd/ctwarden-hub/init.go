@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -39,6 +40,9 @@ administer JetStream in the account; agents and hubs do not.`,
 			if replicas < 0 || replicas > 5 {
 				return fmt.Errorf("%w: --replicas %d; 1 to 5, or 0 to choose", errUsage, replicas)
 			}
+			if err := absolute(&dial.Credentials, &dial.TLS.CA, &dial.TLS.Cert, &dial.TLS.Key); err != nil {
+				return err
+			}
 			if err := dial.Check(); err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
@@ -55,6 +59,21 @@ administer JetStream in the account; agents and hubs do not.`,
 	f.IntVar(&replicas, "replicas", 0, "copies of the stream; 0: three, or as many as there are servers")
 	_ = cmd.MarkFlagRequired("server")
 	return cmd
+}
+
+// absolute completes the paths of files named on the command line, where a name without a slash is a path too.
+func absolute(paths ...*string) error {
+	for _, path := range paths {
+		if *path == "" {
+			continue
+		}
+		full, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", *path, err)
+		}
+		*path = full
+	}
+	return nil
 }
 
 // setUp prints what it changed, also what it had changed before it failed.

@@ -114,7 +114,7 @@ func serve(ctx context.Context, stdout io.Writer, s settings, asJSON bool, log *
 	}
 	p := &printer{out: stdout, json: asJSON}
 	r := hub.Receiver{Conn: nc, Log: log, Handle: p.print, Ready: func() {
-		p.say("ctwarden-hub %s: ready at %s", versionString(), nc.ConnectedUrlRedacted())
+		p.say("ctwarden-hub %s: ready at %s", versionString(), notify.Redact(nc.ConnectedUrl()))
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 			log.Warn("systemd_not_notified", zap.Error(err))
 		}
@@ -141,7 +141,7 @@ func connectionLog(log *zap.Logger) []nats.Option {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			log.Info("nats_connected", zap.String("server", nc.ConnectedUrlRedacted()))
+			log.Info("nats_connected", zap.String("server", notify.Redact(nc.ConnectedUrl())))
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if denial := notify.Denied(err); denial != nil {

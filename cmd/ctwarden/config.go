@@ -76,11 +76,11 @@ type remediateConfig struct {
 
 type natsConfig struct {
 	Servers     []string  `yaml:"servers"`
-	Credentials string    `yaml:"credentials"` // path of a .creds file
+	Credentials string    `yaml:"credentials"` // path of a .creds file, or the name of a systemd credential
 	TLS         tlsConfig `yaml:"tls"`
 }
 
-// tlsConfig names files in PEM form.
+// tlsConfig names files in PEM form, by path or as systemd credentials.
 type tlsConfig struct {
 	CA   string `yaml:"ca"`
 	Cert string `yaml:"cert"`

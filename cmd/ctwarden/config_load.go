@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -29,32 +28,7 @@ func loadConfig(path string) (Config, *config.File, error) {
 // onMachine looks at what the configuration names on this machine. A mistake keeps the agent from starting; a warning
 // may be right on the machine that the file is meant for.
 func (c *Config) onMachine(file *config.File) (mistakes, warnings []config.Problem) {
-	for _, secret := range []struct{ key, path string }{{"nats.credentials", c.NATS.Credentials}, {"nats.tls.key", c.NATS.TLS.Key}} {
-		switch mode, err := readable(secret.path); {
-		case secret.path == "":
-		case err != nil:
-			warnings = append(warnings, file.Problem(secret.key, "cannot be read here: %s", cause(err)))
-		case mode.Perm()&0o007 != 0:
-			mistakes = append(mistakes, file.Problem(secret.key,
-				"may be read by every user of this machine; chmod 0640 %s, with the group of the agent's user", secret.path))
-		}
-	}
-	if mode, err := readable(file.Path); err == nil && mode.Perm()&0o004 != 0 {
-		for i, server := range c.NATS.Servers {
-			if u, err := url.Parse(server); err == nil && u.User != nil {
-				mistakes = append(mistakes, file.Problem(fmt.Sprintf("nats.servers[%d]", i),
-					"holds a secret, and this file may be read by every user; chmod 0640 %s, or use nats.credentials", file.Path))
-			}
-		}
-	}
-	if err := c.NATS.dial().TLS.Check(); err != nil && !errors.Is(err, fs.ErrNotExist) && !isPermission(err) {
-		mistakes = append(mistakes, file.Problem("nats.tls", "%s", strings.ReplaceAll(err.Error(), "\n", "; ")))
-	}
-	for _, public := range []struct{ key, path string }{{"nats.tls.ca", c.NATS.TLS.CA}, {"nats.tls.cert", c.NATS.TLS.Cert}} {
-		if _, err := readable(public.path); public.path != "" && err != nil {
-			warnings = append(warnings, file.Problem(public.key, "cannot be read here: %s", cause(err)))
-		}
-	}
+	mistakes, warnings = c.NATS.onMachine(file)
 	if c.ControlGroup != "" {
 		if _, err := user.LookupGroup(c.ControlGroup); err != nil {
 			warnings = append(warnings, file.Problem("control_group", "there is no such group here; groupadd --system %s", c.ControlGroup))

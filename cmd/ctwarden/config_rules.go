@@ -107,11 +107,9 @@ func (n *natsConfig) Validate(p *config.Problems) {
 			p.Add(fmt.Sprintf("servers[%d]", i), "%s", text)
 		}
 	}
-	for _, f := range []struct{ key, path string }{
-		{"credentials", n.Credentials}, {"tls.ca", n.TLS.CA}, {"tls.cert", n.TLS.Cert}, {"tls.key", n.TLS.Key},
-	} {
-		if f.path != "" && !filepath.IsAbs(f.path) {
-			p.Add(f.key, "must be the absolute path of a file; the secret itself does not belong here")
+	for _, f := range n.files() {
+		if text := wrongFile(f.setting); text != "" {
+			p.Add(f.key, "%s", text)
 		}
 	}
 	if n.TLS.Cert != "" && n.TLS.Key == "" {

@@ -79,6 +79,7 @@ func TestRules(t *testing.T) {
 		{"nats.servers", "[nats1]", "['nats://nats1']", "URL of a NATS server"},
 		{"nats.servers", "['nats://x:99999']", "['nats://[::1]:4222']", "port"},
 		{"nats.credentials", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY", "/etc/ctwarden/nats.creds", "absolute path"},
+		{"nats.credentials", "etc/nats.creds", "nats.creds", "absolute path"},
 		{"nats.tls", "{cert: /c}", "{cert: /c, key: /k}", "needs tls.key"},
 		{"nats.tls", "{key: /k}", "{ca: /c}", "needs tls.cert"},
 		{"outbox.max_events", "0", "1", "from 1 to 10000000 events"},

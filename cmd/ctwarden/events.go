@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +66,8 @@ func (f *eventsFlags) run(cmd *cobra.Command, std stdio) error {
 func (f *eventsFlags) dial(std stdio) (notify.Dial, error) {
 	const name = "ctwarden events"
 	if f.server != "" {
-		return notify.Dial{Servers: []string{f.server}, Credentials: f.credentials, Name: name}, nil
+		credentials, err := absolute(f.credentials)
+		return notify.Dial{Servers: []string{f.server}, Credentials: credentials, Name: name}, err
 	}
 	cfg, err := usableConfig(std, f.config)
 	if err != nil {
@@ -97,6 +99,14 @@ func (f *eventsFlags) print(std stdio, raw []byte) error {
 	}
 	_, err = fmt.Fprintln(std.out, notify.Line(ev))
 	return err
+}
+
+// absolute is the path of a file named on the command line, where a name without a slash is one too.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	return filepath.Abs(path)
 }
 
 // dial is the configuration as package notify takes it.

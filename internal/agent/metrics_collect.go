@@ -30,10 +30,11 @@ func gauge(name, help string, labels ...string) metric {
 
 // metricSet holds every metric.
 type metricSet struct {
-	records, matches, lost, sourceUp, sourceLag                                   metric
-	entries, limit, buckets, drops, earlyDrops                                    metric
-	incidentsOpen, incidents, steps                                               metric
-	outbox, eventsDropped, eventsUnsaved, stateSaved, natsConnected, buildVersion metric
+	records, matches, lost, sourceUp, sourceLag      metric
+	entries, limit, buckets, drops, earlyDrops       metric
+	incidentsOpen, incidents, steps                  metric
+	outbox, eventsDropped, eventsUnsaved, stateSaved metric
+	natsConnected, natsProblem, buildVersion         metric
 }
 
 func newMetricSet() metricSet {
@@ -56,6 +57,7 @@ func newMetricSet() metricSet {
 		eventsUnsaved: gauge("outbox_unsaved_events", "Events that wait in memory because the disk does not take them."),
 		stateSaved:    gauge("state_saved", "1 while the state file takes what is to survive a restart."),
 		natsConnected: gauge("nats_connected", "1 while the connection to NATS stands."),
+		natsProblem:   gauge("nats_problem", "1 while something does not get through to NATS, by the reason; ctwarden status says it in full.", "reason"),
 		buildVersion:  gauge("build_info", "1, with the version as labels.", "version", "goversion"),
 	}
 }
@@ -78,7 +80,8 @@ func newCollector(status func(context.Context) (Status, error)) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	s := c.set
 	for _, m := range []metric{s.records, s.matches, s.lost, s.sourceUp, s.sourceLag, s.entries, s.limit, s.buckets, s.drops,
-		s.earlyDrops, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected, s.buildVersion} {
+		s.earlyDrops, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected,
+		s.natsProblem, s.buildVersion} {
 		ch <- m.desc
 	}
 }
@@ -169,6 +172,9 @@ func (c *collector) delivery(st Status, send sendFunc) {
 	send(c.set.eventsUnsaved, float64(st.Outbox.Unsaved))
 	send(c.set.stateSaved, truth(st.State.Saved))
 	send(c.set.natsConnected, truth(st.NATS.Connected))
+	if st.NATS.Problem != "" {
+		send(c.set.natsProblem, 1, string(st.NATS.Problem))
+	}
 }
 
 func truth(b bool) float64 {

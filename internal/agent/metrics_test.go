@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 
+	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -38,7 +39,7 @@ func busyStatus() Status {
 		Incidents:      []remediate.Incident{{Severity: remediate.SeverityCritical}, {Severity: remediate.SeverityCritical}},
 		IncidentsTotal: 31,
 		StepsTotal:     []StepTotal{{Result: "applied", Reason: remediate.ReasonFull, Count: 32}},
-		Outbox:         OutboxStatus{Events: 41, Dropped: 40, JournalDropped: 2}, NATS: NATSStatus{Connected: true},
+		Outbox:         OutboxStatus{Events: 41, Dropped: 40, JournalDropped: 2}, NATS: NATSStatus{Connected: true, Problem: notify.ProblemFull},
 	}
 }
 
@@ -84,6 +85,9 @@ ctwarden_matches_total{source="syslog"} 52
 # HELP ctwarden_nats_connected 1 while the connection to NATS stands.
 # TYPE ctwarden_nats_connected gauge
 ctwarden_nats_connected 1
+# HELP ctwarden_nats_problem 1 while something does not get through to NATS, by the reason; ctwarden status says it in full.
+# TYPE ctwarden_nats_problem gauge
+ctwarden_nats_problem{reason="full"} 1
 # HELP ctwarden_outbox_events Events that NATS has not acknowledged yet.
 # TYPE ctwarden_outbox_events gauge
 ctwarden_outbox_events 41

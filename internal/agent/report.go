@@ -124,7 +124,9 @@ func (a *Agent) reportDelivery(s *Status) {
 	}
 	s.Outbox.Events, s.Outbox.Unsaved, s.Outbox.Dropped = books.Events, books.Unsaved, books.Dropped
 	p := a.publisher.Status()
-	s.NATS = NATSStatus{Configured: true, Connected: p.Connected, Server: p.Server, Since: p.Since, Error: p.Error}
+	s.NATS = NATSStatus{
+		Configured: true, Connected: p.Connected, Server: p.Server, Since: p.Since, Problem: p.Problem, Error: p.Error,
+	}
 }
 
 func seconds(d time.Duration) *float64 {

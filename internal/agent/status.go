@@ -3,6 +3,7 @@ package agent
 import (
 	"time"
 
+	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -102,7 +103,9 @@ type NATSStatus struct {
 	Connected  bool      `json:"connected"`
 	Server     string    `json:"server,omitempty"`
 	Since      time.Time `json:"since,omitzero"`
-	Error      string    `json:"error,omitempty"`
+	// Problem is the fixed word for why something does not get through, Error says it in full.
+	Problem notify.Problem `json:"problem,omitempty"`
+	Error   string         `json:"error,omitempty"`
 }
 
 // StepTotal counts steps by result (applied, confirmed, refused, failed, reverted) and reason.

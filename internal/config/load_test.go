@@ -153,6 +153,11 @@ func TestDecodeProblems(t *testing.T) {
 		{"a hook does not repeat the decoder", "nested: {low: x, high: -1}", []string{
 			`f:1: nested.low: "x" - is of the wrong type; must be a number`,
 		}},
+		{"secrets stay hidden without a scheme", "files: 'me:hunter2@h'", []string{`f:1: files: "***@h" - must be a list, such as [a, b]; [] is the empty list`}},
+		{"secrets stay hidden behind a slash", "files: 'nats://me:hun/ter2@h'", []string{
+			`f:1: files: "nats://***@h" - must be a list, such as [a, b]; [] is the empty list`}},
+		{"a seed stays hidden", "files: SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY", []string{
+			`f:1: files: "***" - must be a list, such as [a, b]; [] is the empty list`}},
 		{"secrets stay hidden", "token: [hunter2]\nname: 'nats://me:hunter2@h'\nfiles: nats://me:hunter2@h", []string{
 			`f:1: token: (hidden) - must be a text`,
 			`f:3: files: "nats://***@h" - must be a list, such as [a, b]; [] is the empty list`,

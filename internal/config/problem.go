@@ -109,7 +109,14 @@ func join(prefix, key string) string {
 	return prefix + "." + key
 }
 
-// hideUserinfo blots out the user and password of a URL, wherever it stands in a value.
+// hideUserinfo blots out what is secret in a value that is a mistake: the user and password of a URL, also where a slash
+// in the password makes it none, and the seed of a key.
 func hideUserinfo(value string) string {
-	return regexp.MustCompile(`://[^/\s"]*@`).ReplaceAllString(value, "://***@")
+	value = regexp.MustCompile(`([^\s":/]+:)(//)?[^\s"]*@`).ReplaceAllStringFunc(value, func(found string) string {
+		if scheme, _, ok := strings.Cut(found, "://"); ok {
+			return scheme + "://***@"
+		}
+		return "***@"
+	})
+	return regexp.MustCompile(`\bS[A-Z2-7]{50,}\b|\beyJ[\w.-]{20,}`).ReplaceAllString(value, "***")
 }

@@ -24,7 +24,7 @@ type diskFault struct {
 	problem string
 }
 
-func full(t *testing.T, d *scratchDisk) func() { return fillUp(t, d.dir) }
+func diskFull(t *testing.T, d *scratchDisk) func() { return fillUp(t, d.dir) }
 
 // failing has the device refuse what it has not written before.
 func failing(t *testing.T, d *scratchDisk) func() { return fillUp(t, filepath.Dir(d.image)) }
@@ -44,7 +44,7 @@ func broken(t *testing.T, d *scratchDisk) func() {
 // TestPromiseDiskFailsWhileRunning has the disk of state_dir fail under the agent, with an incident while it does.
 func TestPromiseDiskFailsWhileRunning(t *testing.T) {
 	for _, c := range []diskFault{
-		{"full", full, "no space left"},
+		{"full", diskFull, "no space left"},
 		{"frozen", frozen, "has not answered"},
 		{"failing device", failing, "write state"},
 		{"read-only after an error", broken, "read-only file system"},
@@ -65,7 +65,7 @@ func TestPromiseDiskFailsWhileRunning(t *testing.T) {
 // TestPromiseDiskFailsAtTheStart is the same with an agent that never had a disk.
 func TestPromiseDiskFailsAtTheStart(t *testing.T) {
 	for _, c := range []diskFault{
-		{"full", full, "no space left"},
+		{"full", diskFull, "no space left"},
 		{"frozen", frozen, "has not answered"},
 		{"read-only", readOnly, "read-only file system"},
 	} {

@@ -145,12 +145,7 @@ func (a *agentProcess) allReceived(t *testing.T, h *hub) {
 // freeAddress is an address that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", testhost.Port(t))
 }
 
 // silentServer accepts connections and says nothing on them.

@@ -223,6 +223,8 @@ type agentProcess struct {
 	*process
 	dir, config, persisted string
 	program                string // empty: the one that bin holds
+	metrics                string // where they are served; empty: nowhere
+	env                    []string
 }
 
 // startAgent writes the configuration, starts the agent and waits until it tells systemd that it is ready.
@@ -247,7 +249,7 @@ func newAgent(t *testing.T, dir, config string) *agentProcess {
 func (a *agentProcess) configure(t *testing.T, config string) {
 	t.Helper()
 	text := strings.ReplaceAll(config, "PERSIST", a.persisted) +
-		fmt.Sprintf("\nstate_dir: %s/state\nruntime_dir: %s/run\nmetrics: {listen: \"\"}\n", a.dir, a.dir)
+		fmt.Sprintf("\nstate_dir: %s/state\nruntime_dir: %s/run\nmetrics: {listen: %q}\n", a.dir, a.dir, a.metrics)
 	if err := os.WriteFile(a.config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +268,7 @@ func (a *agentProcess) start(t *testing.T, wrap ...string) {
 		t.Fatal(err)
 	}
 	args := append(wrap, cmp.Or(a.program, filepath.Join(bin, "ctwarden")), "run", "--config", a.config)
-	a.process = launch(t, []string{"NOTIFY_SOCKET=" + socket}, args...)
+	a.process = launch(t, append([]string{"NOTIFY_SOCKET=" + socket}, a.env...), args...)
 	buf := make([]byte, 4096)
 	for {
 		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
