@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,6 +50,8 @@ type Agent struct {
 	tracker      *remediate.Tracker
 	spaces       map[uint64]*space
 	streams      map[string]*stream
+	audit        auditor
+	retry        time.Duration     // the first wait after a reader's defect; 0: retrySource
 	positions    map[string][]byte // as saved by the run before
 	saved        remediate.TrackerState
 	steps        []remediate.Step // the journal of steps, the oldest first
@@ -92,7 +95,7 @@ func Open(cfg Config) (*Agent, error) {
 		cfg: cfg, identity: notify.Identity{Host: cfg.Host, Site: cfg.Site, Version: cfg.Version},
 		batches: make(chan watcher.Batch, batchRoom), calls: make(chan func()), ended: make(chan struct{}),
 		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
-		notes: map[string]string{}, startedAt: time.Now(),
+		notes: map[string]string{}, startedAt: time.Now(), audit: auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
 	}
 	var err error
 	if a.bootID, err = watcher.BootID(); err != nil {

@@ -78,6 +78,7 @@ func (a *Agent) follow() {
 	if now := time.Now(); now.Sub(a.tickedAt) >= tickEvery {
 		a.tickedAt = now
 		a.queue(a.tracker.Tick(now)...)
+		a.auditSources(now)
 		a.tellState()
 	}
 }

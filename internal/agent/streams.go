@@ -33,6 +33,15 @@ type stream struct {
 	said     bool // its first state has come: it is positioned, or cannot be read
 	position watcher.Position
 	unsaved  bool
+	witness  witness
+}
+
+// newStream is a stream that nothing has come from yet.
+func (a *Agent) newStream(source remediate.Source, path string, required bool) *stream {
+	return &stream{
+		required: required, status: SourceStatus{Source: source, Path: path},
+		witness: witness{proven: neverProven, heard: a.audit.clock},
+	}
 }
 
 // expected is a source that the configuration wants.
@@ -68,20 +77,22 @@ func (a *Agent) expectedSources() []expected {
 func (a *Agent) openSources() ([]func(context.Context) error, error) {
 	var run []func(context.Context) error
 	for _, e := range a.expectedSources() {
-		st := &stream{required: e.required, status: SourceStatus{Source: e.source, Path: e.path}}
+		st := a.newStream(e.source, e.path, e.required)
 		a.streams[e.key()] = st
-		src, err := e.build(a.positions[e.key()])
-		if err != nil && a.positions[e.key()] != nil {
+		position := a.positions[e.key()]
+		src, err := e.build(position)
+		if err != nil && position != nil {
 			a.cfg.Log.Warn("saved position not understood, source begun afresh", zap.String("source", e.key()), zap.Error(err))
 			a.sourceEvent(remediate.EventSourceDegraded, st, 0,
 				"the saved position was not understood, so records since the last stop may be missed or old: "+err.Error())
+			position = nil
 			src, err = e.build(nil)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", e.key(), err)
 		}
 		run = append(run, func(ctx context.Context) error {
-			if err := src.Run(ctx, a.batches); err != nil {
+			if err := a.supervise(ctx, e, src, position); err != nil {
 				return fmt.Errorf("source %s must be there (sources.%s.enabled: true; with auto the agent does without): %w",
 					e.key(), e.source, err)
 			}
@@ -130,7 +141,7 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 	key := remediate.Match{Source: b.Source, Path: b.Path}.Key()
 	st := a.streams[key]
 	if st == nil {
-		st = &stream{status: SourceStatus{Source: b.Source, Path: b.Path}}
+		st = a.newStream(b.Source, b.Path, false)
 		a.streams[key] = st
 	}
 	now := time.Now()
@@ -144,10 +155,14 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 		st.status.CaughtUp = true
 		a.savedAt = time.Time{} // the next start goes on from here, however soon it comes
 	}
-	if !b.Last.IsZero() {
-		st.status.LastRecord = b.Last
-		st.status.LagSeconds = max(now.Sub(b.Last).Seconds(), 0)
+	if !b.Last.IsZero() && b.Stats.Records > 0 {
+		lag := max(now.Sub(b.Last), 0)
+		st.status.LastRecord, st.status.LagSeconds = b.Last, lag.Seconds()
+		a.audit.delivered(&st.witness, b.Stats.Records, lag)
+	} else {
+		a.audit.delivered(&st.witness, 0, 0)
 	}
+	a.audit.heard(&st.witness, b, a.bootID, a.trusted(b.Source))
 	if b.Position.Data != nil {
 		st.position, st.unsaved = b.Position, true
 	}
@@ -182,8 +197,12 @@ func (a *Agent) takeState(st *stream, s watcher.State) {
 }
 
 func (a *Agent) sourceEvent(typ remediate.EventType, st *stream, lost uint64, problem string) {
+	a.sourceFault(typ, st, lost, problem, st.status.Remedy)
+}
+
+func (a *Agent) sourceFault(typ remediate.EventType, st *stream, lost uint64, problem, remedy string) {
 	a.queue(a.tracker.Event(time.Now(), typ, remediate.SourceState{
-		Source: st.status.Source, Path: st.status.Path, Lost: lost, Problem: problem, Remedy: st.status.Remedy,
+		Source: st.status.Source, Path: st.status.Path, Lost: lost, Problem: problem, Remedy: remedy,
 	}))
 }
 
