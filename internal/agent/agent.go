@@ -51,6 +51,7 @@ type Agent struct {
 	spaces       map[uint64]*space
 	streams      map[string]*stream
 	audit        auditor
+	throttle     *watcher.Throttle // of all text files together
 	retry        time.Duration     // the first wait after a reader's defect; 0: retrySource
 	positions    map[string][]byte // as saved by the run before
 	saved        remediate.TrackerState
@@ -96,6 +97,7 @@ func Open(cfg Config) (*Agent, error) {
 		batches: make(chan watcher.Batch, batchRoom), calls: make(chan func()), ended: make(chan struct{}),
 		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
 		notes: map[string]string{}, startedAt: time.Now(), audit: auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
+		throttle: watcher.NewThrottle(filesShare),
 	}
 	var err error
 	if a.bootID, err = watcher.BootID(); err != nil {
@@ -231,6 +233,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		senders.Go(func() error { return a.publisher.Run(sending) })
 	}
 	err := a.runLoop(ctx)
+	for _, st := range a.streams {
+		a.sayLost(time.Now(), st, true)
+	}
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStopped, a.agentState()))
 	a.save(true)
 	stopRecording()

@@ -195,10 +195,12 @@ func (f fault) text(st *SourceStatus) (problem, remedy string) {
 	return "", ""
 }
 
-// auditSources says of each source, once, that it is dead or has fallen behind, and that it is no more.
+// auditSources says of each source, once, that it is dead or has fallen behind, and that it is no more; and what it has
+// lost that was not said at once.
 func (a *Agent) auditSources(now time.Time) {
 	a.audit.tick(now)
 	for _, st := range a.streams {
+		a.sayLost(now, st, false)
 		if !st.said {
 			continue // it is still being positioned, which may take long
 		}

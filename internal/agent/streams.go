@@ -23,6 +23,8 @@ const (
 	// savePositions is how often positions are saved while nothing else is, saveCounts while records are counted.
 	savePositions = 30 * time.Second
 	saveCounts    = 250 * time.Millisecond
+	// filesShare is the share of one CPU that reading text files takes at most. What is read costs as much again behind.
+	filesShare = 0.35
 )
 
 // stream is one source as the agent keeps account of it.
@@ -34,6 +36,7 @@ type stream struct {
 	position watcher.Position
 	unsaved  bool
 	witness  witness
+	losses   losses
 }
 
 // newStream is a stream that nothing has come from yet.
@@ -169,9 +172,8 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 	if b.State != nil {
 		a.takeState(st, *b.State)
 	}
-	if b.Stats.Lost > 0 || b.Stats.LostText != "" {
-		a.sourceEvent(remediate.EventSourceDegraded, st, b.Stats.Lost, b.Stats.LostText)
-	}
+	st.losses.add(b.Stats)
+	a.sayLost(now, st, false)
 }
 
 // takeState books that a source was opened, failed or recovered. A syslog file or a journal that is not there at the
@@ -270,6 +272,6 @@ func (a *Agent) buildSyslog(path string, position []byte) (watcher.Source, error
 	c := a.cfg.Sources
 	return watcher.NewSyslog(watcher.SyslogConfig{
 		Path: path, Host: a.cfg.Host, BootID: a.bootID, BootTime: a.bootTime, Position: position,
-		Lookback: c.Lookback, Required: c.Syslog == SwitchOn, Log: a.cfg.Log,
+		Lookback: c.Lookback, Required: c.Syslog == SwitchOn, Throttle: a.throttle, Log: a.cfg.Log,
 	})
 }

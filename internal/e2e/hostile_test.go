@@ -1,0 +1,266 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/internal/testkernel"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+const (
+	// mostMemory and mostCPU are what the agent may use whatever is written to what it watches.
+	mostMemory = 64 << 20
+	mostCPU    = 1.0
+	// stormBytes is how much of a storm the file may hold, stormPause the time between two blocks of a megabyte, so that
+	// the machine that runs the tests does something else too.
+	stormBytes = 1 << 30
+	stormPause = 2500 * time.Microsecond
+)
+
+const hostileConfig = `
+mode: remediate
+site: e2e
+incident: {close_after: 1s, pressure: 0.97}
+remediate: {ceiling: 200000, max_insert_rate: 1000, persist: false}
+nats: {servers: ["%s"]}
+sources: {lookback: 0s, kmsg: {enabled: true}, journal: {enabled: false}, syslog: {enabled: true, files: [%s]}}
+`
+
+// usage is what a process has used so far.
+type usage struct {
+	cpu  time.Duration
+	peak int64 // bytes resident at most
+}
+
+func usageOf(t *testing.T, pid int) (u usage) {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+2:]))
+	for _, field := range fields[11:13] { // utime and stime, in hundredths of a second
+		ticks, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.cpu += time.Duration(ticks) * 10 * time.Millisecond
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscanf(after, "%d kB", &u.peak); err != nil {
+		t.Fatal(err)
+	}
+	u.peak <<= 10
+	return u
+}
+
+// storm is what somebody writes to a log as fast as the disk takes it.
+type storm struct {
+	name string
+	// line is the nth line, with its end where it has one.
+	line func(host string, n int) string
+	real bool // a line is just what the kernel would write
+}
+
+var storms = []storm{
+	{"real lines", func(host string, n int) string {
+		return fmt.Sprintf("%s %s kernel: [%d.%06d] %s\n", time.Now().Format(time.RFC3339Nano), host, n/1e6, n%1e6, message)
+	}, true},
+	{"namespaces", func(host string, n int) string {
+		return fmt.Sprintf("%s %s kernel: nf_conntrack: nf_conntrack: table full in netns %d, dropping packet\n",
+			time.Now().Format(time.RFC3339Nano), host, 4026531840+n)
+	}, true},
+	{"hosts", func(_ string, n int) string {
+		return fmt.Sprintf("%s h%d kernel: %s\n", time.Now().Format(time.RFC3339Nano), n, message)
+	}, false},
+	{"times", func(host string, n int) string {
+		at := time.Date(1970+n%8030, 1, 1+n/8030%365, 0, 0, n%86400, 0, time.UTC)
+		return fmt.Sprintf("%s %s kernel: %s\n", at.Format(time.RFC3339), host, message)
+	}, true},
+	{"repeats", func(host string, n int) string {
+		return fmt.Sprintf("%s %s kernel: message repeated %d times: [ %s]\n", time.Now().Format(time.RFC3339Nano), host, n, message)
+	}, true},
+	{"other lines", func(host string, n int) string {
+		return fmt.Sprintf("%s %s sshd[%d]: Failed password for root\n", time.Now().Format(time.RFC3339Nano), host, n)
+	}, false},
+	{"bytes", func(_ string, n int) string { return "\x00\xff\xfe table full " + message + "\x00\n\n\r\x80" }, false},
+	{"no end of line", func(_ string, n int) string { return message + " " }, false},
+}
+
+// block is about a megabyte of a storm.
+func (s storm) block(host string) []byte {
+	var b []byte
+	for n := 0; len(b) < 1<<20; n++ {
+		b = append(b, s.line(host, n)...)
+	}
+	return b
+}
+
+// blow writes the storm for a while, and returns how many lines there were and how long it took.
+func (s storm) blow(file, host string, d time.Duration) (lines int, took time.Duration, err error) {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	block := s.block(host)
+	inBlock := bytes.Count(block, []byte{'\n'})
+	tick := time.NewTicker(stormPause)
+	defer tick.Stop()
+	start := time.Now()
+	for ; time.Since(start) < d; lines += inBlock {
+		if info, err := f.Stat(); err != nil || info.Size() > stormBytes { // room again
+			if err := errors.Join(err, f.Truncate(0)); err != nil {
+				return lines, time.Since(start), err
+			}
+		}
+		if _, err := f.Write(block); err != nil {
+			return lines, time.Since(start), err
+		}
+		<-tick.C
+	}
+	return lines, time.Since(start), nil
+}
+
+// TestPromiseHostileInput has everything that others can write to written as fast as it goes, and a real refusal in
+// the middle of it.
+func TestPromiseHostileInput(t *testing.T) {
+	_, ns := lowered(t)
+	program, err := plainBuild()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := startHub(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "kern.log")
+	writeFile(t, file, "", 0o644)
+	a := newAgent(t, dir, fmt.Sprintf(hostileConfig, h.url, file))
+	metrics := a.withMetrics(t)
+	a.program = program
+	a.start(t)
+	watched(t, a, ns.Inode)
+	pid, host := a.cmd.Process.Pid, hostname(t)
+	each := time.Duration(testhost.Amount(2, 30)) * time.Second
+	total, worst := 0, 0.0
+	for _, s := range storms {
+		before := usageOf(t, pid)
+		n, took, err := s.blow(file, host, each)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := usageOf(t, pid)
+		share := (now.cpu - before.cpu).Seconds() / took.Seconds()
+		worst, total = max(worst, share), total+n
+		t.Logf("%s: %d lines, %.1f M a second; CPU %.2f, memory at most %d MB", s.name, n, float64(n)/took.Seconds()/1e6, share, now.peak>>20)
+	}
+	testhost.WaitForRatelimit(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var junk errgroup.Group
+	junk.Go(func() error { return pester(ctx, agent.ControlSocket(filepath.Join(dir, "run")), metrics) })
+	junk.Go(func() error {
+		for ctx.Err() == nil {
+			if _, _, err := storms[0].blow(file, host, 100*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	before, start := usageOf(t, pid), time.Now()
+	late := refusedUnderStorm(t, h, ns)
+	now := usageOf(t, pid)
+	share := (now.cpu - before.cpu).Seconds() / time.Since(start).Seconds()
+	cancel()
+	if err := junk.Wait(); err != nil {
+		t.Error(err)
+	}
+	t.Logf("real refusal: %v; CPU %.2f, memory at most %d MB", late, share, now.peak>>20)
+	worst = max(worst, share)
+	if late > time.Second || now.peak > mostMemory || worst >= mostCPU {
+		t.Errorf("a refusal took %v to be told of, %d MB, %.2f of a core", late, now.peak>>20, worst)
+	}
+	a.stop(t, syscall.SIGTERM)
+	testhost.Held(t, "6.1 hostile input", "%d million lines in %d forms, junk on the socket and slow clients: %d MB at most, %.2f of a core; "+
+		"a real refusal meanwhile told of after %d ms; steps on forged lines 0", total/1e6, len(storms), now.peak>>20, worst, late.Milliseconds())
+}
+
+// refusedUnderStorm has the kernel refuse, and returns how long after the first refused packet the incident was told of.
+func refusedUnderStorm(t *testing.T, h *hub, ns *testkernel.Namespace) time.Duration {
+	t.Helper()
+	if n := len(h.of(remediate.EventStepApplied)); n != 0 {
+		t.Errorf("%d steps on forged lines alone", n)
+	}
+	wantLimit(t, limit)
+	base := drops(t, ns)
+	var filled errgroup.Group
+	filled.Go(func() error {
+		_, err := ns.Send(t.Context(), testkernel.Traffic{Kind: testkernel.Established, Flows: limit + 5000})
+		return err
+	})
+	testhost.Eventually(t, "packets are refused", func() bool { return drops(t, ns) > base })
+	refused := time.Now()
+	var told time.Time
+	testhost.Eventually(t, "the refusal is told of", func() bool {
+		for _, typ := range []remediate.EventType{remediate.EventIncidentOpened, remediate.EventIncidentUpdated} {
+			for _, r := range h.of(typ) {
+				i := r.Event.Data.(remediate.Incident)
+				if told.IsZero() && i.Severity == remediate.SeverityCritical && i.Verified && i.NetNS.Inode == ns.Inode && !i.Historical {
+					told = r.Event.Time
+				}
+			}
+		}
+		return !told.IsZero()
+	})
+	if err := filled.Wait(); err != nil {
+		t.Error(err)
+	}
+	return told.Sub(refused)
+}
+
+// pester opens connections to the agent that ask for nothing sensible, until ctx is done.
+func pester(ctx context.Context, socket, metrics string) error {
+	address := strings.TrimSuffix(strings.TrimPrefix(metrics, "http://"), "/metrics")
+	var open []net.Conn
+	defer func() {
+		for _, c := range open {
+			c.Close()
+		}
+	}()
+	says := []string{"", "GET /v1/status HTTP/1.1\r\n", strings.Repeat("\x00\xff", 4096), "POST /v1/raise HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n{",
+		"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"}
+	for n := 0; ctx.Err() == nil; n++ {
+		network, to := "unix", socket
+		if n%2 == 1 {
+			network, to = "tcp", address
+		}
+		c, err := net.DialTimeout(network, to, time.Second)
+		if err != nil {
+			continue // it has its bounds
+		}
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		_, _ = c.Write([]byte(says[n%len(says)])) // the other end may well have closed
+		if open = append(open, c); len(open) > 300 {
+			open[0].Close()
+			open = open[1:]
+		}
+	}
+	return nil
+}
