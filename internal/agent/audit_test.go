@@ -227,15 +227,17 @@ func (f failing) Run(ctx context.Context, out chan<- watcher.Batch) error {
 // is passed over. The agent goes on.
 func TestReaderThatPanics(t *testing.T) {
 	logged, logs := observer.New(zap.ErrorLevel)
-	a := &Agent{cfg: Config{Log: zap.New(logged)}, batches: make(chan watcher.Batch, 99)}
-	at := func(data string) watcher.Batch { return watcher.Batch{Position: watcher.Position{Data: []byte(data)}} }
+	a := &Agent{cfg: Config{Log: zap.New(logged)}, files: make(chan watcher.Batch, 99)}
+	at := func(data string) watcher.Batch {
+		return watcher.Batch{Source: syslog, Position: watcher.Position{Data: []byte(data)}}
+	}
 	plan := []struct {
 		from string // "": the beginning
 		failing
 	}{
 		{"first", failing{at("second"), "one"}},
-		{"second", failing{watcher.Batch{}, "two"}},
-		{"second", failing{watcher.Batch{}, "three"}},
+		{"second", failing{watcher.Batch{Source: syslog}, "two"}},
+		{"second", failing{watcher.Batch{Source: syslog}, "three"}},
 		{"", failing{at("fourth"), "wait"}},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -259,8 +261,8 @@ func TestReaderThatPanics(t *testing.T) {
 		t.Errorf("logged %v", logs.All())
 	}
 	down, lost := 0, 0
-	for range len(a.batches) {
-		b := <-a.batches
+	for range len(a.files) {
+		b := <-a.files
 		if b.State != nil && !b.State.Up && b.State.Problem != "" {
 			down++
 		}

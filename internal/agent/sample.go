@@ -212,6 +212,9 @@ func (a *Agent) nextSample(now time.Time) time.Duration {
 			next = s.next
 		}
 	}
+	if len(a.files) > 0 && a.filesAfter.Before(next) {
+		next = a.filesAfter
+	}
 	return max(next.Sub(now), 0)
 }
 

@@ -25,6 +25,8 @@ const (
 	saveCounts    = 250 * time.Millisecond
 	// filesShare is the share of one CPU that reading text files takes at most. What is read costs as much again behind.
 	filesShare = 0.35
+	// filesWait is how long they wait after each round, in times that it took.
+	filesWait = 3
 )
 
 // stream is one source as the agent keeps account of it.
@@ -108,14 +110,32 @@ func (a *Agent) openSources() ([]func(context.Context) error, error) {
 	return run, nil
 }
 
+// filesNow is the channel of text files, or nil, which has nothing, while they have to wait.
+func (a *Agent) filesNow(now time.Time) <-chan watcher.Batch {
+	if now.Before(a.filesAfter) {
+		return nil
+	}
+	return a.files
+}
+
+// takeFiles books what text files bring, and has them wait then. Anybody may be able to write to them, and each round
+// has every namespace read: however much they bring, the loop has most of its time for what the kernel alone can say.
+func (a *Agent) takeFiles(first watcher.Batch) error {
+	start := time.Now()
+	err := a.takeBatches(first, a.files)
+	now := time.Now()
+	a.filesAfter = now.Add(filesWait * now.Sub(start))
+	return err
+}
+
 // takeBatches books a batch and what else is waiting. The kernel's counters are read first: they are the evidence that
 // a record is checked against, and a step that is due must not wait for the bookkeeping.
-func (a *Agent) takeBatches(first watcher.Batch) error {
+func (a *Agent) takeBatches(first watcher.Batch, from <-chan watcher.Batch) error {
 	batches := []watcher.Batch{first}
 drain:
 	for len(batches) < drainAtOnce {
 		select {
-		case b := <-a.batches:
+		case b := <-from:
 			batches = append(batches, b)
 		default:
 			break drain

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -110,8 +111,12 @@ func (a *Agent) awaitEnd(ended <-chan error) error {
 
 // deliver hands a batch to the loop. It is false when ctx is done before.
 func (a *Agent) deliver(ctx context.Context, b watcher.Batch) bool {
+	to := a.batches
+	if b.Source == remediate.SourceSyslog {
+		to = a.files
+	}
 	select {
-	case a.batches <- b:
+	case to <- b:
 		return true
 	case <-ctx.Done():
 		return false
