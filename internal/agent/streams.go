@@ -142,9 +142,10 @@ drain:
 		}
 	}
 	named := map[uint64]bool{}
+	now := time.Now()
 	for _, b := range batches {
 		for _, m := range b.Matches {
-			if !m.Time.Before(a.startedAt.Add(-time.Second)) || m.Time.IsZero() {
+			if !remediate.Anchor(now, m.Time).Before(a.startedAt.Add(-time.Second)) || m.Time.IsZero() {
 				named[m.NetNS] = true // an old record is history: the counters of now say nothing of it
 			}
 		}
