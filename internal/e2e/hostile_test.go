@@ -26,12 +26,12 @@ const (
 	// mostMemory and mostCPU are what the agent may use whatever is written to what it watches.
 	mostMemory = 64 << 20
 	mostCPU    = 1.0
-	// stormBytes is how much of a storm the file may hold, stormPause the time between two blocks of a megabyte, so that
+	// delugeBytes is how much of a deluge the file may hold, delugePause the time between two blocks of a megabyte, so that
 	// the machine that runs the tests does something else too.
-	stormBytes = 1 << 30
+	delugeBytes = 1 << 30
 	// mostForged is how many lines are written into the kernel's ring buffer, which others need too.
-	mostForged = 200
-	stormPause = 2500 * time.Microsecond
+	mostForged  = 200
+	delugePause = 2500 * time.Microsecond
 )
 
 const hostileConfig = `
@@ -75,14 +75,14 @@ func usageOf(t *testing.T, pid int) (u usage) {
 	return u
 }
 
-// storm is what somebody writes to a log as fast as the disk takes it.
-type storm struct {
+// deluge is what somebody writes to a log as fast as the disk takes it.
+type deluge struct {
 	name string
 	// line is the nth line, with its end where it has one.
 	line func(host string, n int) string
 }
 
-var storms = []storm{
+var deluges = []deluge{
 	{"real lines", func(host string, n int) string {
 		return fmt.Sprintf("%s %s kernel: [%d.%06d] %s\n", time.Now().Format(time.RFC3339Nano), host, n/1e6, n%1e6, message)
 	}},
@@ -107,8 +107,8 @@ var storms = []storm{
 	{"no end of line", func(_ string, n int) string { return message + " " }},
 }
 
-// block is about a megabyte of a storm.
-func (s storm) block(host string) []byte {
+// block is about a megabyte of a deluge.
+func (s deluge) block(host string) []byte {
 	var b []byte
 	for n := 0; len(b) < 1<<20; n++ {
 		b = append(b, s.line(host, n)...)
@@ -116,8 +116,8 @@ func (s storm) block(host string) []byte {
 	return b
 }
 
-// blow writes the storm for a while, and returns how many lines there were and how long it took.
-func (s storm) blow(file, host string, d time.Duration) (lines int, took time.Duration, err error) {
+// blow writes the deluge for a while, and returns how many lines there were and how long it took.
+func (s deluge) blow(file, host string, d time.Duration) (lines int, took time.Duration, err error) {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return 0, 0, err
@@ -125,11 +125,11 @@ func (s storm) blow(file, host string, d time.Duration) (lines int, took time.Du
 	defer f.Close()
 	block := s.block(host)
 	inBlock := bytes.Count(block, []byte{'\n'})
-	tick := time.NewTicker(stormPause)
+	tick := time.NewTicker(delugePause)
 	defer tick.Stop()
 	start := time.Now()
 	for ; time.Since(start) < d; lines += inBlock {
-		if info, err := f.Stat(); err != nil || info.Size() > stormBytes { // room again
+		if info, err := f.Stat(); err != nil || info.Size() > delugeBytes { // room again
 			if err := errors.Join(err, f.Truncate(0)); err != nil {
 				return lines, time.Since(start), err
 			}
@@ -169,7 +169,7 @@ func TestPromiseHostileInput(t *testing.T) {
 	junk.Go(func() error { return pester(ctx, agent.ControlSocket(filepath.Join(dir, "run")), metrics) })
 	junk.Go(func() error { return blowUntil(ctx, file, hostname(t)) })
 	before, at := usageOf(t, a.cmd.Process.Pid), time.Now()
-	told, arrived := refusedUnderStorm(t, h, ns)
+	told, arrived := refusedInDeluge(t, h, ns)
 	now := usageOf(t, a.cmd.Process.Pid)
 	worst = max(worst, now.since(before, time.Since(at)))
 	cancel()
@@ -191,7 +191,7 @@ func TestPromiseHostileInput(t *testing.T) {
 	a.stop(t, syscall.SIGTERM)
 	testhost.Held(t, "6.1 hostile input", "%d million lines in %d forms, junk on the socket, slow clients: %d MB at most, %.2f of a core; "+
 		"a real refusal meanwhile told of after %d ms, at NATS after %d ms; steps on forged lines 0",
-		total/1e6, len(storms), now.peak>>20, worst, told.Milliseconds(), arrived.Milliseconds())
+		total/1e6, len(deluges), now.peak>>20, worst, told.Milliseconds(), arrived.Milliseconds())
 }
 
 // since is the share of a core that was used after an earlier look, that long ago.
@@ -199,11 +199,11 @@ func (u usage) since(before usage, took time.Duration) float64 {
 	return (u.cpu - before.cpu).Seconds() / took.Seconds()
 }
 
-// blowAll plays every storm, and returns how many lines there were and the largest share of a core that one cost.
+// blowAll plays every deluge, and returns how many lines there were and the largest share of a core that one cost.
 func blowAll(t *testing.T, a *agentProcess, file string) (total int, worst float64) {
 	t.Helper()
 	pid, each := a.cmd.Process.Pid, time.Duration(testhost.Amount(2, 60))*time.Second
-	for _, s := range storms {
+	for _, s := range deluges {
 		before := usageOf(t, pid)
 		n, took, err := s.blow(file, hostname(t), each)
 		if err != nil {
@@ -219,16 +219,16 @@ func blowAll(t *testing.T, a *agentProcess, file string) (total int, worst float
 
 func blowUntil(ctx context.Context, file, host string) error {
 	for ctx.Err() == nil {
-		if _, _, err := storms[0].blow(file, host, 100*time.Millisecond); err != nil {
+		if _, _, err := deluges[0].blow(file, host, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// refusedUnderStorm has the kernel refuse, and returns how long after the first refused packet the incident was told of
+// refusedInDeluge has the kernel refuse, and returns how long after the first refused packet the incident was told of
 // by its own time, and when it had arrived at NATS.
-func refusedUnderStorm(t *testing.T, h *hub, ns *testkernel.Namespace) (told, arrived time.Duration) {
+func refusedInDeluge(t *testing.T, h *hub, ns *testkernel.Namespace) (told, arrived time.Duration) {
 	t.Helper()
 	if n := len(h.of(remediate.EventStepApplied)); n != 0 {
 		t.Errorf("%d steps on forged lines alone", n)
