@@ -17,15 +17,13 @@ const (
 // handed to [Tracker.Read] before: what the counters bear out is known by now.
 func (t *Tracker) Match(now time.Time, m Match) []Event {
 	t.endBoot(now)
+	t.watchClock(now)
 	m = m.bounded()
-	at := m.Time
-	if at.IsZero() {
-		at = now
-	}
+	at := t.recordTime(now, m)
 	switch o := t.explains(m, at); {
 	case o != nil:
 		t.book(now, o, m, at)
-	case t.old(now, m):
+	case t.old(now, m, at):
 		if !t.lateFor(m, at) {
 			t.addPast(now, m, at)
 		}
@@ -37,7 +35,7 @@ func (t *Tracker) Match(now time.Time, m Match) []Event {
 	case t.believed(m) && t.lineIncidents() < mostLineIncidents:
 		t.openByLine(now, m, at)
 	default:
-		t.addUnverified(now, m, at)
+		t.addUnverified(now, m, m.writtenAt(now))
 	}
 	return t.take()
 }
@@ -49,17 +47,18 @@ func (m Match) bounded() Match {
 	return m
 }
 
-// old tells whether a record was written before there was any reading to check it against. A clock that was set back
-// since the start would make all records old: then only those well before now are.
-func (t *Tracker) old(now time.Time, m Match) bool {
+// old tells whether a record was written, at that time, before there was any reading to check it against. Where no time
+// has a monotonic part, a clock that was set back since the start would make all records old: then only those well before
+// now are.
+func (t *Tracker) old(now time.Time, m Match, at time.Time) bool {
 	if m.BootID != "" && m.BootID != t.cfg.BootID {
 		return true
 	}
-	start := t.cfg.Start.Round(0).Add(-startSlack)
-	if wall := now.Round(0); wall.Before(t.cfg.Start.Round(0)) {
-		start = wall.Add(-recordSlack)
+	start := t.cfg.Start.Add(-startSlack)
+	if now.Before(t.cfg.Start) {
+		start = now.Add(-recordSlack)
 	}
-	return !m.Time.IsZero() && m.Time.Before(start)
+	return !m.Time.IsZero() && at.Before(start)
 }
 
 // explains returns the open incident that a record belongs to, or nil. A record that names no namespace may mean any:

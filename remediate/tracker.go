@@ -66,6 +66,7 @@ type Tracker struct {
 	events []Event
 
 	past       past
+	clock      clockJump
 	rebooted   bool  // incidents of another boot are still open
 	orphan     *Step // the pending step of another boot; nil: there is none
 	unverified unverifiedLines
@@ -185,6 +186,7 @@ func (t *Tracker) Gone(now time.Time, inode uint64) []Event {
 // is called at least once a second.
 func (t *Tracker) Tick(now time.Time) []Event {
 	t.endBoot(now)
+	t.watchClock(now)
 	for _, o := range slices.Clone(t.st.Open) {
 		switch {
 		case now.Sub(o.TroubleAt) >= t.cfg.CloseAfter:

@@ -10,7 +10,8 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// Source is one place that kernel records come from.
+// Source is one place that kernel records come from. It sends a batch every few seconds ([BeatEvery]) even if there is
+// nothing in it: one that falls silent is stuck.
 //
 // Run blocks until ctx is done (then it returns nil) or the source ends for good. It is called once, from one
 // goroutine, and is the only sender on out; it never closes out. Every send also watches ctx. The receiver is the
@@ -38,6 +39,9 @@ type Batch struct {
 	CaughtUp bool
 	// State is set when the source's state changed: opened, failed, recovered.
 	State *State
+	// Kernel has the newest of the kernel's records among what was read live, in order, [MostKernel] at most. Sources
+	// can be held against each other by them. A source that cannot tell leaves it empty.
+	Kernel []KernelRecord
 }
 
 // Stats counts records.

@@ -274,6 +274,11 @@ func (j *Journal) record(h *sdjournal.Journal) error {
 		return err
 	}
 	j.send.last(time.UnixMicro(int64(usec)))
+	if j.send.batch.CaughtUp { // what is old is nobody's to compare with
+		if r, ok := kernelRecordOf(h); ok {
+			j.send.kernel(r)
+		}
+	}
 	if m != nil {
 		m.Path = j.cfg.Directory
 		j.send.match(*m)

@@ -41,11 +41,15 @@ func (s *sender) match(m remediate.Match) {
 	s.last(m.Time)
 }
 
-// last notes the time of a record that was read.
+// last notes the time of a record that was read. None can have been written later than now, whatever it says.
 func (s *sender) last(t time.Time) {
-	if t.After(s.batch.Last) {
-		s.batch.Last = t
+	if !t.After(s.batch.Last) {
+		return
 	}
+	if now := s.now(); t.After(now) {
+		t = now
+	}
+	s.batch.Last = t
 }
 
 // lost notes that records are gone: n of them, or an unknown number where n is 0.
@@ -87,9 +91,10 @@ func (s *sender) urgent() bool {
 	return s.news || len(s.batch.Matches) > 0 || s.batch.State != nil || s.batch.Stats.LostText != ""
 }
 
-// pending tells whether there is anything to send.
+// pending tells whether there is anything to send, if it is only a sign of life.
 func (s *sender) pending() bool {
-	return s.urgent() || s.batch.Position.Data != nil || s.batch.Stats != Stats{}
+	return s.urgent() || s.batch.Position.Data != nil || s.batch.Stats != Stats{} ||
+		!s.sent.IsZero() && s.now().Sub(s.sent) >= BeatEvery
 }
 
 // wait is how long what is pending may still wait; idle if nothing is.
@@ -127,7 +132,7 @@ func (s *sender) flush(ctx context.Context) error {
 		return ctx.Err()
 	}
 	s.sent, s.news = s.now(), false
-	s.batch.Matches, s.batch.Stats, s.batch.State = nil, Stats{}, nil
+	s.batch.Matches, s.batch.Stats, s.batch.State, s.batch.Kernel = nil, Stats{}, nil, nil
 	s.batch.Position.Data = nil
 	return nil
 }

@@ -32,6 +32,8 @@ type SyslogConfig struct {
 	Lookback time.Duration
 	// Required makes Run fail where the file cannot be opened at first; otherwise it says so and waits for it.
 	Required bool
+	// Throttle bounds what reading costs, together with the other files that have it. Nil: no bound.
+	Throttle *Throttle
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 	// Log may be nil.

@@ -164,6 +164,7 @@ func (s *Syslog) position(f *logFile, next fileID) {
 // readFile reads f to its end.
 func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 	for {
+		start := time.Now()
 		data, more, err := f.read(s.buf)
 		if err != nil {
 			return err
@@ -182,7 +183,11 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 			}
 		}
 		s.position(f, fileID{})
+		took := time.Since(start)
 		if err := s.send.full(ctx); err != nil {
+			return err
+		}
+		if err := s.cfg.Throttle.worked(ctx, took); err != nil {
 			return err
 		}
 	}

@@ -42,6 +42,9 @@ func (s *Syslog) tail(ctx context.Context, f *logFile, lines []byte) error {
 	parse := s.parser.Open() || HoldsPhrase(lines)
 	return s.bounded(lines, func(lines []byte) error {
 		s.count(bytes.Count(lines, []byte{'\n'}), len(lines))
+		if mono, ok := lastStamp(lines); ok {
+			s.send.kernel(KernelRecord{BootID: s.cfg.BootID, Mono: mono, Severity: SeverityUnknown})
+		}
 		return f.tail.lines(ctx, lines, func(line string) {
 			if parse {
 				s.line(f, []byte(line))

@@ -30,10 +30,11 @@ type Config struct {
 }
 
 type sourcesConfig struct {
-	Lookback time.Duration `yaml:"lookback"`
-	Kmsg     kmsgConfig    `yaml:"kmsg"`
-	Journal  journalConfig `yaml:"journal"`
-	Syslog   syslogConfig  `yaml:"syslog"`
+	Lookback  time.Duration `yaml:"lookback"`
+	LateAfter time.Duration `yaml:"late_after"`
+	Kmsg      kmsgConfig    `yaml:"kmsg"`
+	Journal   journalConfig `yaml:"journal"`
+	Syslog    syslogConfig  `yaml:"syslog"`
 }
 
 type kmsgConfig struct {
@@ -106,9 +107,10 @@ func defaultConfig() Config {
 		Mode: p.Mode,
 		Site: "default",
 		Sources: sourcesConfig{
-			Lookback: 10 * time.Minute,
-			Kmsg:     kmsgConfig{Enabled: config.AutoDetect},
-			Journal:  journalConfig{Enabled: config.AutoDetect},
+			Lookback:  10 * time.Minute,
+			LateAfter: 30 * time.Second,
+			Kmsg:      kmsgConfig{Enabled: config.AutoDetect},
+			Journal:   journalConfig{Enabled: config.AutoDetect},
 			Syslog: syslogConfig{Enabled: config.AutoDetect,
 				Files: []string{"/var/log/kern.log", "/var/log/syslog", "/var/log/messages"}},
 		},

@@ -48,6 +48,7 @@ func (c *Config) Validate(p *config.Problems) {
 
 func (s *sourcesConfig) Validate(p *config.Problems) {
 	duration(p, "lookback", s.Lookback, 0, 366*day)
+	duration(p, "late_after", s.LateAfter, 5*time.Second, day)
 	if s.Journal.Directory != "" {
 		directory(p, "journal.directory", s.Journal.Directory)
 	}

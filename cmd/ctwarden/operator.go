@@ -113,7 +113,7 @@ func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
 		Version: versionString(), Host: host, Site: c.Site, Root: "/", Policy: c.policy(),
 		CloseAfter: c.Incident.CloseAfter, UpdateEvery: c.Incident.UpdateEvery,
 		Sources: agent.SourcesConfig{
-			Lookback: c.Sources.Lookback, Kmsg: agent.Switch(c.Sources.Kmsg.Enabled),
+			Lookback: c.Sources.Lookback, LateAfter: c.Sources.LateAfter, Kmsg: agent.Switch(c.Sources.Kmsg.Enabled),
 			Journal: agent.Switch(c.Sources.Journal.Enabled), JournalDirectory: c.Sources.Journal.Directory,
 			Syslog: agent.Switch(c.Sources.Syslog.Enabled), SyslogFiles: c.Sources.Syslog.Files,
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,10 @@ import (
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/remediate"
 )
+
+// heapGoal is where the garbage collector begins to work harder, in bytes: the agent is to stay below 64 MB with all
+// that is not the heap.
+const heapGoal = 36 << 20
 
 func newRunCommand(std stdio) *cobra.Command {
 	var path, mode string
@@ -44,6 +49,9 @@ SIGHUP, and stops within five seconds on SIGTERM with nothing lost. In observe m
 
 func runCommand(ctx context.Context, std stdio, path string, mode remediate.Mode) error {
 	s := settings{path: path, mode: mode, level: zap.NewAtomicLevel()}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(heapGoal)
+	}
 	log, flush := newAgentLogger(std.err, s.level)
 	defer flush()
 	s.log = log

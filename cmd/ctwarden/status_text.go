@@ -89,6 +89,8 @@ func sourceRows(w io.Writer, st agent.Status) {
 		switch {
 		case !s.Up:
 			state = "DOWN"
+		case s.Fault != "":
+			state = strings.ToUpper(s.Fault)
 		case !s.CaughtUp:
 			state = "catching up"
 		}
@@ -97,12 +99,20 @@ func sourceRows(w io.Writer, st agent.Status) {
 			fmt.Fprintf(w, "%s\t%s: not used: %s\n", name, where, s.Problem)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s: %s, %d records, %d matches, %d lost, lag %s\n", name, where, state, s.Records, s.Matches, s.Lost,
-			rough(time.Duration(s.LagSeconds*float64(time.Second))))
+		fmt.Fprintf(w, "%s\t%s: %s, %d records, %d matches, %d lost, lag %s%s\n", name, where, state, s.Records, s.Matches, s.Lost,
+			rough(time.Duration(s.LagSeconds*float64(time.Second))), lastRecord(s, st.At))
 		if s.Problem != "" {
 			fmt.Fprintf(w, "\t  %s\n", strings.TrimSuffix(s.Problem+"; "+s.Remedy, "; "))
 		}
 	}
+}
+
+// lastRecord is how long ago the last record was written.
+func lastRecord(s agent.SourceStatus, now time.Time) string {
+	if s.LastRecord.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(", last %s ago", rough(max(now.Sub(s.LastRecord), 0)))
 }
 
 func deliveryRows(w io.Writer, st agent.Status) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -17,8 +18,12 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// batchRoom is the capacity of the channel of batches: sources wait when it is full.
-const batchRoom = 64
+// batchRoom is the capacity of the channel of batches, filesRoom of the one for text files: sources wait when theirs is
+// full. What is behind in a text file waits there best, and not in memory.
+const (
+	batchRoom = 64
+	filesRoom = 4
+)
 
 // Agent watches one host. All fields below calls belong to the loop.
 type Agent struct {
@@ -37,7 +42,8 @@ type Agent struct {
 	publisher *notify.Publisher // nil: no NATS servers are configured
 
 	started atomic.Bool        // Run was called: the loop owns what follows
-	batches chan watcher.Batch // sources to loop; never closed
+	batches chan watcher.Batch // kmsg and the journal to the loop; never closed
+	files   chan watcher.Batch // text files to the loop, which may make them wait; never closed
 	calls   chan func()        // unbuffered: whoever calls waits for the loop; never closed
 	ended   chan struct{}      // closed by Run when the loop has ended
 	readyCh chan struct{}      // closed by the loop when every source is positioned
@@ -45,6 +51,10 @@ type Agent struct {
 	tracker      *remediate.Tracker
 	spaces       map[uint64]*space
 	streams      map[string]*stream
+	audit        auditor
+	throttle     *watcher.Throttle // of all text files together
+	filesAfter   time.Time         // nothing of a text file is taken before
+	retry        time.Duration     // the first wait after a reader's defect; 0: retrySource
 	positions    map[string][]byte // as saved by the run before
 	saved        remediate.TrackerState
 	steps        []remediate.Step // the journal of steps, the oldest first
@@ -86,9 +96,11 @@ type Agent struct {
 func Open(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, identity: notify.Identity{Host: cfg.Host, Site: cfg.Site, Version: cfg.Version},
-		batches: make(chan watcher.Batch, batchRoom), calls: make(chan func()), ended: make(chan struct{}),
+		batches: make(chan watcher.Batch, batchRoom), files: make(chan watcher.Batch, filesRoom), calls: make(chan func()), ended: make(chan struct{}),
 		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
 		notes: map[string]string{}, startedAt: time.Now(), holds: newHoldReader(cfg.StateDir),
+		audit:    auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
+		throttle: watcher.NewThrottle(filesShare),
 	}
 	var err error
 	if a.bootID, err = watcher.BootID(); err != nil {
@@ -171,6 +183,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		senders.Go(func() error { return a.publisher.Run(sending) })
 	}
 	err := a.runLoop(ctx)
+	for _, st := range a.streams {
+		a.sayLost(time.Now(), st, true)
+	}
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStopped, a.agentState()))
 	a.save(true)
 	stopRecording()

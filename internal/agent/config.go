@@ -47,7 +47,10 @@ type Config struct {
 // SourcesConfig says where kernel records are read from.
 type SourcesConfig struct {
 	// Lookback is how far back the very first start reads.
-	Lookback         time.Duration
+	Lookback time.Duration
+	// LateAfter is how long a source may give no sign of life, or lack what another one has delivered, before it counts
+	// as degraded. Zero: 30 s.
+	LateAfter        time.Duration
 	Kmsg             Switch
 	KmsgPath         string // empty: /dev/kmsg
 	Journal          Switch

@@ -26,7 +26,11 @@ func (a *Agent) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case b := <-a.batches:
-			if err := a.takeBatches(b); err != nil {
+			if err := a.takeBatches(b, a.batches); err != nil {
+				return err
+			}
+		case b := <-a.filesNow(time.Now()):
+			if err := a.takeFiles(b); err != nil {
 				return err
 			}
 		case <-timer.C:

@@ -30,11 +30,11 @@ func gauge(name, help string, labels ...string) metric {
 
 // metricSet holds every metric.
 type metricSet struct {
-	records, matches, lost, sourceUp, sourceLag      metric
-	entries, limit, buckets, drops, earlyDrops       metric
-	incidentsOpen, incidents, steps                  metric
-	outbox, eventsDropped, eventsUnsaved, stateSaved metric
-	natsConnected, natsProblem, buildVersion         metric
+	records, matches, lost, sourceUp, sourceLag, sourceLast metric
+	entries, limit, buckets, drops, earlyDrops              metric
+	incidentsOpen, incidents, steps                         metric
+	outbox, eventsDropped, eventsUnsaved, stateSaved        metric
+	natsConnected, natsProblem, buildVersion                metric
 }
 
 func newMetricSet() metricSet {
@@ -43,7 +43,8 @@ func newMetricSet() metricSet {
 		matches:       counter("matches_total", "Records that say that the table is full, as read, before deduplication.", "source"),
 		lost:          counter("records_lost_total", "Records known to be lost before they could be read.", "source"),
 		sourceUp:      gauge("source_up", "1 where the source is read, 0 where it has a problem.", "source"),
-		sourceLag:     gauge("source_lag_seconds", "How late the last record was read.", "source"),
+		sourceLag:     gauge("source_lag_seconds", "How late the last record was read, or how long a fault of the source has lasted.", "source"),
+		sourceLast:    gauge("source_last_record_timestamp_seconds", "When the last record was written; 0: none was read yet.", "source"),
 		entries:       gauge("conntrack_entries", "Entries in the connection-tracking table.", "netns"),
 		limit:         gauge("conntrack_limit", "The limit on entries, nf_conntrack_max."),
 		buckets:       gauge("conntrack_buckets", "Buckets of the hash table."),
@@ -79,9 +80,11 @@ func newCollector(status func(context.Context) (Status, error)) *collector {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	s := c.set
-	for _, m := range []metric{s.records, s.matches, s.lost, s.sourceUp, s.sourceLag, s.entries, s.limit, s.buckets, s.drops,
-		s.earlyDrops, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected,
-		s.natsProblem, s.buildVersion} {
+	for _, m := range []metric{
+		s.records, s.matches, s.lost, s.sourceUp, s.sourceLag, s.sourceLast, s.entries, s.limit, s.buckets, s.drops, s.earlyDrops,
+		s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected,
+		s.natsProblem, s.buildVersion,
+	} {
 		ch <- m.desc
 	}
 }
@@ -116,7 +119,7 @@ type sendFunc func(m metric, value float64, labels ...string)
 func (c *collector) sources(st Status, send sendFunc) {
 	for _, kind := range []remediate.Source{remediate.SourceKmsg, remediate.SourceJournal, remediate.SourceSyslog} {
 		var records, matches, lost uint64
-		var lag float64
+		var lag, last float64
 		any, up, problem := false, false, false
 		for _, s := range st.Sources {
 			if s.Source != kind {
@@ -125,6 +128,9 @@ func (c *collector) sources(st Status, send sendFunc) {
 			any, up, problem = true, up || s.Up, problem || s.Problem != "" && !s.Unused
 			records, matches, lost = records+s.Records, matches+s.Matches, lost+s.Lost
 			lag = max(lag, s.LagSeconds)
+			if !s.LastRecord.IsZero() {
+				last = max(last, float64(s.LastRecord.UnixMilli())/1000)
+			}
 		}
 		if !any {
 			continue
@@ -134,6 +140,7 @@ func (c *collector) sources(st Status, send sendFunc) {
 		send(c.set.lost, float64(lost), string(kind))
 		send(c.set.sourceUp, truth(up && !problem), string(kind))
 		send(c.set.sourceLag, lag, string(kind))
+		send(c.set.sourceLast, last, string(kind))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
@@ -30,7 +31,7 @@ func busyStatus() Status {
 		Version: "1.2.3", Limits: remediate.Limits{Max: 65536, Buckets: 16384},
 		NetNS: []NetNSStatus{netns(1, "init", 101, 11, 12), netns(2, "blue", 102, 13, 14)},
 		Sources: []SourceStatus{
-			{Source: remediate.SourceKmsg, Up: true, Records: 21, Matches: 22, Lost: 23, LagSeconds: 0.5},
+			{Source: remediate.SourceKmsg, Up: true, Records: 21, Matches: 22, Lost: 23, LagSeconds: 0.5, LastRecord: time.UnixMilli(1700250)},
 			{Source: remediate.SourceSyslog, Path: "/a", Up: true, Records: 24, Matches: 25},
 			{Source: remediate.SourceSyslog, Path: "/b", Records: 26, Matches: 27, Lost: 28, LagSeconds: 2, Problem: "gone"},
 			{Source: remediate.SourceJournal, Up: true},
@@ -101,11 +102,16 @@ ctwarden_records_lost_total{source="syslog"} 28
 ctwarden_records_total{source="journal"} 0
 ctwarden_records_total{source="kmsg"} 21
 ctwarden_records_total{source="syslog"} 50
-# HELP ctwarden_source_lag_seconds How late the last record was read.
+# HELP ctwarden_source_lag_seconds How late the last record was read, or how long a fault of the source has lasted.
 # TYPE ctwarden_source_lag_seconds gauge
 ctwarden_source_lag_seconds{source="journal"} 0
 ctwarden_source_lag_seconds{source="kmsg"} 0.5
 ctwarden_source_lag_seconds{source="syslog"} 2
+# HELP ctwarden_source_last_record_timestamp_seconds When the last record was written; 0: none was read yet.
+# TYPE ctwarden_source_last_record_timestamp_seconds gauge
+ctwarden_source_last_record_timestamp_seconds{source="journal"} 0
+ctwarden_source_last_record_timestamp_seconds{source="kmsg"} 1700.25
+ctwarden_source_last_record_timestamp_seconds{source="syslog"} 0
 # HELP ctwarden_source_up 1 where the source is read, 0 where it has a problem.
 # TYPE ctwarden_source_up gauge
 ctwarden_source_up{source="journal"} 1
@@ -118,7 +124,7 @@ ctwarden_steps_total{reason="full",result="applied"} 32
 
 func TestCollector(t *testing.T) {
 	names := metricNames(busyText)
-	if len(names) != 16 {
+	if len(names) != 17 {
 		t.Fatalf("the test names %d metrics", len(names))
 	}
 	c := newCollector(statusFunc(busyStatus()))

@@ -67,7 +67,7 @@ func (a *Agent) status() Status {
 	s.Limits = limits
 	a.reportTables(&s, now)
 	for _, st := range a.streams {
-		s.Sources = append(s.Sources, st.status)
+		s.Sources = append(s.Sources, a.audited(st))
 	}
 	slices.SortFunc(s.Sources, func(x, y SourceStatus) int {
 		return cmp.Or(cmp.Compare(x.Source, y.Source), cmp.Compare(x.Path, y.Path))

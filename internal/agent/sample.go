@@ -78,6 +78,7 @@ func (a *Agent) follow() {
 	if now := time.Now(); now.Sub(a.tickedAt) >= tickEvery {
 		a.tickedAt = now
 		a.queue(a.tracker.Tick(now)...)
+		a.auditSources(now)
 		a.tellState()
 	}
 }
@@ -210,6 +211,9 @@ func (a *Agent) nextSample(now time.Time) time.Duration {
 		if s.next.Before(next) {
 			next = s.next
 		}
+	}
+	if len(a.files) > 0 && a.filesAfter.Before(next) {
+		next = a.filesAfter
 	}
 	return max(next.Sub(now), 0)
 }

@@ -165,7 +165,7 @@ func TestUnknownNamespacesDoNotHoldTheLoop(t *testing.T) {
 			m := remediate.Match{
 				Source: remediate.SourceKmsg, Time: at, NetNS: uint64(4026540000 + i), Count: 1, BootID: a.bootID,
 			}
-			if err := a.takeBatches(watcher.Batch{Source: remediate.SourceKmsg, Matches: []remediate.Match{m}}); err != nil {
+			if err := a.takeBatches(watcher.Batch{Source: remediate.SourceKmsg, Matches: []remediate.Match{m}}, a.batches); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -65,15 +65,18 @@ type SourceStatus struct {
 	Path   string           `json:"path,omitempty"`
 	Up     bool             `json:"up"`
 	// Unused is true for a source that nobody insists on and that was not there since the start.
-	Unused     bool      `json:"unused,omitempty"`
-	CaughtUp   bool      `json:"caught_up"`
-	Problem    string    `json:"problem,omitempty"`
-	Remedy     string    `json:"remedy,omitempty"`
+	Unused   bool   `json:"unused,omitempty"`
+	CaughtUp bool   `json:"caught_up"`
+	Problem  string `json:"problem,omitempty"`
+	Remedy   string `json:"remedy,omitempty"`
+	// Fault is what is wrong with a source that can be read: "stuck" where its reader gives no sign of life, "behind"
+	// where the kernel has printed what did not come through it, "late" where more comes than is read.
+	Fault      string    `json:"fault,omitempty"`
 	Records    uint64    `json:"records"`
 	Matches    uint64    `json:"matches"`
 	Lost       uint64    `json:"lost"`
 	LastRecord time.Time `json:"last_record,omitzero"`
-	// LagSeconds is how late the last record was read.
+	// LagSeconds is how late the last record was read, or for how long a fault has lasted.
 	LagSeconds float64 `json:"lag_seconds"`
 }
 

@@ -23,6 +23,10 @@ const (
 	// savePositions is how often positions are saved while nothing else is, saveCounts while records are counted.
 	savePositions = 30 * time.Second
 	saveCounts    = 250 * time.Millisecond
+	// filesShare is the share of one CPU that reading text files takes at most. What is read costs as much again behind.
+	filesShare = 0.35
+	// filesWait is how long they wait after each round, in times that it took.
+	filesWait = 3
 )
 
 // stream is one source as the agent keeps account of it.
@@ -33,6 +37,16 @@ type stream struct {
 	said     bool // its first state has come: it is positioned, or cannot be read
 	position watcher.Position
 	unsaved  bool
+	witness  witness
+	losses   losses
+}
+
+// newStream is a stream that nothing has come from yet.
+func (a *Agent) newStream(source remediate.Source, path string, required bool) *stream {
+	return &stream{
+		required: required, status: SourceStatus{Source: source, Path: path},
+		witness: witness{proven: neverProven, heard: a.audit.clock},
+	}
 }
 
 // expected is a source that the configuration wants.
@@ -68,20 +82,22 @@ func (a *Agent) expectedSources() []expected {
 func (a *Agent) openSources() ([]func(context.Context) error, error) {
 	var run []func(context.Context) error
 	for _, e := range a.expectedSources() {
-		st := &stream{required: e.required, status: SourceStatus{Source: e.source, Path: e.path}}
+		st := a.newStream(e.source, e.path, e.required)
 		a.streams[e.key()] = st
-		src, err := e.build(a.positions[e.key()])
-		if err != nil && a.positions[e.key()] != nil {
+		position := a.positions[e.key()]
+		src, err := e.build(position)
+		if err != nil && position != nil {
 			a.cfg.Log.Warn("saved position not understood, source begun afresh", zap.String("source", e.key()), zap.Error(err))
 			a.sourceEvent(remediate.EventSourceDegraded, st, 0,
 				"the saved position was not understood, so records since the last stop may be missed or old: "+err.Error())
+			position = nil
 			src, err = e.build(nil)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", e.key(), err)
 		}
 		run = append(run, func(ctx context.Context) error {
-			if err := src.Run(ctx, a.batches); err != nil {
+			if err := a.supervise(ctx, e, src, position); err != nil {
 				return fmt.Errorf("source %s must be there (sources.%s.enabled: true; with auto the agent does without): %w",
 					e.key(), e.source, err)
 			}
@@ -94,23 +110,42 @@ func (a *Agent) openSources() ([]func(context.Context) error, error) {
 	return run, nil
 }
 
+// filesNow is the channel of text files, or nil, which has nothing, while they have to wait.
+func (a *Agent) filesNow(now time.Time) <-chan watcher.Batch {
+	if now.Before(a.filesAfter) {
+		return nil
+	}
+	return a.files
+}
+
+// takeFiles books what text files bring, and has them wait then. Anybody may be able to write to them, and each round
+// has every namespace read: however much they bring, the loop has most of its time for what the kernel alone can say.
+func (a *Agent) takeFiles(first watcher.Batch) error {
+	start := time.Now()
+	err := a.takeBatches(first, a.files)
+	now := time.Now()
+	a.filesAfter = now.Add(filesWait * now.Sub(start))
+	return err
+}
+
 // takeBatches books a batch and what else is waiting. The kernel's counters are read first: they are the evidence that
 // a record is checked against, and a step that is due must not wait for the bookkeeping.
-func (a *Agent) takeBatches(first watcher.Batch) error {
+func (a *Agent) takeBatches(first watcher.Batch, from <-chan watcher.Batch) error {
 	batches := []watcher.Batch{first}
 drain:
 	for len(batches) < drainAtOnce {
 		select {
-		case b := <-a.batches:
+		case b := <-from:
 			batches = append(batches, b)
 		default:
 			break drain
 		}
 	}
 	named := map[uint64]bool{}
+	now := time.Now()
 	for _, b := range batches {
 		for _, m := range b.Matches {
-			if !m.Time.Before(a.startedAt.Add(-time.Second)) || m.Time.IsZero() {
+			if !remediate.Anchor(now, m.Time).Before(a.startedAt.Add(-time.Second)) || m.Time.IsZero() {
 				named[m.NetNS] = true // an old record is history: the counters of now say nothing of it
 			}
 		}
@@ -130,7 +165,7 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 	key := remediate.Match{Source: b.Source, Path: b.Path}.Key()
 	st := a.streams[key]
 	if st == nil {
-		st = &stream{status: SourceStatus{Source: b.Source, Path: b.Path}}
+		st = a.newStream(b.Source, b.Path, false)
 		a.streams[key] = st
 	}
 	now := time.Now()
@@ -144,19 +179,22 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 		st.status.CaughtUp = true
 		a.savedAt = time.Time{} // the next start goes on from here, however soon it comes
 	}
-	if !b.Last.IsZero() {
-		st.status.LastRecord = b.Last
-		st.status.LagSeconds = max(now.Sub(b.Last).Seconds(), 0)
+	if !b.Last.IsZero() && b.Stats.Records > 0 {
+		lag := max(now.Sub(b.Last), 0)
+		st.status.LastRecord, st.status.LagSeconds = b.Last, lag.Seconds()
+		a.audit.delivered(&st.witness, b.Stats.Records, lag)
+	} else {
+		a.audit.delivered(&st.witness, 0, 0)
 	}
+	a.audit.heard(&st.witness, b, a.bootID, a.trusted(b.Source))
 	if b.Position.Data != nil {
 		st.position, st.unsaved = b.Position, true
 	}
 	if b.State != nil {
 		a.takeState(st, *b.State)
 	}
-	if b.Stats.Lost > 0 || b.Stats.LostText != "" {
-		a.sourceEvent(remediate.EventSourceDegraded, st, b.Stats.Lost, b.Stats.LostText)
-	}
+	st.losses.add(b.Stats)
+	a.sayLost(now, st, false)
 }
 
 // takeState books that a source was opened, failed or recovered. A syslog file or a journal that is not there at the
@@ -182,8 +220,12 @@ func (a *Agent) takeState(st *stream, s watcher.State) {
 }
 
 func (a *Agent) sourceEvent(typ remediate.EventType, st *stream, lost uint64, problem string) {
+	a.sourceFault(typ, st, lost, problem, st.status.Remedy)
+}
+
+func (a *Agent) sourceFault(typ remediate.EventType, st *stream, lost uint64, problem, remedy string) {
 	a.queue(a.tracker.Event(time.Now(), typ, remediate.SourceState{
-		Source: st.status.Source, Path: st.status.Path, Lost: lost, Problem: problem, Remedy: st.status.Remedy,
+		Source: st.status.Source, Path: st.status.Path, Lost: lost, Problem: problem, Remedy: remedy,
 	}))
 }
 
@@ -251,6 +293,6 @@ func (a *Agent) buildSyslog(path string, position []byte) (watcher.Source, error
 	c := a.cfg.Sources
 	return watcher.NewSyslog(watcher.SyslogConfig{
 		Path: path, Host: a.cfg.Host, BootID: a.bootID, BootTime: a.bootTime, Position: position,
-		Lookback: c.Lookback, Required: c.Syslog == SwitchOn, Log: a.cfg.Log,
+		Lookback: c.Lookback, Required: c.Syslog == SwitchOn, Throttle: a.throttle, Log: a.cfg.Log,
 	})
 }
