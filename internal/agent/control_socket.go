@@ -175,8 +175,10 @@ type peerKey struct{}
 
 // withPeer notes who is at the other end of a connection.
 func withPeer(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, peerKey{}, peerCredentials(conn))
+	return asPeer(ctx, peerCredentials(conn))
 }
+
+func asPeer(ctx context.Context, p peer) context.Context { return context.WithValue(ctx, peerKey{}, p) }
 
 func peerOf(ctx context.Context) peer {
 	p, ok := ctx.Value(peerKey{}).(peer)
