@@ -100,7 +100,7 @@ func (c *Control) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := srv.Serve(c.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(bounded(c.listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve %s: %w", c.cfg.Path, err)
 		}
 		return nil
