@@ -48,7 +48,12 @@ func ListenMetrics(cfg MetricsConfig) (*Metrics, error) {
 }
 
 // Addr is the address that is listened on.
-func (m *Metrics) Addr() net.Addr { return m.listener.Addr() }
+func (m *Metrics) Addr() net.Addr {
+	if path, ok := MetricsSocket(m.cfg.Listen); ok {
+		return &net.UnixAddr{Name: path, Net: "unix"} // the listener knows the name that it had before
+	}
+	return m.listener.Addr()
+}
 
 // Run serves until ctx is done; it returns nil then.
 func (m *Metrics) Run(ctx context.Context) error {
