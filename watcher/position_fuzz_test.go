@@ -1,14 +1,12 @@
 package watcher
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/ctwarden/ctwarden/remediate"
 )
 
 var positionSeeds = []string{
@@ -57,14 +55,14 @@ func FuzzJournalPosition(f *testing.F) {
 	})
 }
 
-// FuzzSyslogPosition: whatever position is saved, the file is read from a place in it, and each of its lines at most
-// once.
+// FuzzSyslogPosition: whatever position is saved, the file is read, and each of its lines at most once.
 func FuzzSyslogPosition(f *testing.F) {
 	for _, seed := range positionSeeds {
 		f.Add([]byte(seed))
 	}
 	path := filepath.Join(f.TempDir(), "kern.log")
-	text := strings.Repeat("Mar  1 10:00:30 hv042 kernel: "+plainMessage+"\n", 5)
+	const lines = 5
+	text := strings.Repeat("Mar  1 10:00:30 hv042 kernel: "+plainMessage+"\n", lines)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		f.Fatal(err)
 	}
@@ -72,28 +70,29 @@ func FuzzSyslogPosition(f *testing.F) {
 		if data == nil {
 			return // the first start ever
 		}
-		s, err := NewSyslog(SyslogConfig{Path: path, Host: "hv042", Position: data})
+		s, err := NewSyslog(SyslogConfig{Path: path, Host: "hv042", Position: data, Required: true})
 		if err != nil {
 			return
 		}
-		out := make(chan Batch, 16)
-		s.send = newSender(out, time.Now, remediate.SourceSyslog, path)
-		s.buf = make([]byte, markSize+blockSize)
-		err = s.open()
-		defer s.closeAll()
-		if err != nil {
-			t.Fatalf("%q: %v", data, err)
-		}
-		for _, file := range s.files {
-			if file.off < 0 || file.off > int64(len(text)) {
-				t.Fatalf("%q: at %d of %d bytes", data, file.off, len(text))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		out, ended := make(chan Batch), make(chan error, 1)
+		go func() { ended <- s.Run(ctx, out) }()
+		for matches := 0; ; {
+			select {
+			case b := <-out:
+				if matches += len(b.Matches); matches > lines {
+					t.Fatalf("%q: %d matches in %d lines", data, matches, lines)
+				}
+				if b.CaughtUp {
+					cancel()
+				}
+			case err := <-ended:
+				if err != nil {
+					t.Fatalf("%q: %v", data, err)
+				}
+				return
 			}
-			if err := s.readFile(t.Context(), file); err != nil {
-				t.Fatalf("%q: %v", data, err)
-			}
-		}
-		if n := len(s.send.batch.Matches); n > 5 {
-			t.Fatalf("%q: %d matches in 5 lines", data, n)
 		}
 	})
 }

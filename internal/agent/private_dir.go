@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/user"
 	"strconv"
@@ -11,17 +9,14 @@ import (
 )
 
 // checkPrivate fails where somebody else than root and the agent's own user could put files into one of the agent's
-// directories: an intent that is to be finished, a hold, a state. One that is not there, or is none, is found out by
-// who opens it.
+// directories: an intent that is to be finished, a hold, a state. One that is not there, is none or is on a disk that
+// fails is found out by who opens it.
 //
 // A group that may write is refused too, unless it is the agent's own: on some systems every user has a group alone.
 func checkPrivate(key, dir string) error {
 	info, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+	if err != nil || !info.IsDir() {
 		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", key, err)
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
