@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -17,6 +18,9 @@ func MetricsSocket(listen string) (path string, ok bool) { return strings.CutPre
 // listenMetrics opens host:port, or the unix socket of unix:/path, which only the control socket's users may open.
 func listenMetrics(cfg MetricsConfig) (net.Listener, error) {
 	if path, ok := MetricsSocket(cfg.Listen); ok {
+		if err := checkPrivate("metrics.listen", filepath.Dir(path)); err != nil {
+			return nil, err
+		}
 		return listenSocket("metrics.listen", path, cfg.Group)
 	}
 	l, err := net.Listen("tcp", cfg.Listen)

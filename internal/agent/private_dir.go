@@ -28,9 +28,9 @@ func checkPrivate(key, dir string) error {
 		return fmt.Errorf("%s %s belongs to %s, who could put files into it, and this runs as %s: run it as %s, or chown %s %s",
 			key, dir, userName(owner.Uid), userName(own), userName(owner.Uid), userName(own), dir)
 	case mode&0o002 != 0:
-		return fmt.Errorf("%s %s may be written to by every user of this machine: chmod 0750 %s", key, dir, dir)
+		return fmt.Errorf("%s %s may be written to by every user of this machine: name a directory of its own, or chmod 0750 %s", key, dir, dir)
 	case mode&0o020 != 0 && owner.Gid != 0 && owner.Gid != uint32(os.Getegid()):
-		return fmt.Errorf("%s %s may be written to by the group %s: chmod 0750 %s", key, dir, groupName(owner.Gid), dir)
+		return fmt.Errorf("%s %s may be written to by the group %s: name a directory of its own, or chmod 0750 %s", key, dir, groupName(owner.Gid), dir)
 	}
 	return nil
 }

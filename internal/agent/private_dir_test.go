@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,6 +54,13 @@ func TestPrivateDirs(t *testing.T) {
 				case c.want != "" && (err == nil || !strings.Contains(err.Error(), key+" "+dir) || !strings.Contains(err.Error(), c.want)):
 					t.Errorf("%s: %v, want a word of %q", key, err, c.want)
 				}
+			}
+			m, err := ListenMetrics(MetricsConfig{Listen: "unix:" + filepath.Join(dir, "m.sock"), Status: statusFunc(Status{})})
+			if err == nil {
+				err = errors.Join(m.listener.Close(), os.Remove(filepath.Join(dir, "m.sock")))
+			}
+			if (err != nil) != (c.want != "") {
+				t.Errorf("metrics.listen: %v", err)
 			}
 			if left, err := os.ReadDir(dir); c.want != "" && (err != nil || len(left) > 0) {
 				t.Errorf("something was written into it: %v, %v", left, err)
