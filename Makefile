@@ -45,7 +45,13 @@ torture: ## break things and print what each promise held (root); LONG=1: for ho
 	@mkdir -p bin && rm -f bin/promises
 	CTWARDEN_PROMISES=$(CURDIR)/bin/promises CTWARDEN_TORTURE_LONG=$(LONG) CTWARDEN_TEST_REQUIRE=1 \
 		$(GO) test $(RACE) -count 1 -p 1 -timeout 6h -run 'TestPromise.*$(ONLY)' $(PACKAGES)
+	@[ -z "$(LONG)" ] || [ -n "$(ONLY)" ] || CTWARDEN_PROMISES=$(CURDIR)/bin/promises GO="$(GO)" scripts/fuzz.sh $(or $(FUZZTIME),2m)
 	@sort -V bin/promises
+
+.PHONY: fuzz
+fuzz: ## feed every parser and decoder with junk; FUZZTIME=2m: for each; ONLY=Name: one target
+	@scripts/setup.sh build
+	@GO="$(GO)" scripts/fuzz.sh $(or $(FUZZTIME),30s) $(ONLY)
 
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck, and a build without cgo

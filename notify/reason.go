@@ -75,10 +75,10 @@ func Denied(err error) error {
 	// The text ends in: Permissions Violation for Publish to "subject" on connection [5]
 	_, what, found := strings.Cut(err.Error(), "Permissions Violation for ")
 	if !found {
-		return because(ProblemForbidden, "%w", err)
+		return because(ProblemForbidden, "%s", printable(err.Error()))
 	}
 	what, _, _ = strings.Cut(what, " on connection ")
-	return because(ProblemForbidden, "the server's permissions forbid %s; allow it for these credentials", lowerFirst(what))
+	return because(ProblemForbidden, "the server's permissions forbid %s; allow it for these credentials", lowerFirst(printable(what)))
 }
 
 func lowerFirst(s string) string {

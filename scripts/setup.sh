@@ -45,6 +45,7 @@ if [ "$want" = test ]; then
     need xz xz-utils xz
     need zstd zstd zstd
     need setpriv util-linux util-linux
+    need strace strace strace
     need logger bsdutils util-linux
 fi
 

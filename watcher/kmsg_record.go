@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"time"
 )
@@ -14,6 +15,9 @@ type kmsgRecord struct {
 	text     []byte // unescaped; only where mayMatch is true
 	mayMatch bool   // the record holds a phrase that makes the text worth looking at
 }
+
+// maxMono is the most microseconds since boot that a time.Duration holds: 292 years.
+const maxMono = uint64(math.MaxInt64 / time.Microsecond)
 
 // parseKmsg reads "prio,seq,usec,flags[,more];text\n" and leaves out the dictionary lines that may follow, which begin
 // with a blank (Documentation/ABI/testing/dev-kmsg).
@@ -33,6 +37,9 @@ func parseKmsg(rec []byte) (r kmsgRecord, ok bool) {
 			return r, false
 		}
 		fields[i] = n
+	}
+	if fields[2] > maxMono {
+		return r, false
 	}
 	r.facility, r.seq, r.mono = fields[0]>>3, fields[1], time.Duration(fields[2])*time.Microsecond
 	text, _, _ = bytes.Cut(text, []byte{'\n'})

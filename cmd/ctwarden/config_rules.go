@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -41,7 +42,9 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	config.OneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	between(p, "outbox.max_events", c.Outbox.MaxEvents, 1, 10_000_000, "events")
-	if c.Metrics.Listen != "" {
+	if path, ok := agent.MetricsSocket(c.Metrics.Listen); ok {
+		socketPath(p, "metrics.listen", path)
+	} else if c.Metrics.Listen != "" {
 		hostPort(p, "metrics.listen", c.Metrics.Listen)
 	}
 }
@@ -141,10 +144,19 @@ func isPort(s string) bool {
 	return err == nil && n > 0
 }
 
+// socketPath checks the path of a unix socket, whose length the kernel bounds.
+func socketPath(p *config.Problems, key, path string) {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+		p.Add(key, "unix: must be followed by the absolute path of a socket, such as unix:/run/ctwarden/metrics.sock")
+	} else if len(path) > agent.MaxSocketPath {
+		p.Add(key, "has a path longer than %d bytes", agent.MaxSocketPath)
+	}
+}
+
 func hostPort(p *config.Problems, key, value string) {
 	host, port, err := net.SplitHostPort(value)
 	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || strings.ContainsAny(host, " /") {
-		p.Add(key, `must be host:port, such as 127.0.0.1:9735, [::1]:9735 or :9735 for all addresses; "" turns it off`)
+		p.Add(key, `must be host:port, such as 127.0.0.1:9735, [::1]:9735 or :9735 for all addresses, or unix:/path; "" turns it off`)
 	} else if n == 0 {
 		p.Add(key, "must have a port from 1 to 65535, so that Prometheus finds it")
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net"
 	"os"
 	"reflect"
 	"strings"
@@ -86,6 +87,9 @@ func TestRules(t *testing.T) {
 		{"oncall", "[{type: slack}]", "[]", "hub"},
 		{"metrics.listen", "9735", "'[::1]:9735'", "host:port"},
 		{"metrics.listen", "127.0.0.1:0", "''", "1 to 65535"},
+		{"metrics.listen", "'unix:metrics.sock'", "'unix:/run/ctwarden/metrics.sock'", "absolute path of a socket"},
+		{"metrics.listen", "'unix:/run/../x'", "'unix:/x'", "absolute path of a socket"},
+		{"metrics.listen", "'unix:/" + strings.Repeat("x", 110) + "'", "'unix:/" + strings.Repeat("x", 100) + "'", "longer than 106 bytes"},
 		{"state_dir", "lib", "/lib", "absolute"},
 		{"state_dir", "/", "/x", "absolute"},
 		{"runtime_dir", "/var/lib/ctwarden", "/run/x", "must not be state_dir"},
@@ -165,6 +169,13 @@ func TestSecretsOnMachine(t *testing.T) {
 				t.Errorf("warnings %v, want %q", warnings, tt.warning)
 			}
 		})
+	}
+}
+
+func TestMetricsAreOnLoopback(t *testing.T) {
+	host, _, err := net.SplitHostPort(defaultConfig().Metrics.Listen)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+		t.Errorf("the metrics are served on %q by default (%v)", host, err)
 	}
 }
 

@@ -100,7 +100,7 @@ func (f *replayFlags) print(std stdio, report replay.Report) error {
 	case "html":
 		return report.WriteHTML(std.out)
 	default:
-		return report.WriteText(std.out)
+		return report.WriteText(&terminal{w: std.out})
 	}
 }
 

@@ -64,8 +64,8 @@ func printStatus(std stdio, out output, st agent.Status, namespaces bool) error 
 	case out.json():
 		return writeJSON(std.out, st)
 	case namespaces:
-		return writeNamespaces(std.out, st)
+		return writeNamespaces(&terminal{w: std.out}, st)
 	default:
-		return writeStatus(std.out, st)
+		return writeStatus(&terminal{w: std.out}, st)
 	}
 }

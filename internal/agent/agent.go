@@ -94,6 +94,12 @@ type Agent struct {
 // Open prepares an agent: state, kernel table, what an earlier run left unfinished. It starts nothing. The caller
 // closes it.
 func Open(cfg Config) (*Agent, error) {
+	if err := errors.Join(checkPrivate("state_dir", cfg.StateDir), checkPrivate("runtime_dir", cfg.RuntimeDir)); err != nil {
+		return nil, err
+	}
+	if err := openRuntimeDir(cfg.RuntimeDir, cfg.ControlGroup != ""); err != nil {
+		return nil, err
+	}
 	a := &Agent{
 		cfg: cfg, identity: notify.Identity{Host: cfg.Host, Site: cfg.Site, Version: cfg.Version},
 		batches: make(chan watcher.Batch, batchRoom), files: make(chan watcher.Batch, filesRoom), calls: make(chan func()), ended: make(chan struct{}),

@@ -100,7 +100,7 @@ func (c *Control) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := srv.Serve(c.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(bounded(c.listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve %s: %w", c.cfg.Path, err)
 		}
 		return nil
@@ -148,8 +148,13 @@ func (c *Control) status(w http.ResponseWriter, r *http.Request) {
 
 func (c *Control) do(w http.ResponseWriter, r *http.Request, verb Verb) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControlBody))
-	if err != nil {
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
 		reply(w, http.StatusRequestEntityTooLarge, Reply{Text: fmt.Sprintf("the request is larger than %d bytes", maxControlBody)})
+		return
+	case err != nil:
+		reply(w, http.StatusBadRequest, Reply{Text: fmt.Sprintf("the request is cut off: %v", err)})
 		return
 	}
 	cmd, err := decodeCommand(verb, body)

@@ -11,8 +11,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 )
 
 // What a [Client] may find in the agent's place.
@@ -81,7 +83,18 @@ func (c *Client) Do(ctx context.Context, cmd Command) (Reply, error) {
 	if err := json.Unmarshal(answer, &out); err != nil {
 		return Reply{}, fmt.Errorf("%w: its answer is not understood: %w", ErrNoAnswer, err)
 	}
+	out.Text = printable(out.Text)
 	return out, nil
+}
+
+// printable replaces what a terminal would take for an order: what answers on a socket need not be an agent.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && r != '\n' {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 func bodyOf(cmd Command) commandBody {
@@ -140,7 +153,7 @@ func (c *Client) failure(code int, body []byte) error {
 	var said Reply
 	text := fmt.Sprintf("status %d", code)
 	if json.Unmarshal(body, &said) == nil && said.Text != "" {
-		text = said.Text
+		text = printable(said.Text)
 	}
 	if code == http.StatusForbidden {
 		return fmt.Errorf("%w: %s", ErrNotPermitted, text)

@@ -24,12 +24,10 @@ import (
 // ErrAnotherAgent says that a live agent answers on the control socket.
 var ErrAnotherAgent = errors.New("another agent runs here")
 
-// maxSocketPath is the kernel's limit on a unix socket's path, less the mark of the temporary name.
-const maxSocketPath = 106
+// MaxSocketPath is the kernel's limit on a unix socket's path, less the mark of the temporary name.
+const MaxSocketPath = 106
 
-// ListenControl opens the control socket. A socket that nobody answers on is left over from a crash and replaced; a
-// live one is [ErrAnotherAgent]. The file gets its owner and mode before it gets its name, so that at no time somebody
-// else can open it.
+// ListenControl opens the control socket, or says with [ErrAnotherAgent] that a live one is there.
 func ListenControl(cfg ControlConfig) (*Control, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 10 * time.Second
@@ -38,45 +36,57 @@ func ListenControl(cfg ControlConfig) (*Control, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(cfg.Path) > maxSocketPath {
-		return nil, fmt.Errorf("control socket %s: the path is longer than %d bytes; choose a shorter runtime_dir", cfg.Path, maxSocketPath)
-	}
-	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o755); err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	if err := makeWay(cfg.Path); err != nil {
-		return nil, err
-	}
-	l, err := listenAs(cfg.Path, gid)
+	l, err := listenSocket("control socket", cfg.Path, cfg.Group)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("runtime_dir %s must belong to the user that the agent runs as: %w", filepath.Dir(cfg.Path), err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", cfg.Path, err)
+		return nil, err
 	}
 	return &Control{cfg: cfg, listener: l, access: access{own: uint32(os.Geteuid()), group: cfg.Group, gid: gid}}, nil
 }
 
+// listenSocket opens a unix socket for root, the agent's own user and a group. One that nobody answers on is left over
+// from a crash and replaced; a live one is [ErrAnotherAgent]. The file gets its owner and mode before it gets its name,
+// so that at no time somebody else can open it.
+func listenSocket(what, path, group string) (*net.UnixListener, error) {
+	gid, err := groupID(group)
+	if err != nil {
+		return nil, err
+	}
+	if len(path) > MaxSocketPath {
+		return nil, fmt.Errorf("%s %s: the path is longer than %d bytes; choose a shorter one (runtime_dir)", what, path, MaxSocketPath)
+	}
+	if err := makeWay(what, path); err != nil {
+		return nil, err
+	}
+	l, err := listenAs(path, gid)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", what, path, err)
+	}
+	return l, nil
+}
+
 // makeWay fails unless path is free or a socket that nobody answers on.
-func makeWay(path string) error {
+func makeWay(what, path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("control socket: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("control socket: %s exists and is not a socket; remove it or choose another runtime_dir", path)
+		return fmt.Errorf("%s: %s exists and is not a socket; remove it or choose another place (runtime_dir)", what, path)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	switch {
 	case err == nil:
 		conn.Close()
-		return fmt.Errorf("control socket %s: %w; stop it first, or give this one a runtime_dir of its own", path, ErrAnotherAgent)
+		return fmt.Errorf("%s %s: %w; stop it first, or give this one a runtime_dir of its own", what, path, ErrAnotherAgent)
 	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
 		return nil // nobody at the other end
 	default:
-		return fmt.Errorf("control socket: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 }
 
@@ -175,8 +185,10 @@ type peerKey struct{}
 
 // withPeer notes who is at the other end of a connection.
 func withPeer(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, peerKey{}, peerCredentials(conn))
+	return asPeer(ctx, peerCredentials(conn))
 }
+
+func asPeer(ctx context.Context, p peer) context.Context { return context.WithValue(ctx, peerKey{}, p) }
 
 func peerOf(ctx context.Context) peer {
 	p, ok := ctx.Value(peerKey{}).(peer)
@@ -187,6 +199,9 @@ func peerOf(ctx context.Context) peer {
 }
 
 func peerCredentials(conn net.Conn) peer {
+	if b, ok := conn.(*boundedConn); ok {
+		conn = b.Conn
+	}
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
 		return peer{err: errors.New("not a unix socket")}

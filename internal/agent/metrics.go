@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,8 +16,10 @@ import (
 
 // MetricsConfig says where the metrics are served and where they come from.
 type MetricsConfig struct {
-	// Listen is host:port; port 0 takes a free one.
+	// Listen is host:port, where port 0 takes a free one, or unix:/path.
 	Listen string
+	// Group may use a unix socket besides root and the agent's own user. Empty: nobody else.
+	Group string
 	// Status is the agent's state; it is called from several goroutines and returns when ctx ends at the latest.
 	Status func(ctx context.Context) (Status, error)
 	// Ready is closed once every source is positioned. Until then /metrics is 503. A nil channel is never ready.
@@ -40,36 +40,41 @@ func ListenMetrics(cfg MetricsConfig) (*Metrics, error) {
 	if err := registry.Register(newCollector(cfg.Status)); err != nil {
 		return nil, fmt.Errorf("register the metrics: %w", err)
 	}
-	l, err := net.Listen("tcp", cfg.Listen)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("metrics.listen %s: another program uses this address; choose another port, or \"\" for no metrics: %w", cfg.Listen, err)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("metrics.listen %s: not permitted; choose a port above 1023: %w", cfg.Listen, err)
-	case err != nil:
-		return nil, fmt.Errorf("metrics.listen %s: %w", cfg.Listen, err)
+	l, err := listenMetrics(cfg)
+	if err != nil {
+		return nil, err
 	}
 	return &Metrics{cfg: cfg, listener: l, registry: registry}, nil
 }
 
 // Addr is the address that is listened on.
-func (m *Metrics) Addr() net.Addr { return m.listener.Addr() }
+func (m *Metrics) Addr() net.Addr {
+	if path, ok := MetricsSocket(m.cfg.Listen); ok {
+		return &net.UnixAddr{Name: path, Net: "unix"} // the listener knows the name that it had before
+	}
+	return m.listener.Addr()
+}
 
 // Run serves until ctx is done; it returns nil then.
 func (m *Metrics) Run(ctx context.Context) error {
+	handler, err := m.guard(m.handler())
+	if err != nil {
+		return errors.Join(err, m.listener.Close())
+	}
 	srv := &http.Server{
-		Handler: m.handler(), ErrorLog: zap.NewStdLog(m.cfg.Log), ReadHeaderTimeout: 2 * time.Second,
+		Handler: handler, ConnContext: withPeer, ErrorLog: zap.NewStdLog(m.cfg.Log), ReadHeaderTimeout: 2 * time.Second,
 		ReadTimeout: 5 * time.Second, WriteTimeout: 15 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := srv.Serve(m.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(bounded(m.listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve metrics on %s: %w", m.cfg.Listen, err)
 		}
 		return nil
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		defer m.removeSocket()
 		return srv.Close() // a scrape that is cut off is tried again
 	})
 	return g.Wait()

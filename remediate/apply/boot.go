@@ -3,7 +3,6 @@ package apply
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -13,7 +12,12 @@ const bootFile = "boot-applied"
 // BootApplied tells whether the persisted limit was applied in this boot already, so that an administrator's later
 // change stands over a restart of the agent.
 func (a *Applier) BootApplied() bool {
-	data, err := os.ReadFile(filepath.Join(a.cfg.RuntimeDir, bootFile))
+	dir, err := os.OpenRoot(a.cfg.RuntimeDir)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	data, err := readSmall(dir, bootFile)
 	return err == nil && strings.TrimSpace(string(data)) == a.cfg.BootID
 }
 

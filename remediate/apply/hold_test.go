@@ -116,8 +116,23 @@ func FuzzParseHold(f *testing.F) {
 	f.Add([]byte("by"))
 	f.Add([]byte("until: 9999-99-99T00:00:00Z"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if _, err := parseHold(data); err != nil && !errors.Is(err, ErrDamaged) {
+		h, err := parseHold(data)
+		if err != nil {
+			if !errors.Is(err, ErrDamaged) {
+				t.Fatal(err)
+			}
+			return
+		}
+		dir := t.TempDir()
+		if err := SetHold(dir, h); err != nil {
 			t.Fatal(err)
+		}
+		again, err := readHold(dir)
+		if err != nil || again == nil {
+			t.Fatalf("%+v became %+v, %v", h, again, err)
+		}
+		if !again.Until.Equal(h.Until.Truncate(time.Second)) || again.By != oneLine(h.By) {
+			t.Fatalf("%+v became %+v", h, again)
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 
@@ -148,12 +149,7 @@ func intentFiles(dir *os.Root) ([]string, error) {
 
 // loadIntent reads one intent file and checks that it can be acted on.
 func loadIntent(dir *os.Root, name string) (intent, error) {
-	f, err := dir.Open(name)
-	if err != nil {
-		return intent{}, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxIntent))
+	data, err := readSmall(dir, name)
 	if err != nil {
 		return intent{}, err
 	}
@@ -162,6 +158,16 @@ func loadIntent(dir *os.Root, name string) (intent, error) {
 		err = fmt.Errorf("%w: it is the intent of %q", ErrDamaged, in.ID)
 	}
 	return in, err
+}
+
+// readSmall reads a file of the runtime directory. A pipe there must not stop the agent: it reads as empty.
+func readSmall(dir *os.Root, name string) ([]byte, error) {
+	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxIntent))
 }
 
 // parseIntent accepts only what saveIntent can have written.

@@ -1,10 +1,12 @@
 package apply
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -250,6 +252,13 @@ func FuzzParseIntent(f *testing.F) {
 		}
 		if in.Step.To == 0 || in.Step.To > remediate.MaxLimit || in.Kind == kindStep && in.Step.To < in.Step.From {
 			t.Fatalf("%+v", in)
+		}
+		again, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := parseIntent(again); err != nil || !reflect.DeepEqual(in, back) {
+			t.Fatalf("%+v became %+v, %v", in, back, err)
 		}
 	})
 }

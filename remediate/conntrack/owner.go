@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unicode"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -21,7 +22,16 @@ const shortID = 12
 
 // name finds the best name of a namespace: the administrator's, else that of the oldest process in it (the lowest id,
 // in a pod the one that holds the namespace), else the file that it is mounted on.
+//
+// What a name is made of may be any user's choice (a process's name, a cgroup's), and it is shown on terminals: so it
+// is made [plain].
 func (t *Table) name(inode uint64, seen *sighting) remediate.NetNS {
+	ns := t.bestName(inode, seen)
+	ns.Name = plain(ns.Name)
+	return ns
+}
+
+func (t *Table) bestName(inode uint64, seen *sighting) remediate.NetNS {
 	ns := remediate.NetNS{Inode: inode, Owner: ownerNetns}
 	for _, m := range seen.mounts {
 		if m.named() && (ns.Name == "" || path.Base(m.path) < ns.Name) {
@@ -43,6 +53,20 @@ func (t *Table) name(inode uint64, seen *sighting) remediate.NetNS {
 		ns.Name = fmt.Sprintf("net:[%d]", inode) // every process in it ended this very moment
 	}
 	return ns
+}
+
+// maxName is how many bytes of a name are kept: as many as a file's name has at most.
+const maxName = 255
+
+// plain replaces what a terminal would take for an order, or that cannot be seen, and bounds the length.
+func plain(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name)
+	return strings.ToValidUTF8(name[:min(len(name), maxName)], "")
 }
 
 // processName names a process by its container, its unit or its command. It is empty if the process is gone.
