@@ -50,11 +50,7 @@ func (s *sender) last(t time.Time) {
 
 // lost notes that records are gone: n of them, or an unknown number where n is 0.
 func (s *sender) lost(n uint64, text string) {
-	s.batch.Stats.Lost += n
-	if t := s.batch.Stats.LostText; t != "" && t != text {
-		text = t + "; " + text
-	}
-	s.batch.Stats.LostText = text
+	s.batch.Stats.lose(n, text)
 }
 
 // position sets where to resume behind what was added so far. Position types marshal without fail.
