@@ -45,25 +45,42 @@ func (t *journalTails) close() {
 	}
 }
 
-// look opens the files that are new in their place, and hands over each with the one before it; nil: none.
-func (t *journalTails) look(renewed func(old, tail *journalTail)) {
+// paths lists the files that journald writes to.
+func (t *journalTails) paths() (paths []string) {
 	for _, dir := range t.dirs {
 		for _, pattern := range []string{"system.journal", "*/system.journal"} {
-			paths, _ := filepath.Glob(filepath.Join(dir, pattern)) // the pattern is a good one, or nothing is watched
-			for _, path := range paths {
-				old := t.files[path]
-				tail := openTail(path, old)
-				if tail == nil {
-					continue
-				}
-				t.files[path] = tail
-				renewed(old, tail)
-				if old != nil {
-					old.file.Close()
-				}
-			}
+			found, _ := filepath.Glob(filepath.Join(dir, pattern)) // the pattern is a good one, or nothing is watched
+			paths = append(paths, found...)
 		}
 	}
+	return paths
+}
+
+// look opens the files that are new in their place, and hands over each with the one before it; nil: none.
+func (t *journalTails) look(renewed func(old, tail *journalTail)) {
+	for _, path := range t.paths() {
+		old := t.files[path]
+		tail := openTail(path, old)
+		if tail == nil {
+			continue
+		}
+		t.files[path] = tail
+		renewed(old, tail)
+		if old != nil {
+			old.file.Close()
+		}
+	}
+}
+
+// behind tells whether there is a file that was not there when files last came or went, as libsystemd has it.
+func (t *journalTails) behind() bool {
+	for _, path := range t.paths() {
+		info, err := os.Stat(path)
+		if tail := t.files[path]; err == nil && (tail == nil || !os.SameFile(info, tail.info)) {
+			return true
+		}
+	}
+	return false
 }
 
 // openTail is nil where the file cannot be read or is old.
@@ -90,6 +107,17 @@ func (t *journalTails) note() {
 			tail.noted = h.last
 		}
 	}
+}
+
+// begunAfresh tells whether a file has become another one in its place, as journald makes it of one that was cut off.
+// libsystemd goes on with what it had of the old one.
+func (t *journalTails) begunAfresh() bool {
+	for _, tail := range t.files {
+		if tail.header().sequence != tail.sequence {
+			return true
+		}
+	}
+	return false
 }
 
 // readAll notes that nothing more was found.
