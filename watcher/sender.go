@@ -41,9 +41,14 @@ func (s *sender) match(m remediate.Match) {
 	s.last(m.Time)
 }
 
-// last notes the time of a record that was read.
+// last notes the time of a record that was read. One that claims to be of a time to come is of now, or a single line of
+// the year 9999 would make the source look up to date for ever; and so would a clock that was set back.
 func (s *sender) last(t time.Time) {
-	if t.After(s.batch.Last) {
+	now := s.now()
+	if t.After(now) {
+		t = now
+	}
+	if t.After(s.batch.Last) || s.batch.Last.After(now) {
 		s.batch.Last = t
 	}
 }
