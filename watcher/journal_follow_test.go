@@ -18,12 +18,13 @@ type follower struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 
-	mu   sync.Mutex
-	seen map[string]int // how often the record with that word was read
-	boot map[string]string
-	sum  Batch
-	told int // how often a loss was told of
-	err  error
+	mu    sync.Mutex
+	seen  map[string]int    // how often the record with that word was read
+	boot  map[string]string // the boot that it was of, the last time and the first
+	first map[string]string
+	sum   Batch
+	told  int // how often a loss was told of
+	err   error
 	// gate holds the source back at the record with the word at, until it is closed.
 	at   string
 	held chan struct{}
@@ -41,7 +42,7 @@ func follow(t *testing.T, cfg JournalConfig) *follower {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &follower{cancel: cancel, ended: make(chan struct{}), seen: map[string]int{}, boot: map[string]string{}}
+	f := &follower{cancel: cancel, ended: make(chan struct{}), seen: map[string]int{}, boot: map[string]string{}, first: map[string]string{}}
 	j.seen = f.look
 	out := make(chan Batch)
 	over := make(chan error, 1)
@@ -60,7 +61,9 @@ func (f *follower) look(h *sdjournal.Journal) {
 		return
 	}
 	f.mu.Lock()
-	f.seen[word]++
+	if f.seen[word]++; f.seen[word] == 1 {
+		f.first[word] = boot
+	}
 	f.boot[word] = boot
 	var held, gate chan struct{}
 	if word == f.at {
