@@ -75,8 +75,8 @@ func (t *journalTails) look(renewed func(old, tail *journalTail)) {
 // behind tells whether there is a file that was not there when files last came or went, as libsystemd has it.
 func (t *journalTails) behind() bool {
 	for _, path := range t.paths() {
-		info, err := os.Stat(path)
-		if tail := t.files[path]; err == nil && (tail == nil || !os.SameFile(info, tail.info)) {
+		if tail := openTail(path, t.files[path]); tail != nil {
+			tail.file.Close()
 			return true
 		}
 	}
