@@ -62,6 +62,15 @@ type Stats struct {
 	LostText string `json:"lost_text,omitempty"`
 }
 
+// lose notes that records are gone: n of them, or an unknown number where n is 0.
+func (s *Stats) lose(n uint64, text string) {
+	s.Lost += n
+	if s.LostText != "" && s.LostText != text {
+		text = s.LostText + "; " + text
+	}
+	s.LostText = text
+}
+
 // Position is where a stream was read to. Key names the stream (remediate.Match.Key), Data is the source's own,
 // in JSON; what is saved is handed back at the next start.
 type Position struct {

@@ -17,9 +17,8 @@ import (
 )
 
 const (
-	// journalWait is how long one wait for journald takes at most. Journald tells of new records up to a quarter of a
-	// second late, but they can be read before: so they are looked for at the end of each wait, whatever woke it.
-	journalWait = 100 * time.Millisecond
+	// journalLook is how often the journal is looked at.
+	journalLook = 100 * time.Millisecond
 	// journalReopen is how often the journal is opened anew while nothing comes. It finds directories that libsystemd
 	// does not watch (/var/log/journal, when it is made after the boot), and lets the position follow the journal's
 	// end, so that it is not vacuumed away under a host whose kernel says nothing.
@@ -34,7 +33,11 @@ type Journal struct {
 	cfg    JournalConfig
 	cursor string // the last record that was read, or passed at the journal's end; "": none
 	host   string // as compared; "": any
-	send   *sender
+	// current is true while a record is read soon after it was written.
+	current bool
+	tails   *journalTails
+	send    *sender
+	seen    func(*sdjournal.Journal) // where tests look at each record that is read; else nil
 }
 
 // journalPosition is the saved form of the position.
@@ -42,13 +45,20 @@ type journalPosition struct {
 	Cursor string `json:"cursor"`
 }
 
-// NewJournal checks the configuration. It fails where the position is not one of its own.
+// NewJournal checks the configuration. It fails where the boot ID cannot be read or the position is not one of its own.
 func NewJournal(cfg JournalConfig) (*Journal, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
+	}
+	if cfg.BootID == "" {
+		id, err := BootID()
+		if err != nil {
+			return nil, err
+		}
+		cfg.BootID = id
 	}
 	j := &Journal{cfg: cfg}
 	if cfg.Directory != "" && cfg.Host != "*" {
@@ -90,23 +100,24 @@ func (j *Journal) Run(ctx context.Context, out chan<- Batch) error {
 
 // session opens the journal, and reads it for a while or until it fails.
 func (j *Journal) session(ctx context.Context, check bool) error {
+	j.current = false
 	h, err := openJournal(j.cfg.Directory)
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	if err := wait(h, 0); err != nil { // from here on libsystemd watches for new files
+	if _, err := process(h); err != nil { // from here on libsystemd watches for new files
 		return err
 	}
+	j.tails = openTails(j.cfg.Directory)
+	defer j.tails.close()
 	j.send.up()
 	end, err := tailCursor(h)
 	if err != nil {
 		return err
 	}
-	if check && j.cursor != "" {
-		if err := j.checkGap(h); err != nil {
-			return err
-		}
+	if err := j.find(h, check); err != nil {
+		return err
 	}
 	if err := j.seek(h, end); err != nil {
 		return err
@@ -120,6 +131,7 @@ func (j *Journal) session(ctx context.Context, check bool) error {
 		j.moved(end)
 	}
 	j.send.caughtUp()
+	j.current = true
 	return j.live(ctx, h)
 }
 
@@ -128,6 +140,7 @@ func openJournal(dir string) (h *sdjournal.Journal, err error) {
 	if err := checkJournal(dir); err != nil {
 		return nil, err
 	}
+	surviveTruncation()
 	if dir == "" {
 		h, err = sdjournal.NewJournal()
 	} else {
@@ -140,12 +153,13 @@ func openJournal(dir string) (h *sdjournal.Journal, err error) {
 	return h, err
 }
 
-// wait waits for a change of the journal, for d at most. It may return early without one.
-func wait(h *sdjournal.Journal, d time.Duration) error {
-	if r := h.Wait(d); r < 0 {
-		return fmt.Errorf("wait for the journal: %w", syscall.Errno(-r))
+// process has libsystemd take note of what changed. It tells whether files came or went.
+func process(h *sdjournal.Journal) (files bool, err error) {
+	r := h.Wait(0)
+	if r < 0 {
+		return false, fmt.Errorf("wait for the journal: %w", syscall.Errno(-r))
 	}
-	return nil
+	return r == sdjournal.SD_JOURNAL_INVALIDATE, nil
 }
 
 // tailCursor is the cursor of the journal's last record, of whatever kind; "" where it has none.
@@ -160,32 +174,18 @@ func tailCursor(h *sdjournal.Journal) (string, error) {
 	return h.GetCursor()
 }
 
-// checkGap tells whether the record that was read last is still in the journal. libsystemd goes to the next one
-// silently where it is not.
-func (j *Journal) checkGap(h *sdjournal.Journal) error {
-	if err := h.SeekCursor(j.cursor); err != nil {
-		return err
-	}
-	n, err := h.Next()
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		switch err := h.TestCursor(j.cursor); {
-		case err == nil:
-			return nil
-		case !errors.Is(err, sdjournal.ErrNoTestCursor):
-			return err
-		}
-	}
-	j.send.lost(0, "the journal no longer holds the record that was read last: it was vacuumed or was kept in memory only, "+
-		"and records after it may be lost")
-	return nil
-}
+// missedID is the message ID of journald's own word that the kernel's ring buffer was overrun before it could read it
+// (SD_MESSAGE_JOURNAL_MISSED in systemd/sd-messages.h).
+const missedID = "e9bf28e6e834481bb6f48f548ad13606"
 
-// matchKernel has the handle show the kernel's own records alone.
+// matchKernel has the handle show the kernel's own records alone, and what journald says of those it missed. Only
+// journald itself can log by way of the transport "driver".
 func matchKernel(h *sdjournal.Journal) error {
-	return errors.Join(h.AddMatch("_TRANSPORT=kernel"), h.AddMatch("SYSLOG_FACILITY=0"))
+	return errors.Join(
+		h.AddMatch("_TRANSPORT=kernel"), h.AddMatch("SYSLOG_FACILITY=0"),
+		h.AddDisjunction(),
+		h.AddMatch("_TRANSPORT=driver"), h.AddMatch("MESSAGE_ID="+missedID),
+	)
 }
 
 // seek goes to where reading begins; end is the journal's last record.
@@ -214,74 +214,39 @@ func (j *Journal) moved(cursor string) {
 	j.send.position(journalPosition{Cursor: cursor})
 }
 
-// live reads what comes, until it is time to open the journal anew or something fails.
-func (j *Journal) live(ctx context.Context, h *sdjournal.Journal) error {
-	for last := time.Now(); time.Since(last) < journalReopen; {
-		if err := j.send.tick(ctx); err != nil {
-			return err
-		}
-		start := time.Now()
-		if err := wait(h, journalWait); err != nil {
-			return err
-		}
-		n, err := j.drain(ctx, h)
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			last = time.Now()
-		} else if time.Since(start) < journalWait/5 { // woken by others' records: not faster than this
-			if err := sleep(ctx, journalWait/2); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// drain reads all that is there and tells how many records that was.
-func (j *Journal) drain(ctx context.Context, h *sdjournal.Journal) (read int, err error) {
-	for {
-		if ctx.Err() != nil {
-			return read, ctx.Err()
-		}
-		n, err := h.Next()
-		if err != nil || n == 0 {
-			return read, err
-		}
-		cursor, err := h.GetCursor()
-		if err != nil {
-			return read, err
-		}
-		if cursor == j.cursor {
-			continue // where reading began
-		}
-		if err := j.record(h); err != nil {
-			return read, err
-		}
-		j.moved(cursor)
-		read++
-		if err := j.send.full(ctx); err != nil {
-			return read, err
-		}
-	}
-}
-
 // record takes the record that the handle is at.
-func (j *Journal) record(h *sdjournal.Journal) error {
+func (j *Journal) record(h *sdjournal.Journal, c cursor) error {
 	m, usec, err := readRecord(h, j.host, &j.send.batch.Stats)
 	if err != nil {
 		return err
 	}
-	j.send.last(time.UnixMicro(int64(usec)))
+	if j.seen != nil {
+		j.seen(h)
+	}
+	when := j.wall(c, time.UnixMicro(int64(usec)))
+	j.send.last(when)
 	if j.send.batch.CaughtUp { // what is old is nobody's to compare with
 		if r, ok := kernelRecordOf(h); ok {
 			j.send.kernel(r)
 		}
 	}
 	if m != nil {
-		m.Path = j.cfg.Directory
+		m.Path, m.Time = j.cfg.Directory, when
 		j.send.match(*m)
 	}
 	return nil
+}
+
+// wall is the time of a record by this machine's clock of now. Journald's stamp is of the clock as it was: where that
+// has been set back since, a record of this moment would be of the past, or one of the past still to come. So for a
+// record of this boot the time since it was written counts, which is measured on a clock that nobody sets.
+func (j *Journal) wall(c cursor, stamp time.Time) time.Time {
+	if c.boot != j.cfg.BootID {
+		return stamp
+	}
+	when := j.cfg.Now().Add(-max(0, sinceBoot()-c.mono))
+	if !j.current && stamp.Before(when) {
+		return stamp // that clock stands still while the machine is suspended
+	}
+	return when
 }

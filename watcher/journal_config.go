@@ -20,6 +20,8 @@ type JournalConfig struct {
 	// Host is the host whose records count, where Directory is set; "" or "*" is any. The machine's own journal holds
 	// its own kernel's records alone, under whatever name it had at the time, so there the name is not looked at.
 	Host string
+	// BootID is this boot's, 32 hex digits. Empty: it is read from /proc.
+	BootID string
 	// Position is Batch.Position.Data as last saved. Nil: the first start ever.
 	Position []byte
 	// Lookback is how old the records may be that the first start ever reads. Zero: only what comes from now on.

@@ -3,6 +3,7 @@
 package watcher
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func ScanJournal(ctx context.Context, dir, host string, emit func(remediate.Matc
 		}
 		m, _, err := readRecord(h, host, &stats)
 		if err != nil {
-			return stats, fmt.Errorf("read journal in %s: %w", dir, err)
+			stats.lose(1, damaged(err))
 		}
 		if m == nil {
 			continue
@@ -66,6 +67,16 @@ func readRecord(h *sdjournal.Journal, host string, stats *Stats) (*remediate.Mat
 	text, err := h.GetDataValueBytes("MESSAGE")
 	if err != nil && !errors.Is(err, syscall.ENOENT) {
 		return nil, 0, err
+	}
+	if n, ok := missedRecords(text); ok {
+		transport, err := h.GetDataValue("_TRANSPORT")
+		if err != nil && !errors.Is(err, syscall.ENOENT) {
+			return nil, 0, err
+		}
+		if transport == "driver" {
+			stats.lose(n, missedText)
+			return nil, usec, nil
+		}
 	}
 	stats.Records++
 	stats.Bytes += uint64(len(text))
@@ -99,3 +110,24 @@ func readRecord(h *sdjournal.Journal, host string, stats *Stats) (*remediate.Mat
 	}
 	return &m, usec, nil
 }
+
+// missedText is what is said of records that journald itself lost.
+const missedText = "the kernel's ring buffer was overrun before journald could read it"
+
+// missedRecords reads what journald says of the records that it missed: "Missed N kernel messages".
+func missedRecords(text []byte) (uint64, bool) {
+	number, ok := bytes.CutPrefix(text, []byte("Missed "))
+	if !ok {
+		return 0, false
+	}
+	number, ok = bytes.CutSuffix(number, []byte(" kernel messages"))
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(number), 10, 64)
+	return n, err == nil
+}
+
+// damaged is what is said of a record that libsystemd finds and cannot read, as in a file that was cut off. The next one
+// may be whole.
+func damaged(err error) string { return "a record of the journal cannot be read: " + err.Error() }

@@ -160,7 +160,8 @@ func TestJournalLookback(t *testing.T) {
 	dir := t.TempDir()
 	testhost.StartJournaldIn(t, dir)
 	r := runJournal(t, JournalConfig{Directory: dir, Lookback: time.Minute})
-	if b := r.next(t, records(1)); b.Stats.LostText != "" {
+	b := r.next(t, records(1))
+	if text := b.Stats.LostText; text != "" && text != missedText { // the ring may have been overrun long ago
 		t.Errorf("stats %+v", b.Stats)
 	}
 	stats, err := ScanJournal(t.Context(), dir, "*", func(remediate.Match) error { return nil })
@@ -188,7 +189,7 @@ func TestJournalAppears(t *testing.T) {
 	}
 	start := time.Now()
 	r.stop(t)
-	if took := time.Since(start); took > 2*journalWait {
+	if took := time.Since(start); took > 2*journalLook {
 		t.Errorf("stopping took %v", took)
 	}
 	if j, err := NewJournal(JournalConfig{Directory: t.TempDir(), Required: true}); err != nil {

@@ -56,6 +56,7 @@ type Kmsg struct {
 	since   time.Duration // on the first start ever: records older than this, since boot, are dropped
 	live    bool          // the end was reached once, so a record is read when it is printed
 	send    *sender
+	wrap    func(kmsgReader) kmsgReader // where tests come between it and the device; else nil
 }
 
 // kmsgPosition is the saved form of the position: the last record read, in that boot.

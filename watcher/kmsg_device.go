@@ -34,35 +34,55 @@ func kmsgProblem(path string, err error) State {
 
 // open opens the device and reads it. It returns when ctx is done or the device fails.
 func (k *Kmsg) open(ctx context.Context) error {
-	// Non-blocking, so that the runtime's poller waits for records and a deadline can end the wait.
-	fd, err := unix.Open(k.cfg.Path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	dev, err := openKmsg(ctx, k.cfg.Path)
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: k.cfg.Path, Err: err}
+		return err
 	}
-	f := os.NewFile(uintptr(fd), k.cfg.Path)
-	defer f.Close()
+	defer dev.close()
+	k.live = false
+	k.send.up()
+	if k.wrap != nil {
+		return k.follow(ctx, k.wrap(dev))
+	}
+	return k.follow(ctx, dev)
+}
+
+// openKmsg opens the device. When ctx is done a read that waits is ended.
+func openKmsg(ctx context.Context, path string) (*kmsgDevice, error) {
+	// Non-blocking, so that the runtime's poller waits for records and a deadline can end the wait.
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return &fs.PathError{Op: "stat", Path: k.cfg.Path, Err: err}
+		f.Close()
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(kmsgMajor, kmsgMinor) {
-		return fmt.Errorf("open %s: %w", k.cfg.Path, errNotKmsg)
+		f.Close()
+		return nil, fmt.Errorf("open %s: %w", path, errNotKmsg)
 	}
 	conn, err := f.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("poll %s: %w", k.cfg.Path, err)
+		f.Close()
+		return nil, fmt.Errorf("poll %s: %w", path, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	k.live = false
-	k.send.up()
-	return k.follow(ctx, &kmsgDevice{file: f, conn: conn})
+	return &kmsgDevice{file: f, conn: conn, stop: stop}, nil
 }
 
 // kmsgDevice reads one record at a time.
 type kmsgDevice struct {
 	file *os.File
 	conn syscall.RawConn
+	stop func() bool
+}
+
+func (d *kmsgDevice) close() {
+	d.stop()
+	d.file.Close()
 }
 
 // read reads the next record into buf. Where there is none it fails with EAGAIN, or if wait is not 0, waits that long

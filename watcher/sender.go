@@ -41,24 +41,21 @@ func (s *sender) match(m remediate.Match) {
 	s.last(m.Time)
 }
 
-// last notes the time of a record that was read. None can have been written later than now, whatever it says.
+// last notes the time of a record that was read. One that claims to be of a time to come is of now, or a single line of
+// the year 9999 would make the source look up to date for ever; and so would a clock that was set back.
 func (s *sender) last(t time.Time) {
-	if !t.After(s.batch.Last) {
-		return
-	}
-	if now := s.now(); t.After(now) {
+	now := s.now()
+	if t.After(now) {
 		t = now
 	}
-	s.batch.Last = t
+	if t.After(s.batch.Last) || s.batch.Last.After(now) {
+		s.batch.Last = t
+	}
 }
 
 // lost notes that records are gone: n of them, or an unknown number where n is 0.
 func (s *sender) lost(n uint64, text string) {
-	s.batch.Stats.Lost += n
-	if t := s.batch.Stats.LostText; t != "" && t != text {
-		text = t + "; " + text
-	}
-	s.batch.Stats.LostText = text
+	s.batch.Stats.lose(n, text)
 }
 
 // position sets where to resume behind what was added so far. Position types marshal without fail.

@@ -72,6 +72,22 @@ func KernelRecord(t testing.TB) string {
 	return word
 }
 
+// KernelRecords has the kernel itself log n records like that of [KernelRecord], one right after the other, and returns
+// their words in that order. Each takes about a millisecond where the console is a serial line.
+func KernelRecords(t testing.TB, n int) []string {
+	t.Helper()
+	words := make([]string, n)
+	dir := t.TempDir()
+	for i := range words {
+		words[i] = fmt.Sprintf("ctwarden_test_%d", time.Now().UnixNano())
+		// The option is refused before anything is mounted.
+		if err := unix.Mount("none", dir, "tmpfs", 0, words[i]+"=1"); !errors.Is(err, unix.EINVAL) {
+			t.Fatalf("mount with an unknown option: %v", err)
+		}
+	}
+	return words
+}
+
 // WaitForRatelimit waits until the kernel's rate limit on networking messages (ten in five seconds, for all namespaces
 // together) lets the next one through.
 func WaitForRatelimit(t testing.TB) {
