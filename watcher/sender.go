@@ -41,8 +41,12 @@ func (s *sender) match(m remediate.Match) {
 	s.last(m.Time)
 }
 
-// last notes the time of a record that was read.
+// last notes the time of a record that was read. One that claims to come from the future would hide how old those behind
+// it are.
 func (s *sender) last(t time.Time) {
+	if now := s.now(); t.After(now) {
+		t = now
+	}
 	if t.After(s.batch.Last) {
 		s.batch.Last = t
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -61,6 +62,7 @@ func (s *Syslog) setState() {
 
 // notice looks at the path, and queues what has appeared there.
 func (s *Syslog) notice() {
+	s.noticed = time.Now()
 	last := s.files[len(s.files)-1]
 	info, err := os.Stat(s.cfg.Path)
 	switch {
@@ -88,32 +90,48 @@ func (s *Syslog) notice() {
 // read reads the queue as far as it goes: the file in front to its end, and if that is done with, the next.
 func (s *Syslog) read(ctx context.Context) error {
 	for {
-		f := s.files[0]
-		err := s.readFile(ctx, f)
-		if errors.Is(err, errRewritten) {
-			if err = s.rewritten(f); errors.Is(err, errMoving) {
-				return nil // next time
-			}
-			if err == nil {
-				continue
-			}
-		}
-		if err != nil {
+		done, err := s.readFront(ctx, s.files[0])
+		switch {
+		case errors.Is(err, errOlder):
+			continue
+		case errors.Is(err, errMoving):
+			return nil // next time
+		case err != nil || !done:
 			return err
 		}
-		if len(s.files) == 1 {
-			s.position(f, fileID{})
-			s.send.caughtUp()
-			s.oldEnd = 0
-			return nil
-		}
-		s.position(f, s.files[1].id)
-		if done, err := s.finished(f); err != nil || !done {
-			return err
-		}
-		if err := s.leave(f); err != nil {
-			return err
-		}
+	}
+}
+
+// readFront reads f, the file in front, to its end; done is true where it was left and there is another in front.
+func (s *Syslog) readFront(ctx context.Context, f *logFile) (done bool, err error) {
+	err = s.readFile(ctx, f)
+	switch {
+	case errors.Is(err, errRewritten):
+		return true, s.rewritten(ctx, f)
+	case errors.Is(err, errDamaged):
+		s.damaged(f, err)
+		f.unpacked.held = nil // what is left of a line is none
+	case err != nil:
+		return false, err
+	}
+	if len(s.files) == 1 {
+		s.position(f, fileID{})
+		s.send.caughtUp()
+		s.oldEnd = 0
+		return false, nil
+	}
+	s.position(f, s.files[1].id)
+	if done, err = s.finished(f); done {
+		err = s.leave(f)
+	}
+	return done, err
+}
+
+// damaged says that the rest of a packed file is lost.
+func (s *Syslog) damaged(f *logFile, err error) {
+	if !f.broken {
+		f.broken = true
+		s.send.lost(1, fmt.Sprintf("%s cannot be unpacked behind byte %d of what is in it: %v", f.Name(), f.off, err))
 	}
 }
 
@@ -122,13 +140,15 @@ func (s *Syslog) finished(f *logFile) (bool, error) {
 	if f.copied {
 		return true, nil
 	}
-	next, err := s.files[1].Stat()
-	if err != nil {
-		return false, err
-	}
 	quiet := time.Since(f.grown)
-	if next.Size() > 0 {
-		return quiet >= linger, nil
+	for _, next := range s.files[1:] {
+		info, err := next.Stat()
+		if err != nil {
+			return false, err
+		}
+		if info.Size() > 0 {
+			return quiet >= linger, nil
+		}
 	}
 	return quiet >= lingerDeleted && f.deleted(), nil
 }
@@ -137,7 +157,7 @@ func (s *Syslog) finished(f *logFile) (bool, error) {
 func (s *Syslog) leave(f *logFile) error {
 	f.size = -1
 	rest, more, err := f.read(s.buf)
-	if err != nil || more || wholeLines(rest) > 0 {
+	if err != nil && !f.broken || more || wholeLines(rest) > 0 {
 		f.size = -1
 		return nil // the next read sees to it
 	}
@@ -150,13 +170,22 @@ func (s *Syslog) leave(f *logFile) error {
 	return f.close()
 }
 
-// position notes that everything before f's position has been read.
+// position notes that everything before f's position has been read. While that is its beginning, the end of the file
+// before it says more: another may yet come between the two.
 func (s *Syslog) position(f *logFile, next fileID) {
-	pos := syslogPosition{fileID: f.id, Offset: f.off, Skip: f.skipping, Next: next}
+	pos := syslogPosition{fileID: f.id, Next: next, Skip: f.skipping, Real: s.real}
+	pos.Offset = f.off
+	if f.off == 0 && s.pos != nil && s.pos.Offset > 0 {
+		pos.fileID, pos.Offset, pos.Next = s.pos.fileID, s.pos.Offset, f.id
+	}
 	if s.pos != nil && s.pos.fileID == pos.fileID && s.pos.Offset == pos.Offset && s.pos.Next == pos.Next {
 		return
 	}
-	pos.Print = printOf(f.mark)
+	if pos.fileID == f.id && pos.Offset == f.off {
+		pos.anchor, pos.Changed = f.place(), f.touched.UnixNano()
+	} else {
+		pos.anchor, pos.Changed, pos.Skip, pos.Real = s.pos.anchor, s.pos.Changed, s.pos.Skip, s.pos.Real
+	}
 	s.pos = &pos
 	s.send.position(pos)
 }
@@ -168,6 +197,12 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 		if err != nil {
 			return err
 		}
+		if f.off == 0 && len(data) > 0 {
+			if err := s.begin(f); err != nil {
+				f.size = -1 // what was read is to be read again
+				return err
+			}
+		}
 		n, err := s.block(ctx, f, data, more)
 		if err != nil || n == 0 {
 			return err
@@ -176,7 +211,7 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 		f.grown = time.Now()
 		if !more {
 			s.send.last(f.changed)
-		} else if data[0] == 0 {
+		} else if data[0] == 0 && !f.packed {
 			if err := f.passHole(); err != nil {
 				return err
 			}
@@ -184,6 +219,9 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 		s.position(f, fileID{})
 		if err := s.send.full(ctx); err != nil {
 			return err
+		}
+		if time.Since(s.noticed) >= pollEvery { // a file that lags behind must not hide what comes and goes meanwhile
+			s.notice()
 		}
 	}
 }
@@ -217,7 +255,7 @@ func (s *Syslog) block(ctx context.Context, f *logFile, data []byte, more bool) 
 		return len(data), nil
 	}
 	s.hosts.look(data[:whole])
-	if more {
+	if more || f.packed {
 		return whole, s.scan(ctx, f, data[:whole])
 	}
 	return whole, s.tail(ctx, f, data[:whole])
