@@ -14,6 +14,8 @@ const (
 	// linger is how long a file that was rotated away must have been quiet, once its successor is written to, before
 	// it is left: the writer may have a last line under way.
 	linger = 200 * time.Millisecond
+	// lingerOld is the same by the time of its last change, as where it was rotated long before it is read.
+	lingerOld = time.Second
 	// lingerDeleted is the same for one that was deleted while its successor is still empty: it takes disk space.
 	lingerDeleted = time.Minute
 	// goneAfter is how long the path may be missing before that is said; a rotation takes it away for a moment.
@@ -141,6 +143,9 @@ func (s *Syslog) finished(f *logFile) (bool, error) {
 		return true, nil
 	}
 	quiet := time.Since(f.grown)
+	if time.Since(f.touched) >= lingerOld {
+		quiet = linger // it was not read for long, but it has not been written to either
+	}
 	for _, next := range s.files[1:] {
 		info, err := next.Stat()
 		if err != nil {
@@ -150,7 +155,7 @@ func (s *Syslog) finished(f *logFile) (bool, error) {
 			return quiet >= linger, nil
 		}
 	}
-	return quiet >= lingerDeleted && f.deleted(), nil
+	return time.Since(f.grown) >= lingerDeleted && f.deleted(), nil
 }
 
 // leave takes f out of the queue, unless it has grown after all. A last line without an end will not get one any more.

@@ -25,6 +25,9 @@ type unpacker struct {
 
 // openUnpacker unpacks f in memory that does not depend on its size.
 func openUnpacker(f *logFile) *unpacker {
+	if f.end == 0 { // what was packed, be it nothing, is not
+		return &unpacker{err: io.ErrUnexpectedEOF}
+	}
 	in, err := unpack(io.NewSectionReader(f.File, 0, math.MaxInt64))
 	return &unpacker{in: in, err: err}
 }
