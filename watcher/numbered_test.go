@@ -69,7 +69,7 @@ func (l *numbered) book(b Batch) {
 	l.caughtUp = b.CaughtUp
 }
 
-// until reads on until enough is true, which is asked after each batch.
+// until reads on until enough is true, which is asked after each batch. It gives up when nothing comes any more.
 func (l *numbered) until(what string, enough func() bool) {
 	l.t.Helper()
 	deadline := time.NewTimer(patience)
@@ -78,6 +78,7 @@ func (l *numbered) until(what string, enough func() bool) {
 		select {
 		case b := <-l.reader.out:
 			l.book(b)
+			deadline.Reset(patience)
 		case <-deadline.C:
 			l.t.Fatalf("gave up waiting for %s; %d came of %d lines, lost %d %s, position %s", what, len(l.got), l.n, l.lost,
 				l.lostText, l.last)
@@ -104,7 +105,7 @@ func (l *numbered) wantAll(gone ...int) {
 		l.t.Errorf("lost %d, twice %d of %d lines; said to be lost %d %s", missing, twice, l.n, l.lost, l.lostText)
 	}
 	if !slices.IsSorted(l.got) {
-		l.t.Error("delivered out of order")
+		l.t.Errorf("delivered out of order: %d", l.got[:min(len(l.got), 50)])
 	}
 }
 

@@ -60,7 +60,6 @@ type Syslog struct {
 	gone   time.Time // since when there is nothing at the path
 	// noticed is when the path was looked at last.
 	noticed time.Time
-	real    string // what the path is a link to; empty: it is none
 	// Matches before oldEnd in the first file that are older than oldest are dropped.
 	oldest time.Time
 	oldEnd int64

@@ -28,7 +28,7 @@ type syslogPosition struct {
 	Changed int64 `json:"changed,omitempty"`
 	// Next is the file's successor, where it is read to its end.
 	Next fileID `json:"next,omitzero"`
-	// Real is the path of what the path was a link to.
+	// Real is the path that the file's name came from, where the path was a link to that.
 	Real string `json:"real,omitempty"`
 }
 

@@ -32,6 +32,8 @@ type member struct {
 	name rotatedName
 	// other is true for the file that was asked for besides.
 	other bool
+	// real is the path that its name comes from where that is what the path is a link to.
+	real string
 }
 
 // openFamily opens the file at path and those that are named after it, beside it and beside what it is a link to, and
@@ -73,11 +75,11 @@ func (m *family) add(f *logFile, found member, live bool) {
 	switch {
 	case live:
 		m.live = f
+		f.real = found.real
 	case found.other:
 		m.other = f
 	default:
-		f.packed = found.name.packed
-		f.copied = f.packed
+		f.real, f.packed, f.copied = found.real, found.name.packed, found.name.packed
 		m.rotated = append(m.rotated, relative{f, found.name})
 	}
 }
@@ -129,7 +131,7 @@ func files(relatives []relative) []*logFile {
 func listFamily(path string, pos *syslogPosition) (map[string]member, error) {
 	names := map[string]member{}
 	if info, err := os.Stat(path); err == nil {
-		names[path] = member{id: idOf(info)}
+		names[path] = member{id: idOf(info), real: realPath(path)}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -142,6 +144,9 @@ func listFamily(path string, pos *syslogPosition) (map[string]member, error) {
 		for _, e := range entries {
 			name := filepath.Join(filepath.Dir(place), e.Name())
 			if found, ok := belongs(e, place, pos); ok && found.id != names[path].id && name != path {
+				if i > 0 {
+					found.real = place
+				}
 				names[name] = found
 			}
 		}
@@ -183,6 +188,9 @@ func belongs(e fs.DirEntry, place string, pos *syslogPosition) (member, bool) {
 		return member{}, false
 	}
 	found := member{id: idOf(info), name: name, other: !rotated}
+	if e.Name() == filepath.Base(place) { // the path is a link to another now
+		return member{id: found.id}, true
+	}
 	return found, rotated || pos != nil && found.id == pos.fileID
 }
 

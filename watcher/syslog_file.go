@@ -49,6 +49,7 @@ func idOf(info fs.FileInfo) fileID {
 type logFile struct {
 	*os.File
 	id   fileID
+	real string // the path that its name comes from, where the path of the log is a link to that
 	off  int64
 	mark []byte // the last bytes before off, at most markSize
 	head []byte // the first bytes, at most markSize and up to off

@@ -116,17 +116,37 @@ func (s *Syslog) readFront(ctx context.Context, f *logFile) (done bool, err erro
 	case err != nil:
 		return false, err
 	}
+	followed, err := s.followed()
+	if err != nil {
+		return false, err
+	}
+	if !followed {
+		s.send.caughtUp()
+	}
 	if len(s.files) == 1 {
 		s.position(f, fileID{})
-		s.send.caughtUp()
 		s.oldEnd = 0
 		return false, nil
 	}
 	s.position(f, s.files[1].id)
-	if done, err = s.finished(f); done {
-		err = s.leave(f)
+	if !finished(f, followed) {
+		return false, nil
 	}
-	return done, err
+	return true, s.leave(f)
+}
+
+// followed tells whether there is anything in the files behind the one in front.
+func (s *Syslog) followed() (bool, error) {
+	for _, next := range s.files[1:] {
+		info, err := next.Stat()
+		if err != nil {
+			return false, err
+		}
+		if info.Size() > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // damaged says that the rest of a packed file is lost.
@@ -137,25 +157,18 @@ func (s *Syslog) damaged(f *logFile, err error) {
 	}
 }
 
-// finished tells whether nothing more will come into f, which is read to its end and has a successor.
-func (s *Syslog) finished(f *logFile) (bool, error) {
-	if f.copied {
-		return true, nil
-	}
+// finished tells whether nothing more will come into f, which is read to its end and has a successor; followed says that
+// there is something in that, or behind it.
+func finished(f *logFile, followed bool) bool {
 	quiet := time.Since(f.grown)
-	if time.Since(f.touched) >= lingerOld {
-		quiet = linger // it was not read for long, but it has not been written to either
+	switch {
+	case f.copied:
+		return true
+	case !followed:
+		return quiet >= lingerDeleted && f.deleted()
 	}
-	for _, next := range s.files[1:] {
-		info, err := next.Stat()
-		if err != nil {
-			return false, err
-		}
-		if info.Size() > 0 {
-			return quiet >= linger, nil
-		}
-	}
-	return time.Since(f.grown) >= lingerDeleted && f.deleted(), nil
+	// The time of the last change tells where it was rotated long before it is read.
+	return quiet >= linger || time.Since(f.touched) >= lingerOld
 }
 
 // leave takes f out of the queue, unless it has grown after all. A last line without an end will not get one any more.
@@ -170,7 +183,7 @@ func (s *Syslog) leave(f *logFile) error {
 		s.count(1, len(rest))
 		s.line(f, rest)
 	}
-	s.files = s.files[1:]
+	s.files, s.oldEnd = s.files[1:], 0
 	s.position(s.files[0], fileID{})
 	return f.close()
 }
@@ -178,7 +191,7 @@ func (s *Syslog) leave(f *logFile) error {
 // position notes that everything before f's position has been read. While that is its beginning, the end of the file
 // before it says more: another may yet come between the two.
 func (s *Syslog) position(f *logFile, next fileID) {
-	pos := syslogPosition{fileID: f.id, Next: next, Skip: f.skipping, Real: s.real}
+	pos := syslogPosition{fileID: f.id, Next: next, Skip: f.skipping, Real: f.real}
 	pos.Offset = f.off
 	if f.off == 0 && s.pos != nil && s.pos.Offset > 0 {
 		pos.fileID, pos.Offset, pos.Next = s.pos.fileID, s.pos.Offset, f.id

@@ -13,6 +13,8 @@ import (
 // since they are renamed, copied and packed, and their inodes used again.
 type knownFiles struct {
 	heads [][]byte // a file that was short may have grown since
+	// reals are the paths that they are named after where the path is a link; files of others were not listed.
+	reals []string
 	// as has the packed and the empty ones, which are not opened for this.
 	as map[fileState]bool
 }
@@ -28,7 +30,10 @@ func (f *logFile) state() fileState { return fileState{f.id, f.end, f.touched.Un
 
 // known notes what there is of the family.
 func (m *family) known() *knownFiles {
-	k := &knownFiles{as: map[fileState]bool{}}
+	k := &knownFiles{as: map[fileState]bool{}, reals: []string{""}}
+	if m.live != nil {
+		k.reals = append(k.reals, m.live.real)
+	}
 	for _, r := range m.rotated {
 		if r.packed || r.end == 0 {
 			k.as[r.state()] = true
@@ -39,8 +44,9 @@ func (m *family) known() *knownFiles {
 	return k
 }
 
+// has tells whether f was there, or may have been.
 func (k *knownFiles) has(f *logFile) bool {
-	if k.as[f.state()] {
+	if k.as[f.state()] || !slices.Contains(k.reals, f.real) {
 		return true
 	}
 	start := f.start()

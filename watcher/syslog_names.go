@@ -51,8 +51,9 @@ func cutPacked(name string) (string, bool) {
 // sortRelatives puts the oldest first: by number or by date where all have one, else by the last change, which packers
 // hand on.
 func sortRelatives(list []relative) {
-	numbered := !slices.ContainsFunc(list, func(r relative) bool { return r.name.number() == 0 })
-	dated := !slices.ContainsFunc(list, func(r relative) bool { return !dateSuffix.MatchString(r.name.suffix) })
+	oneDirectory := !slices.ContainsFunc(list, func(r relative) bool { return r.real != list[0].real })
+	numbered := oneDirectory && !slices.ContainsFunc(list, func(r relative) bool { return r.name.number() == 0 })
+	dated := oneDirectory && !slices.ContainsFunc(list, func(r relative) bool { return !dateSuffix.MatchString(r.name.suffix) })
 	slices.SortFunc(list, func(a, b relative) int {
 		byName := compareNumbers(a.name.suffix, b.name.suffix)
 		if numbered {

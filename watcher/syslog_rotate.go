@@ -19,16 +19,16 @@ func (s *Syslog) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.real = realPath(s.cfg.Path)
 	if s.pos == nil {
 		err = s.lookBack(m.live)
 	} else {
 		err = s.resume(ctx, m)
 	}
+	known := m.known() // while they are open
 	if err = errors.Join(err, m.close(s.files)); err != nil {
 		return err
 	}
-	s.files[len(s.files)-1].known = m.known()
+	s.files[len(s.files)-1].known = known
 	s.state = State{Up: true}
 	err = s.sampleHosts()
 	s.setState()
@@ -110,9 +110,15 @@ func (s *Syslog) beginAfresh(m *family) []*logFile {
 	return list
 }
 
+// family opens the family while the queue is read. A link may have been re-pointed: then those belong to it too that are
+// beside the last file in the queue.
+func (s *Syslog) family() (*family, error) {
+	return openFamily(s.cfg.Path, &syslogPosition{Real: s.files[len(s.files)-1].real})
+}
+
 // queue opens what is at the path now, and what was there for a moment between it and the last in the queue.
 func (s *Syslog) queue() error {
-	m, err := openFamily(s.cfg.Path, nil)
+	m, err := s.family()
 	if err != nil {
 		return err
 	}
@@ -123,7 +129,6 @@ func (s *Syslog) queue() error {
 	list := append(unknown(m.behind(last), last.known, s.files), m.live)
 	m.live.known = m.known()
 	s.files = append(s.files, list...)
-	s.real = realPath(s.cfg.Path)
 	s.cfg.Log.Debug("file was rotated", zap.Int("files", len(list)))
 	return m.close(list)
 }
@@ -135,7 +140,7 @@ func (s *Syslog) begin(f *logFile) error {
 	if f.known == nil {
 		return nil
 	}
-	m, err := openFamily(s.cfg.Path, nil)
+	m, err := s.family()
 	if err != nil {
 		return err
 	}
@@ -151,7 +156,7 @@ func (s *Syslog) begin(f *logFile) error {
 // rewritten goes on after f was truncated: with the copy that the rotation made of it and any made since, if there are
 // such, then at its beginning.
 func (s *Syslog) rewritten(ctx context.Context, f *logFile) error {
-	m, err := openFamily(s.cfg.Path, nil)
+	m, err := s.family()
 	if err != nil {
 		return err
 	}
