@@ -69,16 +69,19 @@ func (l *numbered) book(b Batch) {
 	l.caughtUp = b.CaughtUp
 }
 
-// until reads on until enough is true, which is asked after each batch. It gives up when nothing comes any more.
+// until reads on until enough is true, which is asked after each batch and every so often. It gives up when nothing comes any more.
 func (l *numbered) until(what string, enough func() bool) {
 	l.t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
 	for !enough() {
 		select {
 		case b := <-l.reader.out:
 			l.book(b)
 			deadline.Reset(patience)
+		case <-tick.C:
 		case <-deadline.C:
 			l.t.Fatalf("gave up waiting for %s; %d came of %d lines, lost %d %s, position %s", what, len(l.got), l.n, l.lost,
 				l.lostText, l.last)

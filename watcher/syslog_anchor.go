@@ -120,12 +120,8 @@ func (f *logFile) start() []byte {
 	return b[:max(n, 0)]
 }
 
-// beginsAs tells whether the file begins with what was read of q, or, where that is nothing, with what q begins with.
-func (f *logFile) beginsAs(q *logFile) bool {
-	head := q.head
-	if len(head) == 0 {
-		head = q.start()
-	}
+// beginsAs tells whether the file begins with head, which is not empty.
+func (f *logFile) beginsAs(head []byte) bool {
 	return len(head) > 0 && bytes.HasPrefix(f.start(), head)
 }
 
@@ -138,7 +134,16 @@ func copyOf(f, live *logFile) bool {
 	if len(head) < markSize {
 		head = head[:wholeLines(head)] // the writer may be in the middle of a line
 	}
-	return len(head) > 0 && bytes.HasPrefix(f.start(), head)
+	return f.beginsAs(head)
+}
+
+// unfinishedCopyOf tells whether f is all that there is so far of a copy of live.
+func unfinishedCopyOf(f, live *logFile) bool {
+	if live == nil || f.packed {
+		return false
+	}
+	head := f.start()
+	return len(head) < markSize && bytes.HasPrefix(live.start(), head)
 }
 
 // printOf is the fingerprint of a mark; of no bytes, "".

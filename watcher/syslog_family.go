@@ -85,12 +85,12 @@ func (m *family) add(f *logFile, found member, live bool) {
 }
 
 // dropTwins closes those that hold what another holds that is to be read instead: a copy of what is in the live file
-// now, and a packed file whose plain one is still there, since it may not be complete.
+// now, which may be under way, and a packed file whose plain one is still there, since it may not be complete.
 func (m *family) dropTwins() error {
 	var errs []error
 	all := slices.Clone(m.rotated)
 	m.rotated = slices.DeleteFunc(m.rotated, func(r relative) bool {
-		twin := copyOf(r.logFile, m.live) || r.packed && slices.ContainsFunc(all, r.isPackedOf)
+		twin := copyOf(r.logFile, m.live) || unfinishedCopyOf(r.logFile, m.live) || r.packed && slices.ContainsFunc(all, r.isPackedOf)
 		if twin {
 			errs = append(errs, r.close())
 		}
@@ -105,7 +105,7 @@ func (r relative) isPackedOf(plain relative) bool {
 		return false
 	}
 	start := r.start()
-	return len(start) == 0 || plain.beginsAs(r.logFile)
+	return len(start) == 0 || plain.beginsAs(start)
 }
 
 // close closes all but those in keep.

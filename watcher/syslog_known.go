@@ -1,7 +1,6 @@
 package watcher
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -49,15 +48,16 @@ func (k *knownFiles) has(f *logFile) bool {
 	if k.as[f.state()] || !slices.Contains(k.reals, f.real) {
 		return true
 	}
-	start := f.start()
-	return slices.ContainsFunc(k.heads, func(head []byte) bool { return len(head) > 0 && bytes.HasPrefix(start, head) })
+	return slices.ContainsFunc(k.heads, f.beginsAs)
 }
 
 // unknown returns those of list that known does not know and that are not in the queue, be it under another inode.
 func unknown(list []relative, known *knownFiles, queue []*logFile) []*logFile {
 	var fresh []*logFile
 	for _, r := range list {
-		held := slices.ContainsFunc(queue, func(q *logFile) bool { return q.id == r.id || r.beginsAs(q) })
+		held := slices.ContainsFunc(queue, func(q *logFile) bool {
+			return q.id == r.id || r.beginsAs(q.head) || copyOf(r.logFile, q)
+		})
 		if !held && (known == nil || !known.has(r.logFile)) {
 			fresh = append(fresh, r.logFile)
 		}
@@ -70,7 +70,7 @@ func (m *family) at(f *logFile) int {
 	if i := slices.IndexFunc(m.rotated, func(r relative) bool { return r.id == f.id }); i >= 0 {
 		return i
 	}
-	return slices.IndexFunc(m.rotated, func(r relative) bool { return r.packed && r.beginsAs(f) })
+	return slices.IndexFunc(m.rotated, func(r relative) bool { return r.packed && copyOf(r.logFile, f) })
 }
 
 // before are those that were rotated before f, which may be live.
