@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -154,12 +155,18 @@ func (m *model) recreate() string {
 	return did + ", delete and recreate"
 }
 
-// TestPromiseModel does random things to a file. To see one run again: -run 'TestPromiseModel/seed_N'.
+// seedEnv names the first seed, to see a run again.
+const seedEnv = "CTWARDEN_TORTURE_SEED"
+
+// TestPromiseModel does random things to a file.
 func TestPromiseModel(t *testing.T) {
 	seeds, steps := testhost.Amount(6, 300), testhost.Amount(40, 120)
 	first := uint64(1)
 	if testhost.Long() {
 		first = uint64(time.Now().Unix())
+	}
+	if seed, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64); err == nil {
+		first, seeds = seed, 1
 	}
 	var lines, lost, twice, done atomic.Int64
 	t.Run("all", func(t *testing.T) {

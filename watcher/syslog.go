@@ -60,6 +60,8 @@ type Syslog struct {
 	gone   time.Time // since when there is nothing at the path
 	// noticed is when the path was looked at last.
 	noticed time.Time
+	// listed is when the directory was last changed before it was looked through.
+	listed time.Time
 	// Matches before oldEnd in the first file that are older than oldest are dropped.
 	oldest time.Time
 	oldEnd int64

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -75,6 +76,11 @@ func (s *Syslog) notice() {
 		if err = s.queue(); errors.Is(err, errMoving) {
 			return // next time
 		}
+	case errors.Is(err, fs.ErrNotExist) && s.stirredDir():
+		if qerr := s.queue(); qerr != nil {
+			s.listed = time.Time{} // next time
+			return
+		}
 	}
 	now := s.cfg.Now()
 	switch {
@@ -87,6 +93,17 @@ func (s *Syslog) notice() {
 	case now.Sub(s.gone) >= goneAfter:
 		s.state = syslogProblem(s.cfg.Path, err)
 	}
+}
+
+// stirredDir tells whether a file came, went or was renamed since it was last asked: while there is nothing at the path,
+// a new file may have been there for a moment.
+func (s *Syslog) stirredDir() bool {
+	info, err := os.Stat(filepath.Dir(s.cfg.Path))
+	if err != nil || info.ModTime().Equal(s.listed) {
+		return false
+	}
+	s.listed = info.ModTime()
+	return true
 }
 
 // read reads the queue as far as it goes: the file in front to its end, and if that is done with, the next.
@@ -121,6 +138,9 @@ func (s *Syslog) readFront(ctx context.Context, f *logFile) (done bool, err erro
 		return false, err
 	}
 	if !followed {
+		if err := s.stirred(); err != nil {
+			return true, err
+		}
 		s.send.caughtUp()
 	}
 	if len(s.files) == 1 {
@@ -147,6 +167,24 @@ func (s *Syslog) followed() (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// stirred asks begin about files behind the one in front that are empty and were changed: something may have been written
+// to them, copied and truncated.
+func (s *Syslog) stirred() error {
+	for _, next := range s.files[1:] {
+		info, err := next.Stat()
+		if err != nil {
+			return err
+		}
+		if next.off == 0 && !info.ModTime().Equal(next.touched) {
+			if err := s.begin(next); err != nil {
+				return err
+			}
+			next.touched = info.ModTime()
+		}
+	}
+	return nil
 }
 
 // damaged says that the rest of a packed file is lost.
@@ -211,11 +249,12 @@ func (s *Syslog) position(f *logFile, next fileID) {
 // readFile reads f to its end.
 func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 	for {
+		size, changed := f.size, f.changed
 		data, more, err := f.read(s.buf)
 		if err != nil {
 			return err
 		}
-		if f.off == 0 && len(data) > 0 {
+		if f.off == 0 && (f.size != size || !f.changed.Equal(changed) || len(data) > 0) {
 			if err := s.begin(f); err != nil {
 				f.size = -1 // what was read is to be read again
 				return err

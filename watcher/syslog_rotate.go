@@ -123,19 +123,25 @@ func (s *Syslog) queue() error {
 		return err
 	}
 	last := s.files[len(s.files)-1]
-	if m.live == nil || m.live.id == last.id {
+	if m.live != nil && m.live.id == last.id {
 		return m.close(nil)
 	}
-	list := append(unknown(m.behind(last), last.known, s.files), m.live)
-	m.live.known = m.known()
+	list := unknown(m.behind(last), last.known, s.files)
+	if m.live != nil {
+		list = append(list, m.live)
+	}
+	if len(list) > 0 {
+		list[len(list)-1].known = m.known()
+	}
 	s.files = append(s.files, list...)
 	s.cfg.Log.Debug("file was rotated", zap.Int("files", len(list)))
 	return m.close(list)
 }
 
-// begin is asked before the first lines of f are taken. They may not be what came next: the file may have been copied
-// and truncated, and written to anew, since it was seen to be empty. Then the copies are put before it. The lines must
-// have been read before the family is listed, so that no copy can be missed.
+// begin is asked before the first lines of f are taken, and when it was changed and is empty. They may not be what came
+// next: the file may have been copied and truncated, and written to anew, since it was seen to be empty. Then the copies
+// are put before it, and errOlder says so. The lines must have been read before the family is listed, so that no copy can
+// be missed.
 func (s *Syslog) begin(f *logFile) error {
 	if f.known == nil {
 		return nil
@@ -149,7 +155,7 @@ func (s *Syslog) begin(f *logFile) error {
 		return m.close(nil)
 	}
 	f.known = m.known()
-	s.files = append(older, s.files...)
+	s.files = slices.Insert(s.files, slices.Index(s.files, f), older...)
 	return errors.Join(errOlder, m.close(older))
 }
 
