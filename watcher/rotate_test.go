@@ -1,24 +1,26 @@
 package watcher
 
 import (
-	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
-const (
-	rotations = 20
-	linesASec = 20000
-)
+const linesASec = 20000
 
 const logrotateConf = `%[1]s {
 	rotate 50
@@ -31,16 +33,23 @@ const logrotateConf = `%[1]s {
 }
 `
 
-// TestRotation has the real rsyslogd write a file at speed while the real logrotate rotates it. Every line that is still
-// in some file at the end must have been delivered exactly once: what copytruncate itself destroys nobody can read.
-func TestRotation(t *testing.T) {
-	// A copy is found by what was read before it was made, so there must have been time to read something.
-	for how, each := range map[string]time.Duration{"nocopytruncate": pollEvery / 2, "copytruncate": 2 * pollEvery} {
-		t.Run(how, func(t *testing.T) { testRotation(t, how, each) })
+// logrotateModes are the ways that the real logrotate is told to rotate.
+var logrotateModes = map[string]string{
+	"create":                 "nocopytruncate",
+	"copytruncate":           "copytruncate",
+	"create and compress":    "compress\n\tdelaycompress",
+	"copytruncate, compress": "copytruncate\n\tcompress",
+}
+
+// TestPromiseLogrotate has the real rsyslogd write a file at speed while the real logrotate rotates it. Every line that
+// is in some file at the end must have been delivered exactly once: what copytruncate itself destroys nobody can read.
+func TestPromiseLogrotate(t *testing.T) {
+	for mode, how := range logrotateModes {
+		t.Run(mode, func(t *testing.T) { testLogrotate(t, mode, how) })
 	}
 }
 
-func testRotation(t *testing.T, how string, each time.Duration) {
+func testLogrotate(t *testing.T, mode, how string) {
 	logrotate, err := exec.LookPath("logrotate")
 	if err != nil {
 		testhost.Skip(t, "needs logrotate: "+err.Error())
@@ -50,89 +59,83 @@ func testRotation(t *testing.T, how string, each time.Duration) {
 	if err := os.WriteFile(conf, fmt.Appendf(nil, logrotateConf, d.File, how, d.PID()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	l := newNumbered(t)
+	l.path, l.cfg.Path = d.File, d.File
+	l.write("")
+	l.start()
+	l.until("the beginning", func() bool { return l.caughtUp })
 
-	if err := os.WriteFile(d.File, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := NewSyslog(SyslogConfig{Path: d.File, Host: testHost})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := run(t, s)
-	r.next(t, caughtUp)
-	end, done := make(chan struct{}), make(chan int, 1)
-	go func() { done <- sendLines(t, d.Socket, end) }()
-	go func() {
+	rotations := testhost.Amount(5, 20)
+	w := relayWriter{socket: d.Socket}
+	end := make(chan struct{})
+	var work errgroup.Group
+	work.Go(func() error { return w.write(end) })
+	work.Go(func() error {
 		defer close(end)
-		tick := time.NewTicker(each)
-		defer tick.Stop()
-		for range rotations {
-			<-tick.C
-			out, err := exec.Command(logrotate, "-f", "-s", conf+".state", conf).CombinedOutput()
-			if err != nil {
-				t.Errorf("logrotate: %v: %s", err, out)
+		for i := range rotations {
+			testhost.Eventually(t, "lines are sent", func() bool { return int(w.sent.Load()) >= (i+1)*linesASec/20 })
+			if out, err := exec.Command(logrotate, "-f", "-s", conf+".state", conf).CombinedOutput(); err != nil {
+				return fmt.Errorf("logrotate: %w: %s", err, out)
 			}
 		}
-	}()
-	var got []int
-	var stats Stats
-	gather := func(d time.Duration) (more bool) {
-		b, _ := drainFor(r.out, d, func(Batch) bool { return false })
-		for _, m := range b.Matches {
-			got = append(got, int(m.Mono/time.Microsecond))
-		}
-		stats.Lost += b.Stats.Lost
-		return len(b.Matches) > 0
+		return nil
+	})
+	// No rotation destroys the very last line.
+	l.until("the last line", func() bool { return len(l.got) > 0 && l.got[len(l.got)-1] == int(w.last.Load()) })
+	if err := work.Wait(); err != nil {
+		t.Fatal(err)
 	}
-	for writing := true; writing; {
-		gather(sendEvery / 2)
-		select {
-		case <-end:
-			writing = false
-		default:
-		}
-	}
-	for gather(3 * sendEvery / 2) {
-	}
-	sent := <-done
+	l.stop()
+	l.n = int(w.last.Load())
 	want := kept(t, d.File)
-	t.Logf("%d lines sent, %d kept in files, %d delivered, lost %d", sent, len(want), len(got), stats.Lost)
-	if how != "copytruncate" && len(want) != sent {
-		t.Errorf("%d lines were sent and %d are in the files", sent, len(want))
+	destroyed := without(l.n, want)
+	if !strings.HasPrefix(how, "copytruncate") && len(destroyed) > 0 {
+		t.Errorf("%d lines were sent and %d are in the files", l.n, len(want))
 	}
-	compareLines(t, want, got)
+	l.wantAll(destroyed...)
+	testhost.Held(t, "2.3 logrotate, "+mode, "lost %d (destroyed by logrotate: %d), twice %d of %d lines in %d rotations, %d lines/s",
+		l.missing(), len(destroyed), l.twice(), l.n, rotations, int(float64(l.n)/w.took.Seconds()))
 }
 
-// sendLines sends numbered kernel lines to rsyslogd until end is closed, and returns how many.
-func sendLines(t *testing.T, socket string, end <-chan struct{}) int {
-	conn, err := net.Dial("unixgram", socket)
+// relayWriter sends numbered kernel lines to rsyslogd.
+type relayWriter struct {
+	socket string
+	sent   atomic.Int64
+	last   atomic.Int64 // the last of all, once it was sent
+	took   time.Duration
+}
+
+// write sends until end is closed, and one more burst.
+func (w *relayWriter) write(end <-chan struct{}) error {
+	conn, err := net.Dial("unixgram", w.socket)
 	if err != nil {
-		t.Error(err)
-		return 0
+		return err
 	}
 	defer conn.Close()
-	const burst = 10 * time.Millisecond
-	tick := time.NewTicker(burst)
+	start := time.Now()
+	tick := time.NewTicker(burstEvery)
 	defer tick.Stop()
-	n := 0
-	for {
+	for over := false; !over; {
 		select {
 		case <-end:
-			return n
+			over = true
 		case <-tick.C:
 		}
-		for range linesASec * int(burst/time.Millisecond) / 1000 {
-			n++
+		for range linesASec * int(burstEvery/time.Millisecond) / 1000 {
+			n := w.sent.Add(1)
 			_, err := fmt.Fprintf(conn, "<4>%s %s kernel: [%d.%06d] %s", time.Now().Format(time.Stamp), testHost, n/1e6, n%1e6, tableFull)
 			if err != nil {
-				t.Error(err)
-				return n
+				return err
 			}
 		}
 	}
+	w.took = time.Since(start)
+	w.last.Store(w.sent.Load())
+	return nil
 }
 
-// kept reads the numbers of the lines in the file and all that it was rotated to, sorted.
+// kept reads the numbers of the lines that are whole in the file and all that it was rotated to, sorted. Copytruncate may
+// cut a line in two.
 func kept(t *testing.T, path string) []int {
 	t.Helper()
 	files, err := filepath.Glob(path + "*")
@@ -141,38 +144,32 @@ func kept(t *testing.T, path string) []int {
 	}
 	var lines []int
 	for _, name := range files {
-		text, err := os.ReadFile(name)
+		in, err := OpenLog(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for sc := bufio.NewScanner(bytes.NewReader(text)); sc.Scan(); {
-			_, rest, _ := bytes.Cut(sc.Bytes(), []byte("kernel: ["))
-			var sec, usec int
-			if _, err := fmt.Sscanf(string(rest), "%d.%d]", &sec, &usec); err != nil {
-				t.Errorf("%s: %q: %v", name, sc.Text(), err)
+		text, err := io.ReadAll(in)
+		if err := errors.Join(err, in.Close()); err != nil {
+			t.Fatal(err)
+		}
+		p := NewLineParser(LineConfig{Host: testHost})
+		for line := range bytes.Lines(text) {
+			if m, verdict := p.Parse(line); verdict == VerdictMatch {
+				lines = append(lines, int(m.Mono/time.Microsecond))
 			}
-			lines = append(lines, sec*1e6+usec)
 		}
 	}
 	slices.Sort(lines)
 	return lines
 }
 
-// compareLines fails for lines that were not delivered or delivered twice, and for any that never were in a file.
-func compareLines(t *testing.T, want, got []int) {
-	t.Helper()
-	if !slices.IsSorted(got) {
-		t.Error("delivered out of order")
-	}
-	slices.Sort(got)
-	unique := slices.Compact(slices.Clone(got))
-	missing := 0
-	for _, n := range want {
-		if _, ok := slices.BinarySearch(unique, n); !ok {
-			missing++
+// without are the numbers from 1 to n that are not in have, which is sorted.
+func without(n int, have []int) []int {
+	var list []int
+	for i := 1; i <= n; i++ {
+		if _, ok := slices.BinarySearch(have, i); !ok {
+			list = append(list, i)
 		}
 	}
-	if missing > 0 || len(unique) != len(got) {
-		t.Errorf("%d lines missing, %d delivered twice", missing, len(got)-len(unique))
-	}
+	return list
 }

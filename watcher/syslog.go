@@ -45,8 +45,11 @@ type SyslogConfig struct {
 // It holds a queue of open files, the one being read in front. A file that appears at the path under another inode is
 // opened at once and put behind; the one in front is left when it is read to its end, its successor is being written
 // to, and it has been quiet for a while. A file that was truncated is read on from its copy beside it, if there is one,
-// and then from its beginning. The position names the file in front, so a restart finds it again by its inode or by the
-// bytes before the position, wherever the rotation has moved it in the same directory.
+// and then from its beginning. What was rotated since the last look is told by what was there then (knownFiles).
+//
+// The position names the file in front and what stands before it there (anchor), so a restart finds the place again by
+// the inode or by the content, wherever the rotation has moved it in the same directory and however that was packed; then
+// it reads on through all that was rotated since, in order, up to the live file.
 type Syslog struct {
 	cfg    SyslogConfig
 	pos    *syslogPosition // where to begin or go on; nil: the first start ever
@@ -57,19 +60,13 @@ type Syslog struct {
 	hosts  hostCheck
 	state  State     // what is to be said of the path
 	gone   time.Time // since when there is nothing at the path
+	// noticed is when the path was looked at last.
+	noticed time.Time
+	// listed is when the directory was last changed before it was looked through.
+	listed time.Time
 	// Matches before oldEnd in the first file that are older than oldest are dropped.
 	oldest time.Time
 	oldEnd int64
-}
-
-// syslogPosition is the saved form of the position.
-type syslogPosition struct {
-	fileID
-	Offset int64  `json:"offset"`
-	Print  string `json:"print,omitempty"` // fingerprint of the bytes before Offset
-	Skip   bool   `json:"skip,omitempty"`  // Offset is in a line that is too long
-	// Next is the file's successor, where it is read to its end.
-	Next fileID `json:"next,omitzero"`
 }
 
 // NewSyslog checks the configuration. It fails where the position is not one of its own.
@@ -90,6 +87,9 @@ func NewSyslog(cfg SyslogConfig) (*Syslog, error) {
 		if err := json.Unmarshal(cfg.Position, s.pos); err != nil {
 			return nil, fmt.Errorf("read saved position of %s: %w", cfg.Path, err)
 		}
+		if s.pos.Offset < 0 {
+			return nil, fmt.Errorf("read saved position of %s: offset %d is before the beginning", cfg.Path, s.pos.Offset)
+		}
 	}
 	return s, nil
 }
@@ -99,9 +99,9 @@ func (s *Syslog) Run(ctx context.Context, out chan<- Batch) error {
 	s.send = newSender(out, s.cfg.Now, remediate.SourceSyslog, s.cfg.Path)
 	s.buf = make([]byte, markSize+blockSize)
 	for first := true; ; first = false {
-		err := s.open()
+		err := s.open(ctx)
 		for errors.Is(err, errMoving) && sleep(ctx, pollEvery) == nil {
-			err = s.open()
+			err = s.open(ctx)
 		}
 		if err != nil && first && s.cfg.Required {
 			return syslogProblem(s.cfg.Path, err).failure(err)
@@ -116,7 +116,7 @@ func (s *Syslog) Run(ctx context.Context, out chan<- Batch) error {
 			return nil
 		}
 		if s.pos == nil && errors.Is(err, fs.ErrNotExist) {
-			s.pos = new(syslogPosition) // when it appears it is new
+			s.pos = &syslogPosition{Changed: time.Now().UnixNano()} // when it appears it is new
 		}
 		s.send.setState(syslogProblem(s.cfg.Path, err))
 		s.send.caughtUp()

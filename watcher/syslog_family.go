@@ -1,17 +1,11 @@
 package watcher
 
 import (
-	"bytes"
-	"cmp"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 )
 
 // errMoving says that files were renamed under the reader's hands; it is over in a moment.
@@ -21,203 +15,191 @@ var errMoving = errors.New("the file is being rotated")
 // not matter then.
 type family struct {
 	live    *logFile   // nil: there is nothing at the path
-	rotated []relative // oldest first; compressed ones are not among them
+	rotated []relative // oldest first
+	// other is the file that was asked for besides, where its name says nothing; nil: there is none.
+	other *logFile
 }
 
 // relative is a rotated file.
 type relative struct {
 	*logFile
-	changed time.Time
+	name rotatedName
 }
 
-// rotatedSuffix is what logrotate puts behind a name: a number or a date.
-var rotatedSuffix = regexp.MustCompile(`^[.-][0-9][0-9_.:T-]*$`)
+// member is a file of the family as the directory lists it.
+type member struct {
+	id   fileID
+	name rotatedName
+	// other is true for the file that was asked for besides.
+	other bool
+	// real is the path that its name comes from where that is what the path is a link to.
+	real string
+}
 
-// openFamily opens the file at path and those beside it that are named after it, and one more that may have any name.
-// A rotation may be under way: it fails with errMoving where names did not stay the same meanwhile.
-func openFamily(path string, also fileID) (*family, error) {
-	before, err := listFamily(path, also)
+// openFamily opens the file at path and those that are named after it, beside it and beside what it is a link to, and
+// the file of the position, which may have any name; pos may be nil. A rotation may be under way: it fails with
+// errMoving where names did not stay the same meanwhile.
+func openFamily(path string, pos *syslogPosition) (*family, error) {
+	before, err := listFamily(path, pos)
 	if err != nil {
 		return nil, err
 	}
 	m := &family{}
-	for name, id := range before {
+	for name, found := range before {
 		f, err := openLog(name)
 		if err == nil {
-			m.add(f, name == path)
+			m.add(f, found, name == path)
 		}
 		switch {
-		case err == nil && f.id == id:
+		case err == nil && f.id == found.id:
 		case name != path && errors.Is(err, fs.ErrPermission):
 			// An old one that is not ours to read; the path itself must be.
-		case err == nil || errors.Is(err, fs.ErrNotExist):
+		case err == nil || errors.Is(err, fs.ErrNotExist) || name != path && errors.Is(err, errNotFile):
 			return nil, errors.Join(errMoving, m.close(nil))
 		default:
 			return nil, errors.Join(err, m.close(nil))
 		}
 	}
-	after, err := listFamily(path, also)
+	after, err := listFamily(path, pos)
 	if err != nil {
 		return nil, errors.Join(err, m.close(nil))
 	}
 	if !sameNames(before, after) {
 		return nil, errors.Join(errMoving, m.close(nil))
 	}
-	m.sort()
-	return m, nil
+	sortRelatives(m.rotated)
+	return m, m.dropTwins()
 }
 
-// sort puts the oldest first: the highest number where all are numbered, else by the last change.
-func (m *family) sort() {
-	numbered := !slices.ContainsFunc(m.rotated, func(r relative) bool { return r.number() == 0 })
-	slices.SortFunc(m.rotated, func(a, b relative) int {
-		if numbered {
-			return b.number() - a.number()
-		}
-		return cmp.Or(a.changed.Compare(b.changed), strings.Compare(a.Name(), b.Name()))
-	})
-}
-
-// number is N+1 of a name that ends in ".N" with N below a million; 0: it ends in a date or in something else.
-func (r relative) number() int {
-	n, err := strconv.Atoi(strings.TrimPrefix(filepath.Ext(r.Name()), "."))
-	if err != nil || n < 0 || n >= 1e6 {
-		return 0
-	}
-	return n + 1
-}
-
-func (m *family) add(f *logFile, live bool) {
-	if live {
+func (m *family) add(f *logFile, found member, live bool) {
+	switch {
+	case live:
 		m.live = f
-		return
+		f.real = found.real
+	case found.other:
+		m.other = f
+	default:
+		f.real, f.packed, f.copied = found.real, found.name.packed, found.name.packed
+		m.rotated = append(m.rotated, relative{f, found.name})
 	}
-	r := relative{logFile: f}
-	if info, err := f.Stat(); err == nil {
-		r.changed = info.ModTime()
+}
+
+// dropTwins closes those that hold what another holds that is to be read instead: a copy of what is in the live file
+// now, which may be under way, and a packed file whose plain one is still there, since it may not be complete.
+func (m *family) dropTwins() error {
+	var errs []error
+	all := slices.Clone(m.rotated)
+	m.rotated = slices.DeleteFunc(m.rotated, func(r relative) bool {
+		twin := copyOf(r.logFile, m.live) || unfinishedCopyOf(r.logFile, m.live) || r.packed && slices.ContainsFunc(all, r.isPackedOf)
+		if twin {
+			errs = append(errs, r.close())
+		}
+		return twin
+	})
+	return errors.Join(errs...)
+}
+
+// isPackedOf tells whether r is what plain is being packed to, as far as that has come.
+func (r relative) isPackedOf(plain relative) bool {
+	if plain.packed || plain.name.suffix != r.name.suffix {
+		return false
 	}
-	m.rotated = append(m.rotated, r)
+	start := r.start()
+	return len(start) == 0 || plain.beginsAs(start)
 }
 
 // close closes all but those in keep.
 func (m *family) close(keep []*logFile) error {
 	var errs []error
-	if m.live != nil && !slices.Contains(keep, m.live) {
-		errs = append(errs, m.live.close())
-	}
-	for _, r := range m.rotated {
-		if !slices.Contains(keep, r.logFile) {
-			errs = append(errs, r.close())
+	for _, f := range append([]*logFile{m.live, m.other}, files(m.rotated)...) {
+		if f != nil && !slices.Contains(keep, f) {
+			errs = append(errs, f.close())
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// find returns the rotated file that has, before off, what print is the print of: the one with the inode, else the
-// newest with the content, which is a copy. Nil: there is none.
-func (m *family) find(id fileID, off int64, print string) *logFile {
-	for _, r := range m.rotated {
-		if r.id == id && r.matches(off, print) {
-			return r.logFile
-		}
+func files(relatives []relative) []*logFile {
+	var list []*logFile
+	for _, r := range relatives {
+		list = append(list, r.logFile)
 	}
-	for _, r := range slices.Backward(m.rotated) {
-		if print != "" && r.id != id && r.matches(off, print) {
-			r.copied = true
-			return r.logFile
-		}
-	}
-	return nil
-}
-
-// newer returns the rotated files that came after f and are not in the queue, oldest first: what came and went while
-// nobody looked. A copy of what is in the live file now is not among them: it is there to be read.
-func (m *family) newer(f *logFile, queue []*logFile) ([]*logFile, error) {
-	at := slices.IndexFunc(m.rotated, func(r relative) bool { return r.id == f.id })
-	if at < 0 { // it has a name that tells nothing
-		info, err := f.Stat()
-		if err != nil {
-			return nil, err
-		}
-		for at = 0; at < len(m.rotated) && !m.rotated[at].changed.After(info.ModTime()); at++ {
-		}
-		at--
-	}
-	var files []*logFile
-	for _, r := range m.rotated[at+1:] {
-		held := slices.ContainsFunc(queue, func(q *logFile) bool { return q.id == r.id })
-		if !held && !copyOf(r.logFile, m.live) {
-			files = append(files, r.logFile)
-		}
-	}
-	return files, nil
-}
-
-// copyOf tells whether f begins as live does.
-func copyOf(f, live *logFile) bool {
-	if live == nil {
-		return false
-	}
-	a, b := live.start(), f.start()
-	return len(a) > 0 && bytes.HasPrefix(b, a)
-}
-
-// start is the beginning of the file, or nothing where it cannot be read.
-func (f *logFile) start() []byte {
-	b := make([]byte, markSize)
-	n, _ := f.ReadAt(b, 0)
-	return b[:max(n, 0)]
+	return list
 }
 
 // listFamily names the regular files of the family.
-func listFamily(path string, also fileID) (map[string]fileID, error) {
-	names := map[string]fileID{}
+func listFamily(path string, pos *syslogPosition) (map[string]member, error) {
+	names := map[string]member{}
 	if info, err := os.Stat(path); err == nil {
-		names[path] = idOf(info)
+		names[path] = member{id: idOf(info), real: realPath(path)}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	dir, base := filepath.Dir(path), filepath.Base(path)
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrPermission) {
-		return names, nil // a directory may be entered and not listed; then there is the path alone
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || e.Name() == base {
-			continue
+	for i, place := range places(path, pos) {
+		// A directory may be entered and not listed; then there is the path alone.
+		entries, err := os.ReadDir(filepath.Dir(place))
+		if err != nil && i == 0 && !errors.Is(err, fs.ErrPermission) {
+			return nil, err
 		}
-		if id := idOf(info); id == also || isRotated(e.Name(), base) {
-			names[filepath.Join(dir, e.Name())] = id
+		for _, e := range entries {
+			name := filepath.Join(filepath.Dir(place), e.Name())
+			if found, ok := belongs(e, place, pos); ok && found.id != names[path].id && name != path {
+				if i > 0 {
+					found.real = place
+				}
+				names[name] = found
+			}
 		}
 	}
 	return names, nil
 }
 
-// isRotated tells whether name says that the file was called base once: kern.log.1, kern.log-20260102, or with
-// logrotate's "extension .log", kern-20260102.log.
-func isRotated(name, base string) bool {
-	if suffix, ok := strings.CutPrefix(name, base); ok {
-		return rotatedSuffix.MatchString(suffix)
+// places are the paths that files of the family are named after: the path, and, where it is a link, what it is a link
+// to and what it was a link to at the time of the position.
+func places(path string, pos *syslogPosition) []string {
+	list := []string{path}
+	if real := realPath(path); real != "" {
+		list = append(list, real)
 	}
-	ext := filepath.Ext(base)
-	suffix, ok := strings.CutPrefix(name, strings.TrimSuffix(base, ext))
-	if !ok {
-		return false
+	if pos != nil && pos.Real != "" {
+		list = append(list, pos.Real)
 	}
-	suffix, ok = strings.CutSuffix(suffix, ext)
-	return ok && rotatedSuffix.MatchString(suffix)
+	slices.Sort(list[1:])
+	return slices.Compact(list)
 }
 
-func sameNames(a, b map[string]fileID) bool {
+// realPath is what the path is a link to; empty where it is no link, or leads nowhere.
+func realPath(path string) string {
+	if info, err := os.Lstat(path); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return ""
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return ""
+	}
+	return real
+}
+
+// belongs tells whether a file of place's directory is one of the family.
+func belongs(e fs.DirEntry, place string, pos *syslogPosition) (member, bool) {
+	name, rotated := parseRotated(e.Name(), filepath.Base(place))
+	info, err := e.Info()
+	if err != nil || !info.Mode().IsRegular() {
+		return member{}, false
+	}
+	found := member{id: idOf(info), name: name, other: !rotated}
+	if e.Name() == filepath.Base(place) { // the path is a link to another now
+		return member{id: found.id}, true
+	}
+	return found, rotated || pos != nil && found.id == pos.fileID
+}
+
+func sameNames(a, b map[string]member) bool {
 	if len(a) != len(b) {
 		return false
 	}
-	for name, id := range a {
-		if b[name] != id {
+	for name, found := range a {
+		if b[name] != found {
 			return false
 		}
 	}

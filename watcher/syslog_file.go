@@ -2,8 +2,7 @@ package watcher
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +22,8 @@ const (
 )
 
 var (
+	// errOlder says that the file in front is not the next to be read: older ones were put before it.
+	errOlder = errors.New("older files are to be read first")
 	// errRewritten says that the bytes before the position are not those that were read: truncated, or truncated and
 	// written anew.
 	errRewritten = errors.New("the file was truncated")
@@ -48,13 +49,26 @@ func idOf(info fs.FileInfo) fileID {
 type logFile struct {
 	*os.File
 	id   fileID
+	real string // the path that its name comes from, where the path of the log is a link to that
 	off  int64
 	mark []byte // the last bytes before off, at most markSize
+	head []byte // the first bytes, at most markSize and up to off
 	// skipping is true while the end of a line that is too long is looked for.
 	skipping bool
-	// copied is true for a copy that a rotation left behind: it does not grow.
+	// copied is true for a copy that a rotation left behind, packed or not: it does not grow.
 	copied bool
-	end    int64 // size when last looked at
+	// packed says that the file is packed: off counts what is in it. Then unpacked reads it, nil until that begins, and
+	// first is what it begins with, nil until that was asked for.
+	packed   bool
+	unpacked *unpacker
+	first    []byte
+	broken   bool // it was said that the rest cannot be unpacked
+	// known is what was rotated before this file was begun, at the path or anew after it was truncated. Nil where the
+	// file never was the last of the queue.
+	known *knownFiles
+	end   int64 // size when last looked at
+	// touched is when the file was changed last, as far as that is known.
+	touched time.Time
 	// size and changed are as when it was last read to its end.
 	size    int64
 	changed time.Time
@@ -81,54 +95,17 @@ func openLog(path string) (*logFile, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &logFile{File: f, id: idOf(info), size: -1}, nil
+	return &logFile{File: f, id: idOf(info), size: -1, end: info.Size(), touched: info.ModTime()}, nil
 }
 
 // close ends the file and its tail.
 func (f *logFile) close() error {
 	var err error
+	f.stopUnpacking()
 	if f.tail != nil {
 		err = f.tail.close()
 	}
 	return errors.Join(err, f.Close())
-}
-
-// seek goes to off, which is behind a line, and takes the mark there.
-func (f *logFile) seek(off int64) error {
-	mark := make([]byte, min(off, markSize))
-	if _, err := f.ReadAt(mark, off-int64(len(mark))); err != nil {
-		return fmt.Errorf("read %s at %d: %w", f.Name(), off, err)
-	}
-	f.off, f.mark, f.skipping, f.size = off, mark, false, -1
-	return nil
-}
-
-// seekLine goes to the first line that begins at or behind off.
-func (f *logFile) seekLine(off int64) error {
-	if off <= 0 {
-		return f.seek(0)
-	}
-	if err := f.seek(off - 1); err != nil {
-		return err
-	}
-	f.skipping = true
-	return nil
-}
-
-// matches tells whether the file has, before off, what print is the print of.
-func (f *logFile) matches(off int64, print string) bool {
-	mark := make([]byte, min(off, markSize))
-	n, err := f.ReadAt(mark, off-int64(len(mark)))
-	return n == len(mark) && (err == nil || errors.Is(err, io.EOF)) && printOf(mark) == print
-}
-
-// printOf is the fingerprint of a mark; of no bytes, "".
-func printOf(mark []byte) string {
-	if len(mark) == 0 {
-		return ""
-	}
-	sum := sha256.Sum256(mark)
-	return hex.EncodeToString(sum[:16])
 }
 
 // idle tells whether the file is as it was when it was last read to its end.
@@ -144,6 +121,9 @@ func (f *logFile) unread() int64 { return max(0, f.end-f.off) }
 // position have changed: they are read in the same call, so that nothing is taken from a file that was truncated and
 // grew beyond the position again.
 func (f *logFile) read(buf []byte) (data []byte, more bool, err error) {
+	if f.packed {
+		return f.readPacked(buf)
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return nil, false, err
@@ -159,7 +139,7 @@ func (f *logFile) read(buf []byte) (data []byte, more bool, err error) {
 	if n < k || !bytes.Equal(buf[:k], f.mark) {
 		return nil, false, errRewritten
 	}
-	f.end = info.Size()
+	f.end, f.touched = info.Size(), info.ModTime()
 	if n < len(buf) {
 		f.size, f.changed = info.Size(), info.ModTime()
 	}
@@ -169,6 +149,12 @@ func (f *logFile) read(buf []byte) (data []byte, more bool, err error) {
 // advance moves the position over the first n bytes of what read has put into buf.
 func (f *logFile) advance(buf []byte, n int) {
 	end := len(f.mark) + n
+	if missing := markSize - len(f.head); missing > 0 {
+		f.head = append(f.head, buf[len(f.mark):][:min(n, missing)]...)
+	}
+	if f.packed {
+		f.unpacked.take(n)
+	}
 	f.mark = bytes.Clone(buf[max(0, end-markSize):end])
 	f.off += int64(n)
 	f.size = -1 // what is behind the position has yet to be looked at
@@ -181,7 +167,7 @@ func (f *logFile) passHole() error {
 	if err != nil || end <= f.off {
 		return nil // no hole, or a file system that cannot tell
 	}
-	return f.seek(end)
+	return f.seek(context.Background(), end)
 }
 
 // deleted tells whether the file has no name any more.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -13,6 +15,8 @@ const (
 	// linger is how long a file that was rotated away must have been quiet, once its successor is written to, before
 	// it is left: the writer may have a last line under way.
 	linger = 200 * time.Millisecond
+	// lingerOld is the same by the time of its last change, as where it was rotated long before it is read.
+	lingerOld = time.Second
 	// lingerDeleted is the same for one that was deleted while its successor is still empty: it takes disk space.
 	lingerDeleted = time.Minute
 	// goneAfter is how long the path may be missing before that is said; a rotation takes it away for a moment.
@@ -61,6 +65,7 @@ func (s *Syslog) setState() {
 
 // notice looks at the path, and queues what has appeared there.
 func (s *Syslog) notice() {
+	s.noticed = time.Now()
 	last := s.files[len(s.files)-1]
 	info, err := os.Stat(s.cfg.Path)
 	switch {
@@ -70,6 +75,11 @@ func (s *Syslog) notice() {
 	case err == nil:
 		if err = s.queue(); errors.Is(err, errMoving) {
 			return // next time
+		}
+	case errors.Is(err, fs.ErrNotExist) && s.stirredDir():
+		if qerr := s.queue(); qerr != nil {
+			s.listed = time.Time{} // next time
+			return
 		}
 	}
 	now := s.cfg.Now()
@@ -85,59 +95,125 @@ func (s *Syslog) notice() {
 	}
 }
 
+// stirredDir tells whether a file came, went or was renamed since it was last asked: while there is nothing at the path,
+// a new file may have been there for a moment.
+func (s *Syslog) stirredDir() bool {
+	info, err := os.Stat(filepath.Dir(s.cfg.Path))
+	if err != nil || info.ModTime().Equal(s.listed) {
+		return false
+	}
+	s.listed = info.ModTime()
+	return true
+}
+
 // read reads the queue as far as it goes: the file in front to its end, and if that is done with, the next.
 func (s *Syslog) read(ctx context.Context) error {
 	for {
-		f := s.files[0]
-		err := s.readFile(ctx, f)
-		if errors.Is(err, errRewritten) {
-			if err = s.rewritten(f); errors.Is(err, errMoving) {
-				return nil // next time
-			}
-			if err == nil {
-				continue
-			}
-		}
-		if err != nil {
-			return err
-		}
-		if len(s.files) == 1 {
-			s.position(f, fileID{})
-			s.send.caughtUp()
-			s.oldEnd = 0
-			return nil
-		}
-		s.position(f, s.files[1].id)
-		if done, err := s.finished(f); err != nil || !done {
-			return err
-		}
-		if err := s.leave(f); err != nil {
+		done, err := s.readFront(ctx, s.files[0])
+		switch {
+		case errors.Is(err, errOlder):
+			continue
+		case errors.Is(err, errMoving):
+			return nil // next time
+		case err != nil || !done:
 			return err
 		}
 	}
 }
 
-// finished tells whether nothing more will come into f, which is read to its end and has a successor.
-func (s *Syslog) finished(f *logFile) (bool, error) {
-	if f.copied {
-		return true, nil
+// readFront reads f, the file in front, to its end; done is true where it was left and there is another in front.
+func (s *Syslog) readFront(ctx context.Context, f *logFile) (done bool, err error) {
+	err = s.readFile(ctx, f)
+	switch {
+	case errors.Is(err, errRewritten):
+		return true, s.rewritten(ctx, f)
+	case errors.Is(err, errDamaged):
+		s.damaged(f, err)
+		f.unpacked.held = nil // what is left of a line is none
+	case err != nil:
+		return false, err
 	}
-	next, err := s.files[1].Stat()
+	followed, err := s.followed()
 	if err != nil {
 		return false, err
 	}
-	quiet := time.Since(f.grown)
-	if next.Size() > 0 {
-		return quiet >= linger, nil
+	if !followed {
+		if err := s.stirred(); err != nil {
+			return true, err
+		}
+		s.send.caughtUp()
 	}
-	return quiet >= lingerDeleted && f.deleted(), nil
+	if len(s.files) == 1 {
+		s.position(f, fileID{})
+		s.oldEnd = 0
+		return false, nil
+	}
+	s.position(f, s.files[1].id)
+	if !finished(f, followed) {
+		return false, nil
+	}
+	return true, s.leave(f)
+}
+
+// followed tells whether there is anything in the files behind the one in front.
+func (s *Syslog) followed() (bool, error) {
+	for _, next := range s.files[1:] {
+		info, err := next.Stat()
+		if err != nil {
+			return false, err
+		}
+		if info.Size() > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// stirred asks begin about files behind the one in front that are empty and were changed: something may have been written
+// to them, copied and truncated.
+func (s *Syslog) stirred() error {
+	for _, next := range s.files[1:] {
+		info, err := next.Stat()
+		if err != nil {
+			return err
+		}
+		if next.off == 0 && !info.ModTime().Equal(next.touched) {
+			if err := s.begin(next); err != nil {
+				return err
+			}
+			next.touched = info.ModTime()
+		}
+	}
+	return nil
+}
+
+// damaged says that the rest of a packed file is lost.
+func (s *Syslog) damaged(f *logFile, err error) {
+	if !f.broken {
+		f.broken = true
+		s.send.lost(1, fmt.Sprintf("%s cannot be unpacked behind byte %d of what is in it: %v", f.Name(), f.off, err))
+	}
+}
+
+// finished tells whether nothing more will come into f, which is read to its end and has a successor; followed says that
+// there is something in that, or behind it.
+func finished(f *logFile, followed bool) bool {
+	quiet := time.Since(f.grown)
+	switch {
+	case f.copied:
+		return true
+	case !followed:
+		return quiet >= lingerDeleted && f.deleted()
+	}
+	// The time of the last change tells where it was rotated long before it is read.
+	return quiet >= linger || time.Since(f.touched) >= lingerOld
 }
 
 // leave takes f out of the queue, unless it has grown after all. A last line without an end will not get one any more.
 func (s *Syslog) leave(f *logFile) error {
 	f.size = -1
 	rest, more, err := f.read(s.buf)
-	if err != nil || more || wholeLines(rest) > 0 {
+	if err != nil && !f.broken || more || wholeLines(rest) > 0 {
 		f.size = -1
 		return nil // the next read sees to it
 	}
@@ -145,18 +221,27 @@ func (s *Syslog) leave(f *logFile) error {
 		s.count(1, len(rest))
 		s.line(f, rest)
 	}
-	s.files = s.files[1:]
+	s.files, s.oldEnd = s.files[1:], 0
 	s.position(s.files[0], fileID{})
 	return f.close()
 }
 
-// position notes that everything before f's position has been read.
+// position notes that everything before f's position has been read. While that is its beginning, the end of the file
+// before it says more: another may yet come between the two.
 func (s *Syslog) position(f *logFile, next fileID) {
-	pos := syslogPosition{fileID: f.id, Offset: f.off, Skip: f.skipping, Next: next}
+	pos := syslogPosition{fileID: f.id, Next: next, Skip: f.skipping, Real: f.real}
+	pos.Offset = f.off
+	if f.off == 0 && s.pos != nil && s.pos.Offset > 0 {
+		pos.fileID, pos.Offset, pos.Next = s.pos.fileID, s.pos.Offset, f.id
+	}
 	if s.pos != nil && s.pos.fileID == pos.fileID && s.pos.Offset == pos.Offset && s.pos.Next == pos.Next {
 		return
 	}
-	pos.Print = printOf(f.mark)
+	if pos.fileID == f.id && pos.Offset == f.off {
+		pos.anchor, pos.Changed = f.place(), f.touched.UnixNano()
+	} else {
+		pos.anchor, pos.Changed, pos.Skip, pos.Real = s.pos.anchor, s.pos.Changed, s.pos.Skip, s.pos.Real
+	}
 	s.pos = &pos
 	s.send.position(pos)
 }
@@ -165,9 +250,16 @@ func (s *Syslog) position(f *logFile, next fileID) {
 func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 	for {
 		start := time.Now()
+		size, changed := f.size, f.changed
 		data, more, err := f.read(s.buf)
 		if err != nil {
 			return err
+		}
+		if f.off == 0 && (f.size != size || !f.changed.Equal(changed) || len(data) > 0) {
+			if err := s.begin(f); err != nil {
+				f.size = -1 // what was read is to be read again
+				return err
+			}
 		}
 		n, err := s.block(ctx, f, data, more)
 		if err != nil || n == 0 {
@@ -177,7 +269,7 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 		f.grown = time.Now()
 		if !more {
 			s.send.last(f.changed)
-		} else if data[0] == 0 {
+		} else if data[0] == 0 && !f.packed {
 			if err := f.passHole(); err != nil {
 				return err
 			}
@@ -189,6 +281,9 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 		}
 		if err := s.cfg.Throttle.worked(ctx, took); err != nil {
 			return err
+		}
+		if time.Since(s.noticed) >= pollEvery { // a file that lags behind must not hide what comes and goes meanwhile
+			s.notice()
 		}
 	}
 }
@@ -222,7 +317,7 @@ func (s *Syslog) block(ctx context.Context, f *logFile, data []byte, more bool) 
 		return len(data), nil
 	}
 	s.hosts.look(data[:whole])
-	if more {
+	if more || f.packed {
 		return whole, s.scan(ctx, f, data[:whole])
 	}
 	return whole, s.tail(ctx, f, data[:whole])
