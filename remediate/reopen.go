@@ -14,7 +14,9 @@ func (t *Tracker) Ongoing(id string) ([]byte, error) {
 	if o == nil {
 		return nil, nil
 	}
-	b, err := json.Marshal(o)
+	short := *o
+	short.LimitHitBy = nil // it can be long, and the next reading tells it anew
+	b, err := json.Marshal(short)
 	if err != nil {
 		return nil, fmt.Errorf("encode incident %s: %w", id, err)
 	}

@@ -265,7 +265,7 @@ func TestPromiseStorm(t *testing.T) {
 	sending.Go(func() { s.traffic(t, done) })
 	stop := sync.OnceFunc(func() { s.open(); close(done); sending.Wait() })
 	defer stop()
-	for range testhost.Amount(25, 250) {
+	for range testhost.Amount(25, 220) {
 		s.flap(t)
 		s.lower(t)
 		s.life(t)
