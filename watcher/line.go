@@ -215,6 +215,9 @@ func (p *LineParser) match(env envelope) remediate.Match {
 	m := remediate.Match{
 		Source: p.cfg.Source, Path: p.cfg.Path, Host: p.lastHost, Mono: env.mono, Time: p.time(env.stamp),
 	}
+	if year := m.Time.UTC().Year(); year < 1 || year > 9999 {
+		m.Time = time.Time{} // no document can hold it
+	}
 	if m.Time.IsZero() && env.mono > 0 && !p.cfg.BootTime.IsZero() {
 		m.Time = p.cfg.BootTime.Add(env.mono)
 	}

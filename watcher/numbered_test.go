@@ -20,6 +20,7 @@ type numbered struct {
 	lostText string
 	caughtUp bool   // as said by the present reader
 	last     []byte // the newest position
+	state    *State // as said last
 	reader   *running
 }
 
@@ -65,6 +66,9 @@ func (l *numbered) book(b Batch) {
 	}
 	if b.Position.Data != nil {
 		l.last = b.Position.Data
+	}
+	if b.State != nil {
+		l.state = b.State
 	}
 	l.caughtUp = b.CaughtUp
 }

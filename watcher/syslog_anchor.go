@@ -125,25 +125,36 @@ func (f *logFile) beginsAs(head []byte) bool {
 	return len(head) > 0 && bytes.HasPrefix(f.start(), head)
 }
 
-// copyOf tells whether f begins with all the lines that live begins with.
-func copyOf(f, live *logFile) bool {
-	if live == nil {
-		return false
-	}
-	head := live.start()
+// holdsStartOf tells whether f begins with all the lines that q begins with now.
+func (f *logFile) holdsStartOf(q *logFile) bool {
+	head := q.start()
 	if len(head) < markSize {
 		head = head[:wholeLines(head)] // the writer may be in the middle of a line
 	}
 	return f.beginsAs(head)
 }
 
-// unfinishedCopyOf tells whether f is all that there is so far of a copy of live.
-func unfinishedCopyOf(f, live *logFile) bool {
+// copyOf tells whether f is a copy of live as far as it goes, which may not be finished: it begins and ends as live has
+// it at the same places.
+func (f *logFile) copyOf(live *logFile) bool {
 	if live == nil || f.packed {
 		return false
 	}
-	head := f.start()
-	return len(head) < markSize && bytes.HasPrefix(live.start(), head)
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	n := min(info.Size(), markSize)
+	for _, at := range []int64{0, info.Size() - n} {
+		a, b := make([]byte, n), make([]byte, n)
+		if _, err := f.ReadAt(a, at); err != nil {
+			return false
+		}
+		if _, err := live.ReadAt(b, at); err != nil || !bytes.Equal(a, b) {
+			return false
+		}
+	}
+	return true
 }
 
 // printOf is the fingerprint of a mark; of no bytes, "".

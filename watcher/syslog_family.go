@@ -90,7 +90,7 @@ func (m *family) dropTwins() error {
 	var errs []error
 	all := slices.Clone(m.rotated)
 	m.rotated = slices.DeleteFunc(m.rotated, func(r relative) bool {
-		twin := copyOf(r.logFile, m.live) || unfinishedCopyOf(r.logFile, m.live) || r.packed && slices.ContainsFunc(all, r.isPackedOf)
+		twin := r.copyOf(m.live) || r.packed && slices.ContainsFunc(all, r.isPackedOf)
 		if twin {
 			errs = append(errs, r.close())
 		}

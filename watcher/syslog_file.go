@@ -82,7 +82,7 @@ func openLog(path string) (*logFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() || inProc(path) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: errNotFile}
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
@@ -96,6 +96,13 @@ func openLog(path string) (*logFile, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &logFile{File: f, id: idOf(info), size: -1, end: info.Size(), touched: info.ModTime()}, nil
+}
+
+// inProc tells whether the file is one of the kernel's own, which are called regular and are none: reading them may have
+// effects, as with /proc/kmsg.
+func inProc(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && (st.Type == unix.PROC_SUPER_MAGIC || st.Type == unix.SYSFS_MAGIC)
 }
 
 // close ends the file and its tail.

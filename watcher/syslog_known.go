@@ -56,7 +56,7 @@ func unknown(list []relative, known *knownFiles, queue []*logFile) []*logFile {
 	var fresh []*logFile
 	for _, r := range list {
 		held := slices.ContainsFunc(queue, func(q *logFile) bool {
-			return q.id == r.id || r.beginsAs(q.head) || copyOf(r.logFile, q)
+			return q.id == r.id || r.beginsAs(q.head) || r.holdsStartOf(q)
 		})
 		if !held && (known == nil || !known.has(r.logFile)) {
 			fresh = append(fresh, r.logFile)
@@ -70,7 +70,7 @@ func (m *family) at(f *logFile) int {
 	if i := slices.IndexFunc(m.rotated, func(r relative) bool { return r.id == f.id }); i >= 0 {
 		return i
 	}
-	return slices.IndexFunc(m.rotated, func(r relative) bool { return r.packed && copyOf(r.logFile, f) })
+	return slices.IndexFunc(m.rotated, func(r relative) bool { return r.packed && r.holdsStartOf(f) })
 }
 
 // before are those that were rotated before f, which may be live.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
@@ -118,6 +119,16 @@ var stoppedCases = []stoppedCase{
 		}
 		l.put(".tmp", string(text)+l.text(5))
 		return os.Rename(l.path+".tmp", l.path)
+	}, nil, false},
+	{"every file begins alike", func(l *numbered) error {
+		header := strings.Repeat("# this is what every file begins with\n", 20)
+		l.add(5)
+		for _, suffix := range []string{".3", ".2", ".1"} {
+			l.rename(suffix)
+			l.write(header)
+			l.add(5)
+		}
+		return nil
 	}, nil, false},
 	{"symlink swap", func(l *numbered) error {
 		l.add(5)
