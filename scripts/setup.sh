@@ -42,6 +42,8 @@ if [ "$want" = test ]; then
     need /lib/systemd/systemd-journald systemd systemd
     need journalctl systemd systemd
     need sysctl procps procps-ng
+    need gzip gzip gzip
+    need bzip2 bzip2 bzip2
     need xz xz-utils xz
     need zstd zstd zstd
     need setpriv util-linux util-linux

@@ -19,7 +19,7 @@ import (
 
 const (
 	// hostileHeap is by how much the heap may grow at most: the whole agent is to stay under 64 MiB.
-	hostileHeap = 24 << 20
+	hostileHeap = 32 << 20
 	// hostileLate is how late a real line may come. A second is promised; machines that run tests are slow at times.
 	hostileLate = 10 * time.Second
 )

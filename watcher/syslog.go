@@ -60,6 +60,7 @@ type Syslog struct {
 	hosts  hostCheck
 	state  State     // what is to be said of the path
 	gone   time.Time // since when there is nothing at the path
+	missed int       // how often the saved position was looked for in vain
 	// noticed is when the path was looked at last.
 	noticed time.Time
 	// listed is when the directory was last changed before it was looked through.

@@ -13,6 +13,9 @@ import (
 	"go.uber.org/zap"
 )
 
+// searchAgain is how often the saved position is looked for again, where it is not found at once.
+const searchAgain = 2
+
 // open fills the queue: at the saved position, wherever that file is now; at the first start ever, near the end.
 func (s *Syslog) open(ctx context.Context) error {
 	m, err := openFamily(s.cfg.Path, s.pos)
@@ -58,6 +61,12 @@ func (s *Syslog) resume(ctx context.Context, m *family) error {
 	if err != nil {
 		return err
 	}
+	if s.pos.Offset > 0 && (how == foundNot || how == foundShort) && s.missed < searchAgain {
+		// It may have been copied and truncated since the family was listed.
+		s.missed++
+		return errMoving
+	}
+	s.missed = 0
 	var list []*logFile
 	if how == foundNot {
 		list = s.beginAfresh(m)
