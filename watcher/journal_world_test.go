@@ -38,8 +38,9 @@ func TestPromiseJournalReboot(t *testing.T) {
 	now := testhost.KernelRecords(t, 3)
 	f = follow(t, cfg)
 	f.wait(t, append(left, now...))
-	if text := f.stop(t).Stats.LostText; text != "" && text != missedText {
-		t.Errorf("lost: %s", text)
+	f.stop(t)
+	if len(f.losses()) > 0 {
+		t.Errorf("lost: %q", f.losses())
 	}
 	wrong := 0
 	for _, word := range now {
@@ -70,7 +71,7 @@ func TestPromiseJournaldOverrun(t *testing.T) {
 	r.overrun(t, r.last)
 	d.Signal(t, syscall.SIGCONT)
 	f.wait(t, testhost.KernelRecords(t, 1))
-	testhost.Eventually(t, "the loss is told of", func() bool { return f.losses() > 0 })
+	testhost.Eventually(t, "the loss is told of", func() bool { return f.total().Stats.Lost > 0 })
 	total := f.stop(t)
 	said := d.Control(t, "-q", "-o", "cat", "-n", "1", "MESSAGE_ID="+missedID)
 	n, ok := missedRecords([]byte(strings.TrimSpace(said)))
@@ -93,7 +94,7 @@ func TestPromiseJournalForged(t *testing.T) {
 	lines := strings.Repeat("<4>kernel: "+forgedFull+"\n", 200)
 	d.Run(t, lines, "logger", "--socket", "/run/systemd/journal/dev-log", "--prio-prefix", "-t", "kernel", "-p", "kern.warning")
 	written += 200
-	send(t, d, "MESSAGE=Missed 77 kernel messages\nMESSAGE_ID="+missedID+"\n_TRANSPORT=driver\n")
+	send(t, d, "MESSAGE=Missed 4000000077 kernel messages\nMESSAGE_ID="+missedID+"\n_TRANSPORT=driver\n")
 	f.wait(t, testhost.KernelRecords(t, 1))
 	testhost.Eventually(t, "the forged records", func() bool { return forged(t, d) == 1000*rounds })
 	f.wait(t, testhost.KernelRecords(t, 1))
@@ -103,7 +104,7 @@ func TestPromiseJournalForged(t *testing.T) {
 			counted += m.Count
 		}
 	}
-	if counted > 0 || total.Stats.Lost > 0 {
+	if counted > 0 || total.Stats.Lost >= 4000000077 {
 		t.Errorf("%d of %d counted; %+v", counted, written, total.Stats)
 	}
 	testhost.Held(t, "6.12 forged records in the journal", "%d of %d counted as the kernel's", counted, written)
