@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/state"
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -216,21 +217,22 @@ func overwrite(path string, content []byte) error {
 	return f.Truncate(int64(len(content)))
 }
 
-// again starts the agent on what was saved. Damage that was not seen before may show only now.
+// again looks at what was saved as the next start does. Damage that was not seen before may show only now.
 func (h scratch) again(t *testing.T, steps, events int, mayBeDamaged bool) {
-	a, err := Open(h.cfg)
+	s, found, err := state.Open(h.stateFile(), state.Options{})
 	if err != nil {
 		t.Errorf("open again: %v", err)
 		return
 	}
-	defer a.Close()
-	if note := a.notes[noteState]; note != "" {
-		if !mayBeDamaged || len(a.steps) != 0 {
-			t.Errorf("at the next start: %s, %d steps", note, len(a.steps))
-		}
-		return
-	}
-	if len(a.steps) != steps || a.steps[steps-1].ID != "last" || a.outbox.count().Events != events || events == 0 {
-		t.Errorf("%d steps, %+v; want %d and %d", len(a.steps), a.outbox.count(), steps, events)
+	defer s.Close()
+	snap, err := s.Load()
+	switch {
+	case err != nil:
+		t.Errorf("load again: %v", err)
+	case found.SetAside != "" && !mayBeDamaged:
+		t.Errorf("damaged again: %s", found.Problem)
+	case found.SetAside != "":
+	case len(snap.Steps) != steps || snap.Steps[steps-1].ID != "last" || s.Len() != events || events == 0:
+		t.Errorf("%d steps, %d events; want %d and %d", len(snap.Steps), s.Len(), steps, events)
 	}
 }

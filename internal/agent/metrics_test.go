@@ -40,7 +40,8 @@ func busyStatus() Status {
 		Incidents:      []remediate.Incident{{Severity: remediate.SeverityCritical}, {Severity: remediate.SeverityCritical}},
 		IncidentsTotal: 31,
 		StepsTotal:     []StepTotal{{Result: "applied", Reason: remediate.ReasonFull, Count: 32}},
-		Outbox:         OutboxStatus{Events: 41, Dropped: 40, JournalDropped: 2}, NATS: NATSStatus{Connected: true, Problem: notify.ProblemFull},
+		State:          StateStatus{Saved: true},
+		Outbox:         OutboxStatus{Events: 41, Dropped: 40, Unsaved: 43, JournalDropped: 2}, NATS: NATSStatus{Connected: true, Problem: notify.ProblemFull},
 	}
 }
 
@@ -92,6 +93,9 @@ ctwarden_nats_problem{reason="full"} 1
 # HELP ctwarden_outbox_events Events that NATS has not acknowledged yet.
 # TYPE ctwarden_outbox_events gauge
 ctwarden_outbox_events 41
+# HELP ctwarden_outbox_unsaved_events Events that wait in memory because the disk does not take them.
+# TYPE ctwarden_outbox_unsaved_events gauge
+ctwarden_outbox_unsaved_events 43
 # HELP ctwarden_records_lost_total Records known to be lost before they could be read.
 # TYPE ctwarden_records_lost_total counter
 ctwarden_records_lost_total{source="journal"} 0
@@ -117,6 +121,9 @@ ctwarden_source_last_record_timestamp_seconds{source="syslog"} 0
 ctwarden_source_up{source="journal"} 1
 ctwarden_source_up{source="kmsg"} 1
 ctwarden_source_up{source="syslog"} 0
+# HELP ctwarden_state_saved 1 while the state file takes what is to survive a restart.
+# TYPE ctwarden_state_saved gauge
+ctwarden_state_saved 1
 # HELP ctwarden_steps_total Changes of the limit by result and reason, since the agent's start.
 # TYPE ctwarden_steps_total counter
 ctwarden_steps_total{reason="full",result="applied"} 32
@@ -124,7 +131,7 @@ ctwarden_steps_total{reason="full",result="applied"} 32
 
 func TestCollector(t *testing.T) {
 	names := metricNames(busyText)
-	if len(names) != 17 {
+	if len(names) != 20 {
 		t.Fatalf("the test names %d metrics", len(names))
 	}
 	c := newCollector(statusFunc(busyStatus()))

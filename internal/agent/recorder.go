@@ -15,7 +15,8 @@ import (
 const (
 	// commitRetryMax is the longest wait after a commit that failed.
 	commitRetryMax = 5 * time.Second
-	// sayAgain is how long nothing is said of a disk that is slow again and again.
+	// sayAgain is how long nothing is said of a problem that comes and goes: a disk that is slow, or so full that small
+	// changes still find room.
 	sayAgain = time.Minute
 )
 
@@ -41,8 +42,9 @@ type recorder struct {
 	committed []func() // to run after the next commit
 	problem   string   // why the last commit failed
 	since     time.Time
-	saidAt    time.Time // when the problem was last logged
-	said      bool      // the problem of now was
+	saidAt    time.Time // when a problem was last logged, and which
+	saidText  string
+	said      bool // the problem of now was
 	// ready has room for one: a wake-up that has not been seen yet stands for all later ones.
 	ready chan struct{}
 	jobs  *jobs
@@ -249,9 +251,9 @@ func (r *recorder) report(err error) bool {
 	r.problem = text
 	begins, ends := text != "" && before == "", text == "" && before != ""
 	if begins {
-		r.since, r.said = now, !errors.Is(err, errDiskSlow) || now.Sub(r.saidAt) > sayAgain
+		r.since, r.said = now, text != r.saidText || now.Sub(r.saidAt) > sayAgain
 		if said = r.said; said {
-			r.saidAt = now
+			r.saidAt, r.saidText = now, text
 		}
 	}
 	r.mu.Unlock()

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ctwarden/ctwarden/internal/state"
@@ -193,4 +196,29 @@ func TestReadOnlyAndWritableAgain(t *testing.T) {
 		t.Fatalf("not saved: %s", problem)
 	}
 	wantIDs(t, "on disk", l.left(t))
+}
+
+// A disk that is slow again and again is said once, not at each commit.
+func TestSlowDiskIsSaidOnce(t *testing.T) {
+	l := newLab(t)
+	core, said := observer.New(zap.InfoLevel)
+	l.log = zap.New(core)
+	for i := range 3 {
+		l.disk.turn <- struct{}{}
+		l.add(state.Change{Events: events(i, i+1)}, nil)
+		if l.work() {
+			t.Fatal("committed on a disk that hangs")
+		}
+		wantIDs(t, "meanwhile", l.sent(t), fmt.Sprint(i))
+		<-l.disk.turn
+		if !l.work() {
+			t.Fatal("not committed")
+		}
+	}
+	if n, m := said.FilterMessage("state not saved").Len(), said.FilterMessage("state saved again").Len(); n != 1 || m != 1 {
+		t.Errorf("said %d times that it is not saved, %d times that it is again", n, m)
+	}
+	if n := l.queue.count(); n.Unsaved != 0 || n.Dropped != 0 {
+		t.Errorf("%+v", n)
+	}
 }

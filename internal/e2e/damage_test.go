@@ -24,17 +24,18 @@ func TestPromiseStateFileHurtWhileRunning(t *testing.T) {
 		hurt  func(t *testing.T, path string)
 		said  string
 		aside int
+		long  bool // in the long form only
 	}{
 		{"cut short", func(t *testing.T, path string) {
 			if err := os.Truncate(path, 8192); err != nil {
 				t.Fatal(err)
 			}
-		}, "the state file was found damaged", 1},
+		}, "the state file was found damaged", 1, false},
 		{"emptied", func(t *testing.T, path string) {
 			if err := os.Truncate(path, 0); err != nil {
 				t.Fatal(err)
 			}
-		}, "the state file was found damaged", 1},
+		}, "the state file was found damaged", 1, true},
 		{"overwritten", func(t *testing.T, path string) {
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err != nil {
@@ -44,13 +45,16 @@ func TestPromiseStateFileHurtWhileRunning(t *testing.T) {
 			if _, err := f.Write(bytes.Repeat([]byte("x"), 64<<10)); err != nil {
 				t.Fatal(err)
 			}
-		}, "the state file was found damaged", 1},
+		}, "the state file was found damaged", 1, true},
 		{"removed", func(t *testing.T, path string) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
-		}, "was removed or replaced", 0},
+		}, "was removed or replaced", 0, false},
 	} {
+		if c.long && !testhost.Long() {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			_, ns := lowered(t)
 			h := startHub(t)
