@@ -86,7 +86,6 @@ type Tracker struct {
 // saved before a crash must be handed to [Tracker.Applied] or [Tracker.Reverted] before that, or it counts as somebody
 // else's change; its incident to [Tracker.Reopen] before the step.
 func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
-	st = st.mended()
 	t := &Tracker{
 		cfg: cfg, st: st, tables: map[uint64]*table{}, past: newPast(cfg),
 		notices: map[string]Match{},

@@ -105,10 +105,17 @@ func readRecord(h *sdjournal.Journal, host string, stats *Stats) (*remediate.Mat
 		stats.OtherHost++
 		return nil, usec, nil
 	}
-	if mono, err := strconv.ParseInt(fields["_SOURCE_MONOTONIC_TIMESTAMP"], 10, 64); err == nil {
-		m.Mono = time.Duration(mono) * time.Microsecond
-	}
+	m.Mono = monoOf(fields["_SOURCE_MONOTONIC_TIMESTAMP"])
 	return &m, usec, nil
+}
+
+// monoOf reads microseconds since boot; 0: there are none.
+func monoOf(field string) time.Duration {
+	n, err := strconv.ParseUint(field, 10, 64)
+	if err != nil || n > maxMono {
+		return 0
+	}
+	return time.Duration(n) * time.Microsecond
 }
 
 // missedText is what is said of records that journald itself lost.
