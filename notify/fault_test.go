@@ -105,7 +105,7 @@ func awayFaults() []fault {
 		}, fail: (*stage).stop, mend: (*stage).start,
 			problem: notify.ProblemName, words: "the name nats.invalid does not resolve"},
 		wired(fault{name: "falls silent", problem: notify.ProblemNoAnswer, words: "no acknowledgement"}, 0),
-		wired(fault{name: "slow", problem: notify.ProblemNoAnswer, words: "the server is slow"}, 16<<10),
+		wired(fault{name: "slow", problem: notify.ProblemNoAnswer, words: "the server is slow"}, 4<<10),
 		wired(fault{name: "silent from the start", atStart: true, problem: notify.ProblemUnreachable, words: "no answer within 2s"}, 0),
 	}
 }
@@ -311,7 +311,7 @@ func authorities(name string, expired bool) fault {
 // TestPromiseFaults has the server fail in every way, before the publisher starts or under it, and come back.
 func TestPromiseFaults(t *testing.T) {
 	faults := append(append(awayFaults(), refusingFaults()...), secretFaults()...)
-	rounds, each := testhost.Amount(1, 2), testhost.Amount(400, 3000)
+	rounds, each := testhost.Amount(1, 2), testhost.Amount(120, 3000)
 	var sum tally
 	t.Run("all", func(t *testing.T) {
 		var g sync.WaitGroup // not t.Parallel, which would run as many at once as there are processors: most of this is waiting
@@ -321,7 +321,7 @@ func TestPromiseFaults(t *testing.T) {
 					s := newStage(t, f)
 					for round := range rounds {
 						if !f.atStart || round > 0 {
-							s.commit(30)
+							s.commit(10)
 							s.waitFor("the first events arrive", func() bool { return s.store.Len() == 0 })
 							f.fail(s)
 						}
