@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs every fuzz target of the project, one after the other: fuzz.sh TIME [NAME]
-# TIME is for each target (30s, 2m); NAME runs only the targets whose name contains it. Inputs that fail are kept in
-# testdata/fuzz of the target's package, to be mended and committed with the mending. Ends with 1 where one failed.
+# TIME is for each target (30s, 2m); NAME runs only the targets whose name contains it. PACKAGES=./notify in the
+# environment looks for them there alone. Inputs that fail are kept in testdata/fuzz of the target's package, to be mended
+# and committed with the mending. Ends with 1 where one failed, or where there is none.
 set -eu
 
 time=${1:-30s}
@@ -15,9 +16,9 @@ if [ -d /dev/shm ] && [ -w /dev/shm ]; then
     export GOTMPDIR="${GOTMPDIR:-${TMPDIR:-/tmp}}" TMPDIR=/dev/shm
 fi
 
-for package in $($go list ./...); do
-    names=$($go test -run '^$' -list '^Fuzz' "$package" | grep "^Fuzz.*$only" || true)
-    for name in $names; do
+for package in $($go list ${PACKAGES:-./...}); do
+    listed=$($go test -run '^$' -list '^Fuzz' "$package")
+    for name in $(echo "$listed" | grep '^Fuzz' | grep -e "$only"); do
         targets=$((targets + 1))
         echo "fuzz: $package $name for $time"
         if ! $go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 500x -parallel 1 "$package"; then
@@ -27,6 +28,10 @@ for package in $($go list ./...); do
 done
 if [ -n "$failed" ]; then
     echo "fuzz: failed:$failed" >&2
+    exit 1
+fi
+if [ "$targets" = 0 ]; then
+    echo "fuzz: there is no target $only" >&2
     exit 1
 fi
 line="6.9 fuzzing: $targets targets for $time each, none failed"
