@@ -34,13 +34,30 @@ func (m *family) known() *knownFiles {
 		k.reals = append(k.reals, m.live.real)
 	}
 	for _, r := range m.rotated {
-		if r.packed || r.end == 0 {
-			k.as[r.state()] = true
-		} else {
-			k.heads = append(k.heads, r.start())
-		}
+		k.add(r.logFile)
 	}
 	return k
+}
+
+func (k *knownFiles) add(f *logFile) {
+	if f.packed {
+		k.as[f.state()] = true
+	} else if start := f.start(); len(start) > 0 {
+		k.heads = append(k.heads, start)
+	} else {
+		k.as[f.state()] = true
+	}
+}
+
+// know has every file of the queue know those of list, which are queued now: they are not to be queued again for another.
+func (s *Syslog) know(list []*logFile) {
+	for _, q := range s.files {
+		for _, f := range list {
+			if q.known != nil {
+				q.known.add(f)
+			}
+		}
+	}
 }
 
 // has tells whether f was there, or may have been.

@@ -164,6 +164,7 @@ func (s *Syslog) begin(f *logFile) error {
 		return m.close(nil)
 	}
 	f.known = m.known()
+	s.know(older)
 	s.files = slices.Insert(s.files, slices.Index(s.files, f), older...)
 	return errors.Join(errOlder, m.close(older))
 }
@@ -181,6 +182,7 @@ func (s *Syslog) rewritten(ctx context.Context, f *logFile) error {
 	}
 	s.cfg.Log.Debug("file was truncated", zap.Int64("offset", f.off), zap.Int("copies", len(copies)))
 	f.known = m.known()
+	s.know(copies)
 	err = f.rewind()
 	s.files = append(copies, s.files...)
 	if len(copies) == 0 || copies[0].off == 0 {
