@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +29,25 @@ var failBuild = sync.OnceValues(func() (string, error) {
 	}
 	return path, goBuild(args...)
 })
+
+// sweepFiles removes the sysctl.d files of test programs that were killed: they would have a say in what is persisted.
+func sweepFiles() error {
+	names, err := filepath.Glob("/etc/sysctl.d/*-ctwarden-e2e-*.conf")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		_, pid, _ := strings.Cut(strings.TrimSuffix(name, ".conf"), "-e2e-")
+		n, err := strconv.Atoi(pid)
+		if err != nil || !errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
+			continue // it lives, or is none of ours
+		}
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
 
 // newFailing is an agent, not started yet, that can be killed at a stage.
 func newFailing(t *testing.T, config string) *agentProcess {

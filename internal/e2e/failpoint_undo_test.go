@@ -28,7 +28,10 @@ func newRaised(t *testing.T) raised {
 	lock := testkernel.Hold(t)
 	setMax(t, lock, limit)
 	a := newFailing(t, plain())
+	a.start(t)
 	a.wantCommand(t, 0, nil, "raise", "--to", fmt.Sprint(raisedTo))
+	a.said(t, 1, "step.confirmed")
+	a.stop(t, syscall.SIGTERM)
 	a.wantFile(t, raisedTo)
 	text, err := os.ReadFile(a.persisted)
 	if err != nil {

@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		bin = dir
+		if err := sweepFiles(); err != nil && os.Geteuid() == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		args := []string{"-o", dir + "/", "../../cmd/ctwarden", "../../cmd/ctwarden-hub"}
 		if raceDetector {
 			args = append([]string{"-race"}, args...)
