@@ -122,7 +122,7 @@ func TestPromiseBacklog(t *testing.T) {
 		t.Fatal(err)
 	}
 	const most = 64 << 10 // KiB
-	n := testhost.Amount(20000, 100000)
+	n := testhost.Amount(5000, 100000)
 	address := freeAddress(t)
 	a := newObserver(t, "servers: ['nats://"+address+"']", "outbox: {max_events: 200000}\n")
 	a.program = program

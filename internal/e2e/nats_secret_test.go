@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -121,12 +123,16 @@ func keyPair(t *testing.T, dir string) (path string, lines []string) {
 // TestPromiseSecrets looks for secrets in all that an agent lets be seen.
 func TestPromiseSecrets(t *testing.T) {
 	cases := secretCases(t)
-	looked := 0
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { looked += c.play(t) })
-	}
+	var looked atomic.Int64
+	t.Run("all", func(t *testing.T) {
+		var g sync.WaitGroup
+		for _, c := range cases {
+			g.Go(func() { t.Run(c.name, func(t *testing.T) { looked.Add(int64(c.play(t))) }) })
+		}
+		g.Wait()
+	})
 	testhost.Held(t, "7.3 secrets stay secret", "%d kinds of secret, %d bytes of log, status, metrics, state, events, command line and environment: found 0",
-		len(cases), looked)
+		len(cases), looked.Load())
 }
 
 // play returns how much was looked at.
