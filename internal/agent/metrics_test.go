@@ -124,7 +124,7 @@ ctwarden_steps_total{reason="full",result="applied"} 32
 
 func TestCollector(t *testing.T) {
 	names := metricNames(busyText)
-	if len(names) != 17 {
+	if len(names) != 18 {
 		t.Fatalf("the test names %d metrics", len(names))
 	}
 	c := newCollector(statusFunc(busyStatus()))
