@@ -64,24 +64,38 @@ func (t *Tracker) addPast(now time.Time, m Match, at time.Time) {
 func (t *Tracker) flushPast(now time.Time) {
 	p := &t.past
 	switch {
-	case !p.caughtUp || p.last.IsZero() || now.Before(p.due):
+	case !p.caughtUp || now.Before(p.due):
+		return
+	case p.last.IsZero() && len(t.st.Unwatched) == 0:
 		return
 	case now.Sub(p.last) < pastSettle && now.Sub(p.first) < pastLongest:
 		return
 	}
 	for _, found := range p.history.Incidents() {
 		i := found.Incident
+		if u, ok := t.takeUnwatched(&i); ok {
+			u.bear(&i)
+		}
 		i.ID = hashID("history", t.cfg.Host, i.BootID, i.NetNS.Inode, i.OpenedAt.UTC().Format(time.RFC3339Nano))
 		t.remember(i)
 		if i.ClosedAt.After(now) {
 			i.ClosedAt = &now
 		}
-		opened := i
-		opened.ClosedAt = nil
-		t.events = append(t.events,
-			Event{ID: hashID(EventIncidentOpened, i.ID), Type: EventIncidentOpened, Time: now, Data: opened},
-			Event{ID: hashID(EventIncidentClosed, i.ID), Type: EventIncidentClosed, Time: now, Data: i})
+		t.tellPast(now, i)
 	}
+	for _, u := range t.st.Unwatched {
+		t.tellPast(now, u.incident(t.cfg))
+	}
+	t.st.Unwatched = nil
 	t.past = newPast(t.cfg)
 	t.past.caughtUp, t.past.due = true, now.Add(pastLongest)
+}
+
+// tellPast publishes an incident of the past: opened and closed, under ids that are the same if it is found again.
+func (t *Tracker) tellPast(now time.Time, i Incident) {
+	opened := i
+	opened.ClosedAt = nil
+	t.events = append(t.events,
+		Event{ID: hashID(EventIncidentOpened, i.ID), Type: EventIncidentOpened, Time: now, Data: opened},
+		Event{ID: hashID(EventIncidentClosed, i.ID), Type: EventIncidentClosed, Time: now, Data: i})
 }

@@ -53,6 +53,10 @@ type TrackerState struct {
 	Past *History `json:"past,omitempty"`
 	// Unverified has the lines that nothing bears out and that are not published yet; nil: there were none lately.
 	Unverified *unverifiedLines `json:"unverified,omitempty"`
+	// Counters are those of the namespaces as last read in this boot; Unwatched is what they rose by while no agent ran
+	// and is not published yet.
+	Counters  map[uint64]lastCounters `json:"counters,omitempty"`
+	Unwatched []unwatched             `json:"unwatched,omitempty"`
 }
 
 // Tracker turns matches and readings into incidents. It is not safe for concurrent use: one loop owns it.
@@ -67,8 +71,9 @@ type Tracker struct {
 
 	past       past
 	clock      clockJump
-	rebooted   bool  // incidents of another boot are still open
-	orphan     *Step // the pending step of another boot; nil: there is none
+	before     map[uint64]lastCounters // by inode, as read before the start; each until its first reading since
+	rebooted   bool                    // incidents of another boot are still open
+	orphan     *Step                   // the pending step of another boot; nil: there is none
 	unverified unverifiedLines
 	notices    map[string]Match // per stream, the last notice of suppressed messages that no incident was open for
 	limit      uint64           // the limit as last read or written, valid where limitKnown
@@ -108,6 +113,7 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	if st.Limit != nil {
 		t.limit, t.limitKnown = *st.Limit, true
 	}
+	t.before = st.Counters
 	if p := st.Pending; p != nil && p.At.After(cfg.Start) {
 		p.At = cfg.Start
 	}
@@ -127,7 +133,7 @@ func (t *Tracker) Configure(cfg TrackerConfig) {
 // State returns what has to be saved. It shares memory with the tracker: encode it before the next call.
 func (t *Tracker) State() TrackerState {
 	t.st.BootID, t.st.Past, t.st.Unverified = t.cfg.BootID, nil, nil
-	t.st.Limit = nil
+	t.st.Limit, t.st.Counters = nil, t.lastRead()
 	if limit := t.limit; t.limitKnown {
 		t.st.Limit = &limit
 	}
@@ -145,6 +151,7 @@ func (t *Tracker) Read(now time.Time, r Reading) []Event {
 	t.endBoot(now)
 	t.noticeLimit(now, r)
 	tb := t.table(r.NetNS)
+	t.noticeUnwatched(now, r, tb.hasCounted)
 	seen := tb.take(r)
 	t.markPending(r)
 	o := tb.ongoing
@@ -164,6 +171,7 @@ func (t *Tracker) Read(now time.Time, r Reading) []Event {
 // that what its first reading shows was refused since. It is called before that reading, and says nothing of a namespace
 // that was read before or had an incident before the start.
 func (t *Tracker) Born(now time.Time, ns NetNS) {
+	delete(t.before, ns.Inode) // that was another one of the same number
 	tb := t.table(ns)
 	before := tb.ongoing != nil && tb.ongoing.OpenedAt.Before(t.cfg.Start)
 	if tb.last.At.IsZero() && !before {
@@ -173,6 +181,7 @@ func (t *Tracker) Born(now time.Time, ns NetNS) {
 
 // Gone tells that a namespace is no more. Its incident closes.
 func (t *Tracker) Gone(now time.Time, inode uint64) []Event {
+	delete(t.before, inode)
 	if tb := t.tables[inode]; tb != nil {
 		delete(t.tables, inode)
 		if tb.ongoing != nil {
