@@ -27,6 +27,8 @@ func busy() agent.Status {
 		Sources: []agent.SourceStatus{
 			{Source: remediate.SourceKmsg, Up: true, CaughtUp: true, Records: 100, Matches: 9, Lost: 3, LagSeconds: 0.002},
 			{Source: remediate.SourceJournal, Problem: "may not be read", Remedy: "join the group systemd-journal"},
+			{Source: remediate.SourceSyslog, Path: "/var/log/kern.log", Up: true, CaughtUp: true, Fault: "behind", Records: 7,
+				LagSeconds: 61, LastRecord: at.Add(-90 * time.Second), Problem: "lines are missing", Remedy: "look at rsyslogd"},
 			{Source: remediate.SourceSyslog, Path: "/var/log/messages", Unused: true, Problem: "it is not there"},
 		},
 		Incidents: []remediate.Incident{{Severity: remediate.SeverityCritical, Verified: true, NetNS: init, OpenedAt: at.Add(-time.Minute),
@@ -55,6 +57,8 @@ memory   20.0 MiB now, 24.0 MiB at worst: 0.05% of 48.0 GiB (30.0 GiB available)
 sources  kmsg: up, 100 records, 9 matches, 3 lost, lag 2ms
          journal: DOWN, 0 records, 0 matches, 0 lost, lag 0s
            may not be read; join the group systemd-journal
+         syslog /var/log/kern.log: BEHIND, 7 records, 0 matches, 0 lost, lag 1m1s, last 1m30s ago
+           lines are missing; look at rsyslogd
          syslog /var/log/messages: not used: it is not there
 nats     NOT CONNECTED since 2026-03-01 02:59:00: no route to host
 outbox   51 of 100000 events wait, 52 dropped
