@@ -47,6 +47,9 @@ if [ "$want" = test ]; then
     need xz xz-utils xz
     need zstd zstd zstd
     need setpriv util-linux util-linux
+    need findmnt util-linux util-linux
+    need mkfs.ext4 e2fsprogs e2fsprogs
+    need e2fsck e2fsprogs e2fsprogs
     need strace strace strace
     need logger bsdutils util-linux
 fi
