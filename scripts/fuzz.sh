@@ -34,7 +34,7 @@ if [ "$targets" = 0 ]; then
     echo "fuzz: there is no target $only" >&2
     exit 1
 fi
-line="6.9 fuzzing: $targets targets for $time each, none failed"
+line="6.10 fuzzing: $targets targets for $time each, none failed"
 echo "fuzz: $line"
 if [ -n "${CTWARDEN_PROMISES:-}" ]; then
     echo "$line" >>"$CTWARDEN_PROMISES"

@@ -82,7 +82,7 @@ func TestPromiseHostileText(t *testing.T) {
 		})
 	}
 	wantModest(t, slowest, peak)
-	testhost.Held(t, "6.1 hostile text in a file", "real lines behind %d kinds came in at most %v, the heap grew by at most %d KiB",
+	testhost.Held(t, "6.3 hostile text in a file", "real lines behind %d kinds came in at most %v, the heap grew by at most %d KiB",
 		len(hostileTexts), slowest.Round(time.Millisecond), peak>>10)
 }
 
@@ -125,7 +125,7 @@ func TestPromiseHostileEndless(t *testing.T) {
 	l.stop()
 	l.wantAll()
 	wantModest(t, slowest, peak)
-	testhost.Held(t, "6.1 a line without end", "the real line in the next file came in %v, the heap grew by at most %d KiB",
+	testhost.Held(t, "6.2 a line without end", "the real line in the next file came in %v, the heap grew by at most %d KiB",
 		slowest.Round(time.Millisecond), peak>>10)
 }
 
@@ -165,7 +165,7 @@ func TestPromiseHostileTimes(t *testing.T) {
 	if last.After(time.Now()) {
 		t.Errorf("the last record is said to be of %v", last)
 	}
-	testhost.Held(t, "6.1 times from 1970 to 9999", "lost %d, twice %d of %d lines, none dated later than now", l.missing(), l.twice(), l.n)
+	testhost.Held(t, "6.6 times from 1970 to 9999", "lost %d, twice %d of %d lines, none dated later than now", l.missing(), l.twice(), l.n)
 }
 
 // notFiles make something at a path that is no log file.
@@ -223,7 +223,7 @@ func TestPromiseHostileFile(t *testing.T) {
 			l.wantAll()
 		})
 	}
-	testhost.Held(t, "6.1 no file", "%d kinds said at the start and while following, and recovered from", len(notFiles))
+	testhost.Held(t, "6.4 what is no file", "%d kinds said at the start and while following, and recovered from", len(notFiles))
 }
 
 // untilState reads on until the file is said to be readable, or not to be.
@@ -261,6 +261,6 @@ func TestPromiseHostilePacked(t *testing.T) {
 	if l.lost == 0 || !strings.Contains(l.lostText, "window") {
 		t.Errorf("of the file that wants a window of 1.5 GiB this was said: %d %q", l.lost, l.lostText)
 	}
-	testhost.Held(t, "6.1 packed files that unpack to much", "the real line behind them came in %v, the heap grew by at most %d KiB",
+	testhost.Held(t, "6.5 packed files that unpack to much", "the real line behind them came in %v, the heap grew by at most %d KiB",
 		took.Round(time.Millisecond), peak>>10)
 }

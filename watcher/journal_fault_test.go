@@ -61,7 +61,7 @@ func TestPromiseJournaldKilled(t *testing.T) {
 	if lost+twice > 0 || len(f.losses()) > 0 {
 		t.Errorf("lost %d, twice %d of %d; %q", lost, twice, len(words), f.losses())
 	}
-	testhost.Held(t, "1.10 journald killed and started again",
+	testhost.Held(t, "1.6 journald killed and started again",
 		"lost %d, twice %d of %d kernel records in %d kills", lost, twice, len(words), kills)
 }
 
@@ -118,7 +118,7 @@ func TestPromiseJournalDamaged(t *testing.T) {
 		})
 	}
 	f.stop(t)
-	testhost.Held(t, "1.11 damaged journal files", "the source outlived %d kinds of damage, and read all that came afterwards once",
+	testhost.Held(t, "1.7 damaged journal files", "the source outlived %d kinds of damage, and read all that came afterwards once",
 		len(tests))
 }
 
@@ -174,5 +174,5 @@ func TestPromiseJournalForeignPosition(t *testing.T) {
 			}
 		})
 	}
-	testhost.Held(t, "1.12 positions of another journal", "%d of %d told of, and what came afterwards read once", len(tests), len(tests))
+	testhost.Held(t, "1.8 positions of another journal", "%d of %d told of, and what came afterwards read once", len(tests), len(tests))
 }

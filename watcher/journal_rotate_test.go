@@ -34,7 +34,7 @@ func TestPromiseJournalRotates(t *testing.T) {
 	if lost+twice > 0 || len(f.losses()) > 0 || vacuumed < rotations/2 {
 		t.Errorf("lost %d, twice %d of %d; vacuumed %d files; %q", lost, twice, len(words), vacuumed, f.losses())
 	}
-	testhost.Held(t, "2.10 journald rotate and vacuum while following",
+	testhost.Held(t, "2.7 journald rotate and vacuum while following",
 		"lost %d, twice %d of %d kernel records in %d rotations, %d files vacuumed", lost, twice, len(words), rotations, vacuumed)
 }
 
@@ -72,7 +72,7 @@ func TestPromiseJournalOvertaken(t *testing.T) {
 		t.Errorf("lost %d of %d that were removed; of those behind lost %d, twice %d of %d; %q",
 			lost, gone, missing, twice, len(kept), f.losses())
 	}
-	testhost.Held(t, "2.11 journal files removed before they are read",
+	testhost.Held(t, "2.8 journal files removed before they are read",
 		"%d of %d records lost, told of %d times in %d rounds; of %d records behind lost %d, twice %d",
 		lost, gone, told, rounds, len(kept), missing, twice)
 }
@@ -146,7 +146,7 @@ func TestPromiseJournalStopped(t *testing.T) {
 			records += len(unread) + len(after)
 		})
 	}
-	testhost.Held(t, "2.12 journald rotate and vacuum while stopped",
+	testhost.Held(t, "2.9 journald rotate and vacuum while stopped",
 		"%d of %d cases wrong, %d kernel records; a vacuumed gap is told of with its size, one that was read is not",
 		wrong, len(tests), records)
 }

@@ -101,7 +101,7 @@ func TestPromiseKmsgKilled(t *testing.T) {
 	if last := kmsgSeq(t, Batch{Position: Position{Data: position}}); records+lost != last-first || records < uint64(made) {
 		t.Errorf("from record %d to %d: %d read, %d lost; %d were made", first, last, records, lost, made)
 	}
-	testhost.Held(t, "1.21 kmsg after SIGKILL", "each of %d records in exactly one batch, over %d kills; %d lost", records, kills, lost)
+	testhost.Held(t, "1.12 kmsg after SIGKILL", "each of %d records in exactly one batch, over %d kills; %d lost", records, kills, lost)
 }
 
 // TestPromiseKmsgReboot resumes from a position of another boot: the ring is read from its start, and what it no longer
@@ -114,7 +114,7 @@ func TestPromiseKmsgReboot(t *testing.T) {
 	if b.Stats.Records+b.Stats.Lost != last+1 || b.Stats.Records == 0 {
 		t.Errorf("up to record %d: %d read, %d lost", last, b.Stats.Records, b.Stats.Lost)
 	}
-	testhost.Held(t, "1.22 kmsg after a reboot", "%d records read from the ring's start, %d lost that it no longer had, of %d",
+	testhost.Held(t, "1.13 kmsg after a reboot", "%d records read from the ring's start, %d lost that it no longer had, of %d",
 		b.Stats.Records, b.Stats.Lost, last+1)
 }
 
@@ -204,7 +204,7 @@ func TestPromiseKmsgClock(t *testing.T) {
 	if s := k.send.batch.Stats; s.Matches != 120 || s.Lost != 0 || k.send.batch.Last.After(now()) {
 		t.Errorf("%+v, last %v", s, k.send.batch.Last)
 	}
-	testhost.Held(t, "6.10 wall clock set to and fro, kmsg", "%d of 120 records dropped, doubled or misdated, between 1970 and 9999", wrong)
+	testhost.Held(t, "6.7 wall clock set to and fro, kmsg", "%d of 120 records dropped, doubled or misdated, between 1970 and 9999", wrong)
 }
 
 // TestKmsgTimeIsOfAClockThatNobodySets sees that times of records can be compared with the time of the agent's start
@@ -258,5 +258,5 @@ func TestPromiseKmsgForged(t *testing.T) {
 	if forged > 0 {
 		t.Errorf("%d believed", forged)
 	}
-	testhost.Held(t, "6.11 forged records in kmsg", "%d of %d counted as the kernel's", forged, written)
+	testhost.Held(t, "6.8 forged records in kmsg", "%d of %d counted as the kernel's", forged, written)
 }

@@ -205,7 +205,7 @@ func TestPromiseKmsgOverrun(t *testing.T) {
 		}
 		at, records, lost = now, records+b.Stats.Records, lost+b.Stats.Lost
 	}
-	testhost.Held(t, "1.20 kmsg overrun", "%d reported lost + %d read = the gap in sequence numbers, in %d overruns of the real ring",
+	testhost.Held(t, "1.11 kmsg overrun", "%d reported lost + %d read = the gap in sequence numbers, in %d overruns of the real ring",
 		lost, records, overruns)
 }
 

@@ -189,7 +189,7 @@ func TestPromiseModel(t *testing.T) {
 			})
 		}
 	})
-	testhost.Held(t, "2.4 random sequences", "lost %d, twice %d of %d lines in %d operations, seeds %d to %d",
+	testhost.Held(t, "2.6 random sequences", "lost %d, twice %d of %d lines in %d operations, seeds %d to %d",
 		lost.Load(), twice.Load(), lines.Load(), done.Load(), first, first+uint64(seeds)-1)
 }
 

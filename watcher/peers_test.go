@@ -88,5 +88,5 @@ func TestPromisePeers(t *testing.T) {
 			lines, missing, twice = lines+l.n, missing+l.missing(), twice+l.twice()
 		})
 	}
-	testhost.Held(t, "1.4 where other followers fail", "lost %d, twice %d of %d lines in %d cases", missing, twice, lines, len(peersFailures))
+	testhost.Held(t, "1.5 where other followers fail", "lost %d, twice %d of %d lines in %d cases", missing, twice, lines, len(peersFailures))
 }

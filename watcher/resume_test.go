@@ -65,7 +65,7 @@ func TestPromiseResumeRotated(t *testing.T) {
 			lines, lost, twice = lines+l.n, lost+l.missing(), twice+l.twice()
 		})
 	}
-	testhost.Held(t, "1.3 files, rotated and packed", "lost %d, twice %d of %d lines in %d chains of 9 rotations",
+	testhost.Held(t, "1.1 files, rotated and packed", "lost %d, twice %d of %d lines in %d chains of 9 rotations",
 		lost, twice, lines, len(cases))
 }
 
@@ -131,7 +131,7 @@ func TestPromiseResumeInPacked(t *testing.T) {
 		l.stop()
 	}
 	l.wantAll()
-	testhost.Held(t, "1.3 stopped inside packed files", "lost %d, twice %d of %d lines in %d stops",
+	testhost.Held(t, "1.2 stopped inside packed files", "lost %d, twice %d of %d lines in %d stops",
 		l.missing(), l.twice(), l.n, stops)
 }
 
@@ -269,7 +269,7 @@ func TestPromiseResumeMemory(t *testing.T) {
 	if peak > hostileHeap {
 		t.Errorf("the heap grew by %d MiB", peak>>20)
 	}
-	testhost.Held(t, "1.3 memory", "the heap grew by at most %d KiB to go on behind %d MiB in a packed file", peak>>10, size)
+	testhost.Held(t, "1.4 memory for packed files", "the heap grew by at most %d KiB to go on behind %d MiB in a packed file", peak>>10, size)
 }
 
 // heapPeak is by how much the heap was larger at most while do ran than before, in bytes, looked at while it runs. Little

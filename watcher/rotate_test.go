@@ -93,7 +93,7 @@ func testLogrotate(t *testing.T, mode, how string) {
 		t.Errorf("%d lines were sent and %d are in the files", l.n, len(want))
 	}
 	l.wantAll(destroyed...)
-	testhost.Held(t, "2.3 logrotate, "+mode, "lost %d (destroyed by logrotate: %d), twice %d of %d lines in %d rotations, %d lines/s",
+	testhost.Held(t, "2.5 logrotate, "+mode, "lost %d (destroyed by logrotate: %d), twice %d of %d lines in %d rotations, %d lines/s",
 		l.missing(), len(destroyed), l.twice(), l.n, rotations, int(float64(l.n)/w.took.Seconds()))
 }
 

@@ -202,7 +202,7 @@ func TestPromiseInodeReuse(t *testing.T) {
 			})
 		}
 	}
-	testhost.Held(t, "2.2 inode used again", "lost 0, twice 0 with the inode at the live file, a plain and a packed one")
+	testhost.Held(t, "2.3 inode used again", "lost 0, twice 0 with the inode at the live file, a plain and a packed one")
 }
 
 // useInode has the position name the inode of another file.
@@ -276,7 +276,7 @@ func TestPromiseLinkElsewhere(t *testing.T) {
 	if l.lost > 0 {
 		t.Errorf("said to be lost: %s", l.lostText)
 	}
-	testhost.Held(t, "2.2 symlink to other directories", "lost %d, twice %d of %d lines", l.missing(), l.twice(), l.n)
+	testhost.Held(t, "2.4 symlink to other directories", "lost %d, twice %d of %d lines", l.missing(), l.twice(), l.n)
 }
 
 // TestSyslogPositions begins afresh with positions that say nothing, and refuses those that are none.

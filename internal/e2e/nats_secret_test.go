@@ -131,7 +131,7 @@ func TestPromiseSecrets(t *testing.T) {
 		}
 		g.Wait()
 	})
-	testhost.Held(t, "7.3 secrets stay secret", "%d kinds of secret, %d bytes of log, status, metrics, state, events, command line and environment: found 0",
+	testhost.Held(t, "7.7 secrets stay secret", "%d kinds of secret, %d bytes of log, status, metrics, state, events, command line and environment: found 0",
 		len(cases), looked.Load())
 }
 
@@ -205,7 +205,7 @@ func TestPromiseExposedSecrets(t *testing.T) {
 			}
 		}
 	}
-	testhost.Held(t, "7.4 exposed secrets refused", "%d of %d commands refused a secret that every user may read", refused, refused)
+	testhost.Held(t, "7.8 exposed secrets refused", "%d of %d commands refused a secret that every user may read", refused, refused)
 }
 
 // TestCredentialsReplaced has the file with the right credentials put in place under a running agent.

@@ -48,6 +48,6 @@ func TestPromiseUnwatched(t *testing.T) {
 	}
 	wantLimit(t, limit)
 	h.once(t)
-	testhost.Held(t, "8.3 refused while no agent ran", "%d refused or thrown out by the kernel, %d told of, steps 0",
+	testhost.Held(t, "1.14 refused while no agent ran", "%d refused or thrown out by the kernel, %d told of, steps 0",
 		rose, told[0].Drops+told[0].EarlyDrops)
 }

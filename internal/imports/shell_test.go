@@ -48,5 +48,5 @@ func TestPromiseNoShell(t *testing.T) {
 			}
 		}
 	}
-	testhost.Held(t, "7.5 no shell", "%d programs, %d symbols: none that starts a program", len(programs), symbols)
+	testhost.Held(t, "7.9 no shell", "%d programs, %d symbols: none that starts a program", len(programs), symbols)
 }
