@@ -110,7 +110,7 @@ func TestCannotStart(t *testing.T) {
 	}{
 		{"nothing can be read", none, nil, asNobody, []string{"no source", "/dev/kmsg", "CAP_SYSLOG", "DIR/secret", "systemd-journal", "DIR/missing"}},
 		{"a source that must be there may not be read", kmsg, nil, asNobody, []string{"/dev/kmsg", "permi", "CAP_SYSLOG"}},
-		{"a file that must be there is not", other, nil, nil, []string{"DIR/missing", "no such file"}},
+		{"a file that must be there is not", other, nil, nil, []string{"DIR/missing", "does not exist"}},
 		{"state_dir may not be written", off, func(t *testing.T, dir string) {
 			if err := os.Chown(filepath.Join(dir, "state"), 0, 0); err != nil {
 				t.Fatal(err)
@@ -133,6 +133,13 @@ func TestCannotStart(t *testing.T) {
 				testhost.NeedRestrictedLog(t)
 			}
 			dir := nobodysDir(t)
+			if c.as == nil { // root's program wants its own directories
+				for _, sub := range []string{"state", "run"} {
+					if err := os.Chown(filepath.Join(dir, sub), 0, 0); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
 			writeFile(t, filepath.Join(dir, "readable"), "", 0o644)
 			if err := os.Mkdir(filepath.Join(dir, "secret"), 0o700); err != nil {
 				t.Fatal(err)

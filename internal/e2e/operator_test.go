@@ -168,7 +168,7 @@ func TestHold(t *testing.T) {
 	h.wait(t, remediate.EventStepConfirmed, 1)
 
 	a.wantCommand(t, 2, []string{"--for 0s"}, "hold", "--for", "0s")
-	a.wantCommand(t, 0, []string{"held: no automatic writes until 2"}, "hold", "--for", "1s")
+	a.wantCommand(t, 0, []string{"held: no automatic writes until 2"}, "hold", "--for", "4s")
 	if a.status(t).Held == nil {
 		t.Error("not held")
 	}
