@@ -132,6 +132,8 @@ func (d Dial) options(ctx context.Context) ([]nats.Option, error) {
 	opts := []nats.Option{
 		// Not joined by commas: one in a password would part it.
 		func(o *nats.Options) error { o.Url, o.Servers = "", d.Servers; return nil },
+		// The dialer looks names up, since it can be told to stop: a full table drops DNS too.
+		nats.SkipHostLookup(),
 		nats.Name(d.Name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
 		nats.CustomReconnectDelay(reconnectDelay), nats.IgnoreAuthErrorAbort(),
 		nats.FlusherTimeout(stalledWrite), nats.PingInterval(pingInterval), nats.SetCustomDialer(dialer{ctx, d.checkSecrets}),

@@ -59,6 +59,7 @@ type Agent struct {
 	saved        remediate.TrackerState
 	steps        []remediate.Step // the journal of steps, the oldest first
 	notes        map[string]string
+	following    map[string]bool // reverts whose intents stay until the sysctl.d file has followed
 	chainLimited bool
 	startedAt    time.Time
 	bootTime     time.Time
@@ -104,7 +105,7 @@ func Open(cfg Config) (*Agent, error) {
 		cfg: cfg, identity: notify.Identity{Host: cfg.Host, Site: cfg.Site, Version: cfg.Version},
 		batches: make(chan watcher.Batch, batchRoom), files: make(chan watcher.Batch, filesRoom), calls: make(chan func()), ended: make(chan struct{}),
 		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
-		notes: map[string]string{}, startedAt: time.Now(), holds: newHoldReader(cfg.StateDir),
+		notes: map[string]string{}, following: map[string]bool{}, startedAt: time.Now(), holds: newHoldReader(cfg.StateDir),
 		audit:    auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
 		throttle: watcher.NewThrottle(filesShare),
 	}
@@ -197,7 +198,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	stopRecording()
 	err = errors.Join(err, recorders.Wait())
 	stopSending()
-	return errors.Join(err, senders.Wait(), logging.Wait())
+	err = errors.Join(err, senders.Wait())
+	a.recorder.commit(sending) // what was acknowledged last; a disk that hangs is not waited for
+	return errors.Join(err, logging.Wait())
 }
 
 // runLoop runs the loop and all that feeds it, until ctx is done or one of them fails.

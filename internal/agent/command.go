@@ -14,6 +14,9 @@ import (
 // settleWithin bounds how long a step by hand without a running agent waits for its outcome.
 const settleWithin = 10 * time.Second
 
+// finishWithin bounds how long it waits for a disk.
+const finishWithin = 5 * time.Second
+
 // Do carries out an operator's order. It may be called from any goroutine.
 func (a *Agent) Do(ctx context.Context, c Command) (Reply, error) {
 	a.cfg.Log.Info("order of an operator", zap.String("order", string(c.Verb)), zap.String("by", c.By))
@@ -96,6 +99,14 @@ func (a *Agent) unhold() Reply {
 	return Reply{Done: true, Text: "automatic writes are released"}
 }
 
+// finish saves, and does what may wait for a disk. It returns false where the disk did not answer, or refused.
+func (a *Agent) finish(ctx context.Context) bool {
+	a.save(true)
+	ctx, cancel := context.WithTimeout(ctx, finishWithin)
+	defer cancel()
+	return a.recorder.work(ctx)
+}
+
 // Once carries out one order in this process, where no agent runs: it reads the tables, does what is asked and nothing
 // of its own accord, waits for the outcome of a step and saves. The agent must not have been run.
 func (a *Agent) Once(ctx context.Context, c Command) (Reply, error) {
@@ -103,20 +114,28 @@ func (a *Agent) Once(ctx context.Context, c Command) (Reply, error) {
 	a.sample()
 	r, rest := a.carryOut(c)
 	if rest != nil {
-		r.Text += rest()
+		added := make(chan string, 1)
+		a.recorder.do(func() { added <- rest() })
+		if !a.finish(ctx) {
+			return r, fmt.Errorf("%s, but the disk does not answer: what is persisted and journalled is brought in line at the "+
+				"next start: %w", r.Text, errDiskSlow)
+		}
+		r.Text += <-added
 	}
-	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	settling, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
-	for a.tracker.Settling() && ctx.Err() == nil {
+	for a.tracker.Settling() && settling.Err() == nil {
 		select {
-		case <-ctx.Done():
+		case <-settling.Done():
 		case <-time.After(a.nextSample(time.Now())):
 			a.sample()
 		}
 	}
 	for range 2 { // the first turn writes the sysctl.d file, the second saves what came of it
-		a.save(true)
-		a.recorder.work()
+		if !a.finish(ctx) {
+			r.Text += "; the disk of state_dir does not take it yet: the next start books it"
+			break
+		}
 	}
 	if r.Step != nil && r.Done && a.tracker.Settling() {
 		r.Text += "; its outcome is not known yet, and the limit is not persisted"

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -96,7 +97,7 @@ func (a *Agent) turn() {
 	a.sample()
 	for range 2 { // the first turn writes the sysctl.d file, the second saves what came of it
 		a.save(false)
-		a.recorder.work()
+		a.recorder.work(context.Background())
 	}
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -80,7 +81,7 @@ func (h scratch) leave(t *testing.T) []byte {
 			t.Fatal(r.Text)
 		}
 		a.save(true)
-		a.recorder.work()
+		a.recorder.work(context.Background())
 	}
 	last := a.steps[len(a.steps)-1]
 	if _, err := a.applier.Persist(last, apply.PersistMeta{}); err != nil {
@@ -93,7 +94,7 @@ func (h scratch) leave(t *testing.T) []byte {
 		t.Fatal("no incident")
 	}
 	a.save(true)
-	if !a.recorder.work() {
+	if !a.recorder.work(context.Background()) {
 		t.Fatal("not saved")
 	}
 	if err := a.Close(); err != nil {
@@ -167,7 +168,7 @@ func (h scratch) survive(t *testing.T, whole, bad []byte, whileOpen bool) (found
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStarted, a.agentState()))
 	a.keep(remediate.Step{ID: "last", From: 1, To: 2})
 	a.save(true)
-	if !a.recorder.work() {
+	if !a.recorder.work(context.Background()) {
 		problem, _ := a.recorder.health()
 		t.Errorf("not saved: %s", problem)
 	}

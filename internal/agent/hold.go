@@ -18,8 +18,11 @@ const holdWithin = 500 * time.Millisecond
 // A hold that is there and cannot be understood, or may not be read, counts. Where the disk does not tell, because it
 // hangs or has an I/O error, what it told last counts: on a disk that does not answer nobody can have made a hold since.
 // Where it has told nothing yet, that counts as a hold: no step is taken before it is known that none is forbidden.
+//
+// Only a read that was begun for the question at hand answers it: one that hung tells of the time when it was begun.
 type holdReader struct {
-	dir string
+	dir    string
+	within time.Duration // holdWithin
 	// reading has the result of the read in progress, on a channel of capacity one; nil: there is none.
 	reading chan heldResult
 	last    heldResult
@@ -31,25 +34,14 @@ type heldResult struct {
 }
 
 func newHoldReader(dir string) *holdReader {
-	return &holdReader{dir: dir, last: heldResult{held: &remediate.Hold{By: "the disk of state_dir, which does not answer"}}}
+	return &holdReader{dir: dir, within: holdWithin, last: heldResult{held: &remediate.Hold{By: "the disk of state_dir, which does not answer"}}}
 }
 
 // read gives the hold as it is, or as it was last known together with why it is not known better.
 func (h *holdReader) read(now time.Time) (*remediate.Hold, error) {
-	wait := time.Duration(0)
-	if h.reading == nil {
-		wait = holdWithin
-		reading := make(chan heldResult, 1)
-		h.reading = reading
-		// Not in an errgroup, whose Wait would wait for a disk that hangs.
-		go func() {
-			held, err := apply.Held(h.dir, now)
-			reading <- heldResult{held, err}
-		}()
-	}
-	got, ok := h.await(wait)
-	if !ok {
-		got.err = errDiskSlow
+	got := heldResult{err: errDiskSlow}
+	if h.settled() {
+		got = h.ask(now)
 	}
 	if isDiskFault(got.err) && !errors.Is(got.err, apply.ErrDamaged) && !errors.Is(got.err, fs.ErrPermission) {
 		if h.last.held.Active(now) {
@@ -61,21 +53,35 @@ func (h *holdReader) read(now time.Time) (*remediate.Hold, error) {
 	return got.held, got.err
 }
 
-// await gives the result of the read in progress, if that comes in time.
-func (h *holdReader) await(wait time.Duration) (got heldResult, ok bool) {
-	select {
-	case got = <-h.reading:
-		h.reading = nil
-		return got, true
-	default:
+// settled tells whether no read hangs any more. What one that did brought is too old to use.
+func (h *holdReader) settled() bool {
+	if h.reading == nil {
+		return true
 	}
-	timer := time.NewTimer(wait)
+	select {
+	case <-h.reading:
+		h.reading = nil
+		return true
+	default:
+		return false
+	}
+}
+
+// ask reads the hold, for as long as the loop may wait.
+func (h *holdReader) ask(now time.Time) heldResult {
+	reading := make(chan heldResult, 1)
+	// Not in an errgroup, whose Wait would wait for a disk that hangs.
+	go func() {
+		held, err := apply.Held(h.dir, now)
+		reading <- heldResult{held, err}
+	}()
+	timer := time.NewTimer(h.within)
 	defer timer.Stop()
 	select {
-	case got = <-h.reading:
-		h.reading = nil
-		return got, true
+	case got := <-reading:
+		return got
 	case <-timer.C:
-		return heldResult{}, false
+		h.reading = reading
+		return heldResult{err: errDiskSlow}
 	}
 }

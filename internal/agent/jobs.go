@@ -42,6 +42,16 @@ func (j *jobs) drain() {
 	}
 }
 
+// drained runs what there is, and closes the channel when that is done.
+func (j *jobs) drained() <-chan struct{} {
+	done := make(chan struct{})
+	go func() { // not in an errgroup, whose Wait would wait for a disk that hangs
+		defer close(done)
+		j.drain()
+	}()
+	return done
+}
+
 // start runs jobs until ctx is done, and then those that are left. The channel is closed when that is done, or when the
 // disk has let a job wait for too long after ctx.
 func (j *jobs) start(ctx context.Context) <-chan struct{} {

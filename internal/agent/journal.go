@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -47,17 +48,24 @@ func encodeStep(s remediate.Step) (state.Record, error) {
 	return state.Record{ID: s.ID, JSON: b}, nil
 }
 
-// forgetIntents returns what drops the intents of steps once these are in the state file.
+// forgetIntents returns what drops the intents of steps once these are in the state file. That of a revert stays until
+// the sysctl.d file has followed, see [Agent.bringBack].
 func (a *Agent) forgetIntents(steps []remediate.Step) func() {
+	steps = slices.DeleteFunc(slices.Clone(steps), func(s remediate.Step) bool { return a.following[s.ID] })
 	if len(steps) == 0 {
 		return nil
 	}
 	return func() {
 		for _, s := range steps {
-			if err := a.applier.Forget(s.ID); err != nil {
-				a.cfg.Log.Warn("intent not removed", zap.String("step", s.ID), zap.Error(err))
-			}
+			a.forgetIntent(s.ID)
 		}
+	}
+}
+
+// forgetIntent drops one intent, in the recorder's goroutine.
+func (a *Agent) forgetIntent(id string) {
+	if err := a.applier.Forget(id); err != nil {
+		a.cfg.Log.Warn("intent not removed", zap.String("step", id), zap.Error(err))
 	}
 }
 
@@ -67,7 +75,10 @@ func (a *Agent) persist(s remediate.Step) {
 	a.recorder.do(func() {
 		res, err := a.applier.Persist(s, meta)
 		a.afterwards(func() {
+			_, undone := a.journalled(apply.UndoID(s.ID))
 			switch {
+			case undone: // meanwhile; the file follows, or is gone
+				s.Error = "not persisted: it was taken back meanwhile"
 			case err != nil:
 				s.Error = err.Error()
 				a.noteIf(notePersist, err)

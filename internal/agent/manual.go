@@ -6,6 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/internal/state"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
@@ -59,10 +62,26 @@ func (a *Agent) revert(all bool) (Reply, func() string) {
 		return Reply{Text: err.Error()}, nil
 	}
 	first, meta := a.allUndone(back), a.persistMeta()
+	a.following[back.ID] = true
 	return Reply{
 		Done: true, Reason: remediate.ReasonManual, Step: &back,
 		Text: fmt.Sprintf("limit taken back from %d to %d", back.From, back.To),
-	}, func() string { return a.persistBack(back, meta, first) }
+	}, func() string { return a.bringBack(back, meta, first) }
+}
+
+// isRevert tells whether a step is an operator's taking back.
+func isRevert(s remediate.Step) bool { return s.To < s.From && s.Reason == remediate.ReasonManual }
+
+// bringBack has the sysctl.d file follow a revert, and only then lets go of the revert's intent: a kill before that has
+// the next start do it again.
+func (a *Agent) bringBack(back remediate.Step, meta apply.PersistMeta, first bool) string {
+	text := a.persistBack(back, meta, first)
+	a.cfg.Log.Info("persisted limit follows the revert", zap.String("step", back.ID), zap.String("text", text))
+	a.afterwards(func() {
+		delete(a.following, back.ID)
+		a.recorder.add(state.Change{}, func() { a.forgetIntent(back.ID) }) // behind the revert itself
+	})
+	return text
 }
 
 // allUndone tells whether no step of ctwarden's stands any more after an undo, which is in the journal of steps already.

@@ -29,11 +29,13 @@ const memorySeq = 1 << 62
 // on it. While it does not (full, read-only, frozen, gone), what is on it is sent if it can be read, and then what is in
 // memory.
 //
-// An acknowledgement is kept in memory and goes to the disk with the next commit, so that sending never waits for it.
+// An acknowledgement is kept in memory and goes to the disk with the next commit, seconds later at the latest, so that
+// sending never waits for it.
 type outbox struct {
 	disk *disk
-	// hurt is called where the file was found damaged while it was read.
-	hurt func()
+	// hurt is called where the file was found damaged while it was read, acknowledged where the disk has something to
+	// forget. Neither waits.
+	hurt, acknowledged func()
 
 	mu      sync.Mutex
 	list    []*waiting          // by sequence number
@@ -77,7 +79,7 @@ type waiting struct {
 
 func newOutbox(d *disk) *outbox {
 	return &outbox{
-		disk: d, hurt: func() {}, seq: memorySeq, byID: map[string]*waiting{}, handed: map[uint64]string{},
+		disk: d, hurt: func() {}, acknowledged: func() {}, seq: memorySeq, byID: map[string]*waiting{}, handed: map[uint64]string{},
 		acked: map[string]bool{},
 	}
 }
@@ -245,6 +247,7 @@ func (o *outbox) Ack(seqs []uint64) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	defer o.acknowledged()
 	gone := map[string]bool{}
 	for _, seq := range seqs {
 		id := o.handed[seq]
@@ -253,8 +256,10 @@ func (o *outbox) Ack(seqs []uint64) error {
 		}
 		delete(o.handed, seq)
 		w := o.byID[id]
-		if w == nil || w.tried || seq < memorySeq {
-			o.acked[id] = w == nil || seq < memorySeq || w.place == onDisk
+		onDisk := w == nil || seq < memorySeq || w.place == onDisk
+		// What only may be on the disk is forgotten beyond a bound: at worst it is sent again, under its id.
+		if onDisk || w.tried && len(o.acked) < unsavedEvents {
+			o.acked[id] = onDisk
 		}
 		gone[id] = w != nil
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -98,14 +99,14 @@ func TestEventsAreOnDiskBeforeTheyAreSent(t *testing.T) {
 	l := newLab(t)
 	l.add(state.Change{Events: events(0, 5)}, nil)
 	wantIDs(t, "before the commit", l.sent(t))
-	l.work()
+	l.work(context.Background())
 	wantIDs(t, "after it", l.sent(t), "0", "1", "2", "3", "4")
 	wantIDs(t, "again", l.sent(t))
 	if n := l.queue.count(); n != (books{}) {
 		t.Errorf("%+v, want nothing left", n)
 	}
 	wantIDs(t, "on disk, where the acknowledgements are not committed yet", l.left(t), "0", "1", "2", "3", "4")
-	l.work()
+	l.work(context.Background())
 	wantIDs(t, "on disk", l.left(t))
 }
 
@@ -113,10 +114,10 @@ func TestEventsAreOnDiskBeforeTheyAreSent(t *testing.T) {
 func TestSentFromMemoryWhileTheDiskHangs(t *testing.T) {
 	l := newLab(t)
 	l.add(state.Change{Events: events(0, 2)}, nil)
-	l.work()
+	l.work(context.Background())
 	l.disk.turn <- struct{}{} // as a call does that does not return
 	l.add(state.Change{Events: events(2, 4), Tracker: []byte("{}")}, nil)
-	if l.work() {
+	if l.work(context.Background()) {
 		t.Fatal("committed on a disk that hangs")
 	}
 	if problem, since := l.health(); problem != errDiskSlow.Error() || since.IsZero() {
@@ -132,7 +133,7 @@ func TestSentFromMemoryWhileTheDiskHangs(t *testing.T) {
 		t.Fatalf("%v, %v", list, err)
 	}
 	<-l.disk.turn
-	if !l.work() {
+	if !l.work(context.Background()) {
 		t.Fatal("not committed")
 	}
 	// The two were on their way when the disk came back.
@@ -140,7 +141,7 @@ func TestSentFromMemoryWhileTheDiskHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantIDs(t, "from the disk", l.sent(t))
-	l.work()
+	l.work(context.Background())
 	wantIDs(t, "on disk", l.left(t))
 }
 
@@ -190,7 +191,7 @@ func TestBoundOfWhatIsUnsaved(t *testing.T) {
 	if n := l.queue.count(); n.Dropped != unsavedEvents-110+10+2 || n.Unsaved != unsavedEvents+20 {
 		t.Errorf("above the bound in bytes: %+v", n)
 	}
-	if !l.work() {
+	if !l.work(context.Background()) {
 		t.Fatal("not committed")
 	}
 	dropped := l.queue.count().Dropped

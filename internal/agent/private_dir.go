@@ -25,7 +25,7 @@ func checkPrivate(key, dir string) error {
 	mode, own := info.Mode().Perm(), uint32(os.Geteuid())
 	switch {
 	case owner.Uid != 0 && owner.Uid != own:
-		return fmt.Errorf("%s %s belongs to %s, who could put files into it, and this runs as %s: run it as %s, or chown %s %s",
+		return fmt.Errorf("%s %s belongs to %s, who could put files into it, and this runs as %s: give the order to the agent that runs there, or run it as %s, or chown %s %s",
 			key, dir, userName(owner.Uid), userName(own), userName(owner.Uid), userName(own), dir)
 	case mode&0o002 != 0:
 		return fmt.Errorf("%s %s may be written to by every user of this machine: name a directory of its own, or chmod 0750 %s", key, dir, dir)

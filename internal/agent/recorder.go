@@ -15,6 +15,8 @@ import (
 const (
 	// commitRetryMax is the longest wait after a commit that failed.
 	commitRetryMax = 5 * time.Second
+	// ackWithin is how long an acknowledgement waits for a commit that there is another reason for.
+	ackWithin = 5 * time.Second
 	// sayAgain is how long nothing is said of a problem that comes and goes: a disk that is slow, or so full that small
 	// changes still find room.
 	sayAgain = time.Minute
@@ -47,15 +49,22 @@ type recorder struct {
 	said      bool // the problem of now was
 	// ready has room for one: a wake-up that has not been seen yet stands for all later ones.
 	ready chan struct{}
+	// acked has room for one, likewise: there are acknowledgements that the disk does not know yet.
+	acked chan struct{}
 	jobs  *jobs
 }
 
 func newRecorder(d *disk, queue *outbox, log *zap.Logger) *recorder {
 	r := &recorder{
 		disk: d, queue: queue, wake: func() {}, fail: func(string) {}, told: func(string, []state.Record) {}, log: log, image: newImage(),
-		ready: make(chan struct{}, 1), jobs: newJobs(),
+		ready: make(chan struct{}, 1), acked: make(chan struct{}, 1), jobs: newJobs(),
 	}
-	queue.hurt = r.signal
+	queue.hurt, queue.acknowledged = r.signal, func() {
+		select {
+		case r.acked <- struct{}{}:
+		default:
+		}
+	}
 	return r
 }
 
@@ -92,8 +101,10 @@ func (r *recorder) Run(ctx context.Context) error {
 	finished := r.jobs.start(ctx)
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, commitRetryMax
-	retry := time.NewTimer(time.Hour)
+	retry, acks := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	defer retry.Stop()
+	defer acks.Stop()
+	armed := false
 	for first := true; ; first = false {
 		if first && r.failing() { // the file could not be opened at the start
 			retry.Reset(wait.NextBackOff())
@@ -106,6 +117,16 @@ func (r *recorder) Run(ctx context.Context) error {
 		case <-r.ready:
 			if r.failing() {
 				continue // what comes while the disk takes nothing does not make it be asked more often
+			}
+		case <-r.acked:
+			if !armed {
+				armed = true
+				acks.Reset(ackWithin)
+			}
+			continue
+		case <-acks.C:
+			if armed = false; r.failing() {
+				continue
 			}
 		case <-retry.C:
 		}
@@ -124,10 +145,19 @@ func (r *recorder) failing() bool {
 	return r.problem != ""
 }
 
-// work does at once what has been handed over, where Run is not running.
-func (r *recorder) work() bool {
-	r.jobs.drain()
-	return r.commit(context.Background())
+// work does at once what has been handed over, where Run is not running. A disk that hangs is waited for until ctx is
+// done.
+func (r *recorder) work(ctx context.Context) bool {
+	if r.disk.inline {
+		r.jobs.drain()
+		return r.commit(ctx)
+	}
+	select {
+	case <-r.jobs.drained():
+		return r.commit(ctx)
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // commit writes what is to be saved. It returns false where the disk did not take it, or where ctx is done before the

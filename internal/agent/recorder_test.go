@@ -135,7 +135,7 @@ func TestOpenedLater(t *testing.T) {
 		Steps: []state.Record{{ID: "new", JSON: []byte("{}")}}, Events: events(2, 4), Tracker: []byte(`{"open":[{"incident_id":"i2"}]}`),
 		Positions: map[string][]byte{"kmsg": []byte("3")},
 	}, nil)
-	if l.work() {
+	if l.work(context.Background()) {
 		t.Fatal("saved in a directory")
 	}
 	wantIDs(t, "without a file", l.sent(t), "2", "3")
@@ -145,7 +145,7 @@ func TestOpenedLater(t *testing.T) {
 	if err := os.Rename(aside, l.path); err != nil {
 		t.Fatal(err)
 	}
-	if !l.work() {
+	if !l.work(context.Background()) {
 		t.Fatal("not saved")
 	}
 	if len(earlier) != 1 || earlier[0].ID != "old" || !strings.Contains(text, "could not be opened at the start") ||
@@ -174,7 +174,7 @@ func TestReadOnlyAndWritableAgain(t *testing.T) {
 	testhost.NeedRoot(t)
 	l := newLab(t)
 	l.add(state.Change{Events: events(0, 3)}, nil)
-	l.work()
+	l.work(context.Background())
 	if err := l.disk.close(); err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestReadOnlyAndWritableAgain(t *testing.T) {
 	remount := bindMount(t, dir)
 	remount(true)
 	l.add(state.Change{Events: events(3, 5)}, nil)
-	if l.work() {
+	if l.work(context.Background()) {
 		t.Fatal("saved on a read-only file system")
 	}
 	if problem, _ := l.health(); !strings.Contains(problem, "read-only") {
@@ -191,7 +191,7 @@ func TestReadOnlyAndWritableAgain(t *testing.T) {
 	wantIDs(t, "the file's, then memory's", l.sent(t), "0", "1", "2", "3", "4")
 	wantIDs(t, "again", l.sent(t))
 	remount(false)
-	if !l.work() {
+	if !l.work(context.Background()) {
 		problem, _ := l.health()
 		t.Fatalf("not saved: %s", problem)
 	}
@@ -206,12 +206,12 @@ func TestSlowDiskIsSaidOnce(t *testing.T) {
 	for i := range 3 {
 		l.disk.turn <- struct{}{}
 		l.add(state.Change{Events: events(i, i+1)}, nil)
-		if l.work() {
+		if l.work(context.Background()) {
 			t.Fatal("committed on a disk that hangs")
 		}
 		wantIDs(t, "meanwhile", l.sent(t), fmt.Sprint(i))
 		<-l.disk.turn
-		if !l.work() {
+		if !l.work(context.Background()) {
 			t.Fatal("not committed")
 		}
 	}

@@ -25,6 +25,10 @@ func (a *Agent) takeRecovery(r apply.Recovery) {
 		return // a damaged intent, which is set aside
 	}
 	a.markBoot(r)
+	if saved && r.Undo && isRevert(known) {
+		a.finishRevert(known) // the sysctl.d file may not have followed
+		return
+	}
 	if saved {
 		a.dropIntent(s.ID)
 		return
@@ -64,14 +68,16 @@ func (a *Agent) finishUndo(back remediate.Step) {
 	}
 	a.queue(a.tracker.Reverted(time.Now(), back)...)
 	a.keep(back)
-	if back.Reason != remediate.ReasonManual {
-		return
+	if back.Reason == remediate.ReasonManual {
+		a.finishRevert(back)
 	}
+}
+
+// finishRevert has the sysctl.d file follow a revert that an earlier run made.
+func (a *Agent) finishRevert(back remediate.Step) {
 	first, meta := a.allUndone(back), a.persistMeta()
-	// Before the commit, and so before the intent is forgotten: a kill in between has it done again.
-	a.recorder.do(func() {
-		a.cfg.Log.Info("unfinished revert", zap.String("text", "the limit was taken back"+a.persistBack(back, meta, first)))
-	})
+	a.following[back.ID] = true
+	a.recorder.do(func() { a.bringBack(back, meta, first) })
 }
 
 // markBoot marks the boot where the step to the persisted limit, or a revert, was written before the kill: the persisted

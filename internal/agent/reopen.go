@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -143,7 +144,8 @@ func (m *image) unknown(tracker []byte) int {
 
 // change is what writes all of the image.
 func (m *image) change() state.Change {
-	c := state.Change{Tracker: m.tracker, Steps: m.steps, Positions: map[string][]byte{}, Meta: map[string][]byte{}}
+	// The steps are copied, since put replaces them in their place while the change is being committed.
+	c := state.Change{Tracker: m.tracker, Steps: slices.Clone(m.steps), Positions: map[string][]byte{}, Meta: map[string][]byte{}}
 	for k, v := range m.positions {
 		c.Positions[k] = v
 	}

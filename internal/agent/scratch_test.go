@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -119,7 +120,7 @@ func TestTheFirstPersistedLimitIsNotAppliedAgainInItsBoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.save(true)
-	a.recorder.work()
+	a.recorder.work(context.Background())
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -152,9 +152,13 @@ func (a *Agent) settle() {
 	if !ok {
 		return
 	}
+	why := a.mayNotWrite(now, s)
 	if s.Outcome == remediate.OutcomeIneffective {
+		if why != "" {
+			s.Error = "not undone: " + why
+		}
 		a.confirm(s)
-		if s.Reason == remediate.ReasonManual {
+		if s.Reason == remediate.ReasonManual || why != "" {
 			return // an operator's own step is the operator's to undo
 		}
 		if _, err := a.undo(s, s.From, remediate.ReasonIneffective); err != nil {
@@ -166,12 +170,31 @@ func (a *Agent) settle() {
 		a.confirm(s)
 		return
 	}
+	if why != "" {
+		s.Error = "not persisted: " + why
+		a.confirm(s)
+		return
+	}
 	if limits, err := a.table.Limits(); err == nil && limits.Max < s.To {
 		s.Error = fmt.Sprintf("not persisted: somebody else set the limit to %d meanwhile", limits.Max)
 		a.confirm(s)
 		return
 	}
 	a.persist(s)
+}
+
+// mayNotWrite tells why nothing more may be written on account of an automatic step: the mode or a hold may have come
+// since it was taken. Empty: it may.
+func (a *Agent) mayNotWrite(now time.Time, s remediate.Step) string {
+	switch {
+	case s.Reason == remediate.ReasonManual:
+		return ""
+	case a.cfg.Policy.Mode != remediate.ModeRemediate:
+		return remediate.ReasonObserveMode.Text()
+	case a.heldNow(now) != nil:
+		return remediate.ReasonHeld.Text()
+	}
+	return ""
 }
 
 // confirm books a step with its outcome, and the file that it was persisted in.

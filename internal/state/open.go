@@ -67,8 +67,12 @@ func Open(path string, opts Options) (*Store, Opened, error) {
 		return s, found, err
 	}
 	aside := found.SetAside
-	if s, _, again, err := openAt(path, opts); err != nil || again == nil {
-		return s, Opened{Fresh: true, SetAside: aside, Problem: problem.Error()}, err
+	s, _, again, err := openAt(path, opts)
+	switch {
+	case err != nil:
+		return nil, Opened{}, fmt.Errorf("%w (the file before was damaged, and is set aside as %s: %w)", err, aside, problem)
+	case again == nil:
+		return s, Opened{Fresh: true, SetAside: aside, Problem: problem.Error()}, nil
 	}
 	return nil, Opened{}, fmt.Errorf("open state %s: %w, and the fresh file is no better", path, problem)
 }
