@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/sdjournal"
 )
@@ -73,10 +74,13 @@ func (j *Journal) lostUnread() error {
 	lost, err := j.tails.missed(func(s span) (n, highest uint64, err error) { return countRecords(j.cfg.Directory, s) })
 	if lost > 0 {
 		j.send.lost(0, fmt.Sprintf(
-			"journal files were removed before they could be read, with %d records of all kinds", lost))
+			"journal files were removed before they could be read, with up to %d records of all kinds", lost))
 	}
 	return err
 }
+
+// countWithin bounds how long records are counted, in which nothing is read. What was not counted then counts as gone.
+const countWithin = 2 * time.Second
 
 // countRecords is a counter.
 func countRecords(dir string, s span) (n, highest uint64, err error) {
@@ -88,7 +92,7 @@ func countRecords(dir string, s span) (n, highest uint64, err error) {
 	if err := h.SeekCursor(fmt.Sprintf("s=%s;i=%x", s.sequence, s.first)); err != nil {
 		return 0, 0, err
 	}
-	for {
+	for begun := time.Now(); time.Since(begun) < countWithin; {
 		if more, err := h.Next(); err != nil || more == 0 {
 			return n, highest, err
 		}
@@ -104,4 +108,5 @@ func countRecords(dir string, s span) (n, highest uint64, err error) {
 			n, highest = n+1, c.seq
 		}
 	}
+	return n, highest, nil
 }

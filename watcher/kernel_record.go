@@ -36,6 +36,13 @@ func (s *sender) kernel(r KernelRecord) {
 	s.batch.Kernel = append(s.batch.Kernel, r)
 }
 
+// packetLog tells whether a record describes a packet, as firewalls have the kernel print it. Syslog daemons often have a
+// file of their own for these, so that others rightly lack them.
+func packetLog(rec []byte) bool {
+	at := bytes.Index(rec, []byte("IN="))
+	return at >= 0 && bytes.Contains(rec[at:], []byte(" OUT="))
+}
+
 // severityOf is the severity of a record of /dev/kmsg: the last three bits of the number that it begins with.
 func severityOf(rec []byte) int {
 	head, _, _ := bytes.Cut(rec, []byte{','})

@@ -208,7 +208,7 @@ func (k *Kmsg) record(rec []byte) {
 	s.batch.Stats.Bytes += uint64(len(rec))
 	when := k.wall(r.mono)
 	s.last(when)
-	if k.live && r.facility == 0 {
+	if k.live && r.facility == 0 && !packetLog(rec) {
 		s.kernel(KernelRecord{BootID: k.cfg.BootID, Mono: r.mono, Severity: severityOf(rec)})
 	}
 	if !r.mayMatch {

@@ -56,6 +56,7 @@ type Agent struct {
 	filesAfter   time.Time         // nothing of a text file is taken before
 	retry        time.Duration     // the first wait after a reader's defect; 0: retrySource
 	positions    map[string][]byte // as saved by the run before
+	meta         map[string][]byte // likewise: small values of the agent's own
 	saved        remediate.TrackerState
 	steps        []remediate.Step // the journal of steps, the oldest first
 	notes        map[string]string

@@ -17,6 +17,10 @@ const (
 	mostPrinted = 256
 	// auditStep is the most that one look adds to the auditor's clock.
 	auditStep = time.Second
+	// mostBehind is how often in a day a source may be called behind: one that is so again and again, and goes on, leaves
+	// records out by somebody's rule.
+	mostBehind = 3
+	day        = 24 * time.Hour
 	// neverProven is below every severity.
 	neverProven = -1
 )
@@ -52,7 +56,8 @@ type witness struct {
 	proven int             // the least severe record that it was seen to deliver
 	late   time.Duration   // since when its records come late; 0: they do not
 	fault  fault
-	since  time.Duration // when the fault's cause began
+	since  time.Duration   // when the fault's cause began
+	behind []time.Duration // when it was last called behind, at most mostBehind
 }
 
 // fault is what the auditor found wrong with a source; empty: nothing.
@@ -153,13 +158,28 @@ func (u *auditor) judge(source remediate.Source, w *witness, up bool) (fault, ti
 	if !up {
 		return "", 0
 	}
-	if p, ok := u.owed(source, w); ok && u.clock-p.seen >= u.patience {
+	if p, ok := u.owed(source, w); ok && u.clock-p.seen >= u.patience && u.mayAccuse(w) {
 		return faultBehind, p.seen
 	}
 	if w.late > 0 && u.clock-w.late >= u.patience {
 		return faultLate, w.late
 	}
 	return "", 0
+}
+
+// mayAccuse tells whether a stream may be called behind, and books that it is.
+func (u *auditor) mayAccuse(w *witness) bool {
+	if w.fault == faultBehind {
+		return true
+	}
+	if len(w.behind) == mostBehind {
+		if u.clock-w.behind[0] < day {
+			return false
+		}
+		w.behind = slices.Delete(w.behind, 0, 1)
+	}
+	w.behind = append(w.behind, u.clock)
+	return true
 }
 
 // delivered notes how late the records of a batch were read. A source with nothing to read is not late.

@@ -148,6 +148,34 @@ func TestAuditFilesThatLeaveLinesOut(t *testing.T) {
 	w.want("an error is missing", "syslog degraded behind")
 }
 
+// A rule of the syslog daemon's that keeps some lines from a file makes it seem behind again and again. That is said
+// three times in a day.
+func TestAuditFilterOfALine(t *testing.T) {
+	w := newWatch(t)
+	w.reads(kmsg, warning, 10*time.Second)
+	w.reads(syslog, 0, 10*time.Second)
+	behind := func(mono time.Duration) string {
+		w.reads(kmsg, warning, mono)
+		w.wait(time.Minute)
+		w.reads(kmsg, warning, mono+time.Second)
+		w.reads(syslog, 0, mono+time.Second)
+		w.wait(time.Minute)
+		return w.told()
+	}
+	for i := range mostBehind {
+		if said := behind(time.Duration(i+2) * time.Minute); said != "syslog degraded , syslog recovered" {
+			t.Errorf("time %d: said %q", i, said)
+		}
+	}
+	if said := behind(time.Hour); said != "" {
+		t.Errorf("said %q once more", said)
+	}
+	w.audit.clock += day
+	if said := behind(2 * time.Hour); said != "syslog degraded , syslog recovered" {
+		t.Errorf("a day later: said %q", said)
+	}
+}
+
 func TestAuditForgedStamps(t *testing.T) {
 	w := newWatch(t)
 	w.reads(syslog, 0, 10*time.Second, 1000*time.Hour)
@@ -227,7 +255,7 @@ func (f failing) Run(ctx context.Context, out chan<- watcher.Batch) error {
 // is passed over. The agent goes on.
 func TestReaderThatPanics(t *testing.T) {
 	logged, logs := observer.New(zap.ErrorLevel)
-	a := &Agent{cfg: Config{Log: zap.New(logged)}, files: make(chan watcher.Batch, 99)}
+	a := &Agent{cfg: Config{Log: zap.New(logged), Sources: SourcesConfig{Lookback: time.Minute}}, files: make(chan watcher.Batch, 99)}
 	at := func(data string) watcher.Batch {
 		return watcher.Batch{Source: syslog, Position: watcher.Position{Data: []byte(data)}}
 	}
@@ -243,8 +271,11 @@ func TestReaderThatPanics(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	n := 0
-	e := expected{source: syslog, path: kernLog, build: func(position []byte) (watcher.Source, error) {
+	e := expected{source: syslog, path: kernLog, build: func(position []byte, lookback time.Duration) (watcher.Source, error) {
 		n++
+		if fromEnd := plan[n].from == ""; fromEnd != (lookback == 0) {
+			t.Errorf("start %d looks back %v", n, lookback)
+		}
 		if string(position) != plan[n].from {
 			t.Errorf("start %d goes on at %q, want %q", n, position, plan[n].from)
 		}

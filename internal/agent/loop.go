@@ -98,8 +98,8 @@ func (a *Agent) save(all bool) {
 		return
 	}
 	a.savedAt = now
-	change := state.Change{Positions: a.unsavedPositions()}
-	if len(change.Positions) == 0 && len(a.events) == 0 && len(a.unkept) == 0 && booked == a.savedBooked && !all {
+	change := state.Change{Positions: a.unsavedPositions(), Meta: a.untoldLosses()}
+	if len(change.Positions) == 0 && len(change.Meta) == 0 && len(a.events) == 0 && len(a.unkept) == 0 && booked == a.savedBooked && !all {
 		return
 	}
 	a.savedBooked = booked

@@ -32,3 +32,30 @@ func TestManyLosses(t *testing.T) {
 		t.Errorf("%d told in %d events, want %d", lost, len(w.events), 2*n)
 	}
 }
+
+// What was lost and not told of yet outlives a kill, and is told once.
+func TestUntoldLossesAreSaved(t *testing.T) {
+	w := newWatch(t)
+	for i := range lossesAtOnce + 3 {
+		w.takeBatch(watcher.Batch{Source: kmsg, CaughtUp: true, Stats: watcher.Stats{Lost: 2, LostText: fmt.Sprintf("loss %d", i)}})
+	}
+	saved := w.untoldLosses()[lossesKey("kmsg")]
+	next := newWatch(t)
+	st := next.streams["kmsg"]
+	if err := st.losses.restore(saved); err != nil {
+		t.Fatal(err)
+	}
+	next.auditSources(next.now)
+	if len(next.events) != 1 || next.events[0].Data.(remediate.SourceState).Lost != 6 {
+		t.Fatalf("told %+v, want one loss of 6", next.events)
+	}
+	if after, ok := next.untoldLosses()[lossesKey("kmsg")]; !ok || len(after) != 0 {
+		t.Errorf("what was told is kept: %q", after)
+	}
+	if again := next.untoldLosses(); len(again) != 0 {
+		t.Errorf("said twice to the state file: %v", again)
+	}
+	if err := st.losses.restore([]byte("{")); err == nil {
+		t.Error("no error for what is damaged")
+	}
+}

@@ -64,7 +64,7 @@ func (a *Agent) loadState() error {
 		a.noteIf(noteState, fmt.Errorf("the state file was damaged (%s); it was set aside as %s and a fresh one begun",
 			found.Problem, found.SetAside))
 	}
-	a.positions = snap.Positions
+	a.positions, a.meta = snap.Positions, snap.Meta
 	if len(snap.Tracker) > 0 {
 		if err := json.Unmarshal(snap.Tracker, &a.saved); err != nil {
 			a.noteIf(noteState, fmt.Errorf("saved incidents not understood, begun afresh: %w", err))

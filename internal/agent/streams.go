@@ -54,7 +54,8 @@ type expected struct {
 	source   remediate.Source
 	path     string
 	required bool
-	build    func(position []byte) (watcher.Source, error)
+	// build makes a source that goes on at a position, or where there is none, looks back.
+	build func(position []byte, lookback time.Duration) (watcher.Source, error)
 }
 
 func (e expected) key() string { return remediate.Match{Source: e.source, Path: e.path}.Key() }
@@ -72,7 +73,9 @@ func (a *Agent) expectedSources() []expected {
 	if c.Syslog != SwitchOff {
 		for _, path := range c.SyslogFiles {
 			list = append(list, expected{remediate.SourceSyslog, path, c.Syslog == SwitchOn,
-				func(position []byte) (watcher.Source, error) { return a.buildSyslog(path, position) }})
+				func(position []byte, lookback time.Duration) (watcher.Source, error) {
+					return a.buildSyslog(path, position, lookback)
+				}})
 		}
 	}
 	return list
@@ -84,14 +87,17 @@ func (a *Agent) openSources() ([]func(context.Context) error, error) {
 	for _, e := range a.expectedSources() {
 		st := a.newStream(e.source, e.path, e.required)
 		a.streams[e.key()] = st
+		if err := st.losses.restore(a.meta[lossesKey(e.key())]); err != nil {
+			a.cfg.Log.Warn(err.Error(), zap.String("source", e.key()))
+		}
 		position := a.positions[e.key()]
-		src, err := e.build(position)
+		src, err := e.build(position, a.cfg.Sources.Lookback)
 		if err != nil && position != nil {
 			a.cfg.Log.Warn("saved position not understood, source begun afresh", zap.String("source", e.key()), zap.Error(err))
 			a.sourceEvent(remediate.EventSourceDegraded, st, 0,
 				"the saved position was not understood, so records since the last stop may be missed or old: "+err.Error())
 			position = nil
-			src, err = e.build(nil)
+			src, err = e.build(nil, a.cfg.Sources.Lookback)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", e.key(), err)
@@ -182,6 +188,9 @@ func (a *Agent) takeBatch(b watcher.Batch) {
 	if !b.Last.IsZero() && b.Stats.Records > 0 {
 		lag := max(now.Sub(b.Last), 0)
 		st.status.LastRecord, st.status.LagSeconds = b.Last, lag.Seconds()
+		if !b.CaughtUp {
+			lag = 0 // what came while nobody read is old, and nothing is late
+		}
 		a.audit.delivered(&st.witness, b.Stats.Records, lag)
 	} else {
 		a.audit.delivered(&st.witness, 0, 0)
@@ -273,26 +282,26 @@ func (a *Agent) unsavedPositions() map[string][]byte {
 	return out
 }
 
-func (a *Agent) buildKmsg(position []byte) (watcher.Source, error) {
+func (a *Agent) buildKmsg(position []byte, lookback time.Duration) (watcher.Source, error) {
 	c := a.cfg.Sources
 	return watcher.NewKmsg(watcher.KmsgConfig{
-		Path: c.KmsgPath, BootID: a.bootID, Position: position, Lookback: c.Lookback, Required: c.Kmsg == SwitchOn,
+		Path: c.KmsgPath, BootID: a.bootID, Position: position, Lookback: lookback, Required: c.Kmsg == SwitchOn,
 		Log: a.cfg.Log,
 	})
 }
 
-func (a *Agent) buildJournal(position []byte) (watcher.Source, error) {
+func (a *Agent) buildJournal(position []byte, lookback time.Duration) (watcher.Source, error) {
 	c := a.cfg.Sources
 	return watcher.NewJournal(watcher.JournalConfig{
-		Directory: c.JournalDirectory, Host: a.cfg.Host, Position: position, Lookback: c.Lookback,
+		Directory: c.JournalDirectory, Host: a.cfg.Host, Position: position, Lookback: lookback,
 		Required: c.Journal == SwitchOn, Log: a.cfg.Log,
 	})
 }
 
-func (a *Agent) buildSyslog(path string, position []byte) (watcher.Source, error) {
+func (a *Agent) buildSyslog(path string, position []byte, lookback time.Duration) (watcher.Source, error) {
 	c := a.cfg.Sources
 	return watcher.NewSyslog(watcher.SyslogConfig{
 		Path: path, Host: a.cfg.Host, BootID: a.bootID, BootTime: a.bootTime, Position: position,
-		Lookback: c.Lookback, Required: c.Syslog == SwitchOn, Throttle: a.throttle, Log: a.cfg.Log,
+		Lookback: lookback, Required: c.Syslog == SwitchOn, Throttle: a.throttle, Log: a.cfg.Log,
 	})
 }

@@ -36,7 +36,7 @@ func (d *defect) Error() string { return fmt.Sprintf("a defect of ctwarden's: %v
 
 // supervise runs a source until ctx is done or it ends for good. After a defect it goes on behind the last batch.
 func (a *Agent) supervise(ctx context.Context, e expected, src watcher.Source, position []byte) error {
-	wait, failures := cmp.Or(a.retry, retrySource), 0
+	wait, failures, lookback := cmp.Or(a.retry, retrySource), 0, a.cfg.Sources.Lookback
 	for {
 		last, err := a.passOn(ctx, src)
 		var bug *defect
@@ -52,8 +52,9 @@ func (a *Agent) supervise(ctx context.Context, e expected, src watcher.Source, p
 		state := watcher.State{Problem: bug.Error(), Remedy: "report it with the log; it is tried again"}
 		stats := watcher.Stats{}
 		if failures >= sameSpot {
-			position, failures = nil, 0
-			stats.LostText = "what it failed on was passed over: records may be missed, or older ones be read again"
+			// From the end: what was read already is not read again, nor is what it failed on.
+			position, failures, lookback = nil, 0, 0
+			stats.LostText = "what it failed on was passed over, with all that came up to now"
 		}
 		if !a.deliver(ctx, watcher.Batch{Source: e.source, Path: e.path, State: &state, Stats: stats}) {
 			return nil
@@ -64,7 +65,7 @@ func (a *Agent) supervise(ctx context.Context, e expected, src watcher.Source, p
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, retrySourceMax)
-		if src, err = e.build(position); err != nil {
+		if src, err = e.build(position, lookback); err != nil {
 			return err
 		}
 	}
