@@ -84,7 +84,9 @@ func (l *numbered) until(what string, enough func() bool) {
 		select {
 		case b := <-l.reader.out:
 			l.book(b)
-			deadline.Reset(patience)
+			if len(b.Matches) > 0 || b.Position.Data != nil || b.State != nil { // else it is a sign of life alone
+				deadline.Reset(patience)
+			}
 		case <-tick.C:
 		case <-deadline.C:
 			l.t.Fatalf("gave up waiting for %s; %d came of %d lines, lost %d %s, position %s", what, len(l.got), l.n, l.lost,

@@ -118,6 +118,7 @@ func (s *Syslog) Run(ctx context.Context, out chan<- Batch) error {
 		}
 		if s.pos == nil && errors.Is(err, fs.ErrNotExist) {
 			s.pos = &syslogPosition{Changed: time.Now().UnixNano()} // when it appears it is new
+			s.send.position(*s.pos)
 		}
 		s.send.setState(syslogProblem(s.cfg.Path, err))
 		s.send.caughtUp()

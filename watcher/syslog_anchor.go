@@ -120,9 +120,13 @@ func (f *logFile) start() []byte {
 	return b[:max(n, 0)]
 }
 
-// beginsAs tells whether the file begins with head, which is not empty.
+// telling says whether a file may be known by how it begins.
+func telling(head []byte) bool { return len(bytes.Trim(head, "\x00")) > 0 }
+
+// beginsAs tells whether the file begins with head. Nothing but NUL tells nothing: a writer that goes on at its own
+// offset in a file that was truncated leaves a hole at its front, each time.
 func (f *logFile) beginsAs(head []byte) bool {
-	return len(head) > 0 && bytes.HasPrefix(f.start(), head)
+	return telling(head) && bytes.HasPrefix(f.start(), head)
 }
 
 // holdsStartOf tells whether f begins with all the lines that q begins with now.

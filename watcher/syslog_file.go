@@ -73,7 +73,9 @@ type logFile struct {
 	size    int64
 	changed time.Time
 	grown   time.Time // when something was last read
-	tail    *tailer   // nil until the live end is read
+	// followed is since when it is read to its end, while its successor has something.
+	followed time.Time
+	tail     *tailer // nil until the live end is read
 }
 
 // openLog opens a regular file and nothing else, at its beginning.

@@ -16,6 +16,8 @@ const (
 	lingerOld = time.Second
 	// lingerDeleted is the same for one that was deleted while its successor is still empty: it takes disk space.
 	lingerDeleted = time.Minute
+	// lingerBusy is how long a file that was rotated away may be written to beside its successor before it is left.
+	lingerBusy = 5 * time.Second
 	// goneAfter is how long the path may be missing before that is said; a rotation takes it away for a moment.
 	goneAfter = 5 * time.Second
 )
@@ -103,7 +105,7 @@ func (s *Syslog) readFront(ctx context.Context, f *logFile) (done bool, err erro
 		return false, nil
 	}
 	s.position(f, s.files[1].id)
-	if !finished(f, followed) {
+	if !s.finished(f, followed) {
 		return false, nil
 	}
 	return true, s.leave(f)
@@ -133,16 +135,26 @@ func (s *Syslog) damaged(f *logFile, err error) {
 
 // finished tells whether nothing more will come into f, which is read to its end and has a successor; followed says that
 // there is something in that, or behind it.
-func finished(f *logFile, followed bool) bool {
+//
+// A file that is written to although it was rotated must not keep its successor from being read for ever.
+func (s *Syslog) finished(f *logFile, followed bool) bool {
 	quiet := time.Since(f.grown)
 	switch {
 	case f.copied:
 		return true
 	case !followed:
 		return quiet >= lingerDeleted && f.deleted()
-	}
 	// The time of the last change tells where it was rotated long before it is read.
-	return quiet >= linger || time.Since(f.touched) >= lingerOld
+	case quiet >= linger, time.Since(f.touched) >= lingerOld:
+		return true
+	case f.followed.IsZero():
+		f.followed = time.Now()
+	case time.Since(f.followed) >= lingerBusy:
+		s.send.lost(0, f.Name()+" is still written to although another file has taken its place; what comes to it from now "+
+			"on is not read: have its writer open the log again")
+		return true
+	}
+	return false
 }
 
 // leave takes f out of the queue, unless it has grown after all. A last line without an end will not get one any more.

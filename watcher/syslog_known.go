@@ -42,7 +42,7 @@ func (m *family) known() *knownFiles {
 func (k *knownFiles) add(f *logFile) {
 	if f.packed {
 		k.as[f.state()] = true
-	} else if start := f.start(); len(start) > 0 {
+	} else if start := f.start(); telling(start) {
 		k.heads = append(k.heads, start)
 	} else {
 		k.as[f.state()] = true

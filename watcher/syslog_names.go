@@ -67,10 +67,11 @@ func sortRelatives(list []relative) {
 	})
 }
 
-// number is N+1 of ".N" with N below a million; 0: it is a date or something else.
+// number is N+1 of ".N" with N below a thousand; 0: it is a date, as .261128 and .0102 are, or something else.
 func (r rotatedName) number() int {
-	n, err := strconv.Atoi(strings.TrimPrefix(r.suffix, "."))
-	if err != nil || n < 0 || n >= 1e6 {
+	text := strings.TrimPrefix(r.suffix, ".")
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n >= 1000 || len(text) > 1 && text[0] == '0' {
 		return 0
 	}
 	return n + 1

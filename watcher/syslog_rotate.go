@@ -136,7 +136,7 @@ func (s *Syslog) queue() error {
 		return m.close(nil)
 	}
 	list := unknown(m.behind(last), last.known, s.files)
-	if m.live != nil {
+	if back := s.takenBack(m.live); m.live != nil && !back {
 		list = append(list, m.live)
 	}
 	if len(list) > 0 {
@@ -145,6 +145,21 @@ func (s *Syslog) queue() error {
 	s.files = append(s.files, list...)
 	s.cfg.Log.Debug("file was rotated", zap.Int("files", len(list)))
 	return m.close(list)
+}
+
+// takenBack tells whether the file at the path is in the queue already, since a rotation was taken back. It is the last
+// one again then.
+func (s *Syslog) takenBack(live *logFile) bool {
+	if live == nil {
+		return false
+	}
+	at := slices.IndexFunc(s.files, func(q *logFile) bool { return q.id == live.id })
+	if at < 0 {
+		return false
+	}
+	f := s.files[at]
+	s.files = append(slices.Delete(s.files, at, at+1), f)
+	return true
 }
 
 // begin is asked before the first lines of f are taken, and when it was changed and is empty. They may not be what came
