@@ -41,7 +41,7 @@ test: ## set up what the tests need and run them all (as root also those on the 
 
 .PHONY: torture
 torture: ## break things and print what each promise held (root); LONG=1: for hours; ONLY=Name: one test
-	@scripts/setup.sh test
+	@scripts/setup.sh $(if $(LONG),torture-long,test)
 	@mkdir -p bin && rm -f bin/promises
 	CTWARDEN_PROMISES=$(CURDIR)/bin/promises CTWARDEN_TORTURE_LONG=$(LONG) CTWARDEN_TEST_REQUIRE=1 \
 		$(GO) test $(RACE) -count 1 -p 1 -timeout 6h -run 'TestPromise.*$(ONLY)' $(PACKAGES)

@@ -119,6 +119,30 @@ func TestClockIsSet(t *testing.T) {
 	}
 }
 
+// However the wall clock was set while an incident was open, what is published of it lasted as long as it did, or longer.
+func TestClosedAfterItWasOpened(t *testing.T) {
+	for _, jump := range append([]time.Duration{0}, jumps...) {
+		c := newSettable()
+		tr := NewTracker(TrackerConfig{BootID: "b1", Start: c.now(), Pressure: 0.90, CloseAfter: 2 * time.Minute}, TrackerState{})
+		read := func(count uint64) {
+			tr.Read(c.now(), Reading{At: c.now(), NetNS: host, Count: count, Max: 1000})
+		}
+		read(950)
+		c.mono, c.off = time.Second, jump
+		read(300)
+		c.mono += 2 * time.Minute
+		events := tr.Tick(c.now())
+		if len(events) != 1 || events[0].Type != EventIncidentClosed {
+			t.Fatalf("clock set by %v: %+v", jump, events)
+		}
+		in := events[0].Data.(Incident)
+		lasted := in.ClosedAt.Round(0).Sub(in.OpenedAt.Round(0))
+		if want := c.mono + max(jump, 0); lasted != want {
+			t.Errorf("clock set by %v: lasted %v by its two times, want %v", jump, lasted, want)
+		}
+	}
+}
+
 // TestRestartWithTheClockSetForward saves times that lie centuries back at the next start.
 func TestRestartWithTheClockSetForward(t *testing.T) {
 	for _, to := range []time.Time{noon.AddDate(10, 0, 0), time.Date(9999, 12, 31, 23, 0, 0, 0, time.UTC)} {

@@ -332,8 +332,10 @@ func (t *Tracker) close(now time.Time, o *ongoing) {
 	if o.BootID != t.cfg.BootID {
 		closed = o.TroubleAt
 	}
-	if closed.Before(o.OpenedAt) {
-		closed = o.OpenedAt // the clock was set back meanwhile
+	// The wall clock may have been set back meanwhile: who reads both times is not to find it over before it began, nor
+	// shorter than it was.
+	if least := o.OpenedAt.Add(max(closed.Sub(o.OpenedAt), 0)); closed.Round(0).Before(least.Round(0)) {
+		closed = least
 	}
 	o.ClosedAt = &closed
 	t.st.Open = slices.DeleteFunc(t.st.Open, func(x *ongoing) bool { return x == o })

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a target needs: setup.sh build | run | test
+# Installs what a target needs: setup.sh build | run | test | torture-long
 # As root it installs what is missing through apt-get or dnf; otherwise it prints the exact command and ends with 3.
 set -eu
 
@@ -30,13 +30,13 @@ fi
 need gcc gcc gcc
 need /usr/include/stdio.h libc6-dev glibc-devel
 need /usr/include/systemd/sd-journal.h libsystemd-dev systemd-devel
-if [ "$want" = run ] || [ "$want" = test ]; then
+if [ "$want" = run ] || [ "$want" = test ] || [ "$want" = torture-long ]; then
     need ip iproute2 iproute
     need nft nftables nftables
     need flock util-linux util-linux
     need conntrack conntrack conntrack-tools
 fi
-if [ "$want" = test ]; then
+if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need rsyslogd rsyslog rsyslog
     need logrotate logrotate logrotate
     need /lib/systemd/systemd-journald systemd systemd
@@ -52,6 +52,12 @@ if [ "$want" = test ]; then
     need e2fsck e2fsprogs e2fsprogs
     need strace strace strace
     need logger bsdutils util-linux
+fi
+if [ "$want" = torture-long ]; then
+    need qemu-system-x86_64 qemu-system-x86 qemu-system-x86-core
+    need busybox busybox-static busybox
+    need apt-cache apt apt
+    need dpkg-deb dpkg dpkg
 fi
 
 [ -z "$missing" ] && exit 0

@@ -97,6 +97,9 @@ func (a *Agent) discover(now time.Time) {
 	if err != nil {
 		return
 	}
+	for _, inode := range a.table.Replaced() {
+		a.forget(inode) // its counters are not those of the one that has its number now
+	}
 	there := make(map[uint64]bool, len(found))
 	for _, ns := range found {
 		there[ns.Inode] = true

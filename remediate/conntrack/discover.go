@@ -47,15 +47,25 @@ func (t *Table) Discover() ([]remediate.NetNS, error) {
 	return t.list(), nil
 }
 
+// Replaced lists the inodes that the last Discover found to be those of new namespaces in the place of known ones that are
+// gone: nothing that was read of them before says anything of them now.
+func (t *Table) Replaced() []uint64 { return t.replaced }
+
 // forget drops the namespaces that are not seen any more, or whose inode is another's now.
 func (t *Table) forget(seen map[uint64]*sighting) {
+	t.replaced = nil
 	for inode, s := range t.spaces {
 		if inode == t.own {
 			continue
 		}
-		if now, ok := seen[inode]; !ok || !s.same(now) {
-			t.drop(s)
+		now, ok := seen[inode]
+		if ok && s.same(now) {
+			continue
 		}
+		if ok {
+			t.replaced = append(t.replaced, inode)
+		}
+		t.drop(s)
 	}
 }
 

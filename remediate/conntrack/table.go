@@ -29,8 +29,10 @@ type Table struct {
 	// files are those of the own namespace; nil until they were there.
 	files  *files
 	spaces map[uint64]*space
-	buf    []byte
-	stat   stat
+	// replaced are the inodes that the last look around found to be other namespaces'.
+	replaced []uint64
+	buf      []byte
+	stat     stat
 }
 
 // Open opens the table below root, "/" in use. now is asked for the time of each reading. It is no error if the module

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -329,6 +330,13 @@ func TestInodeReusedBetweenTwoLooks(t *testing.T) {
 	discover(t, table)
 	if r, err := table.Read(200, true); err != nil || r.Counters.Drop != 2 {
 		t.Errorf("drops = %d, %v; want the 2 of the new namespace", r.Counters.Drop, err)
+	}
+	if got := table.Replaced(); !slices.Equal(got, []uint64{200}) {
+		t.Errorf("replaced %v, want 200", got)
+	}
+	discover(t, table)
+	if got := table.Replaced(); len(got) > 0 {
+		t.Errorf("replaced %v, want none", got)
 	}
 }
 
