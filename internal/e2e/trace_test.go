@@ -41,11 +41,15 @@ var (
 func readTrace(t *testing.T, file, program string) []call {
 	t.Helper()
 	var text string
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the trace ends with:\n%s", tail(text, 2000))
+		}
+	})
 	testhost.Eventually(t, "the trace is written to its end", func() bool {
 		b, err := os.ReadFile(file)
 		text = string(b)
-		first, _, _ := strings.Cut(text, " ")
-		return err == nil && strings.Contains(text, "\n"+first+" +++ exited with ")
+		return err == nil && strings.Contains(text, " exit_group(") && strings.HasSuffix(text, " +++\n")
 	})
 	var calls []call
 	pending := map[string]string{}
