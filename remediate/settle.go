@@ -40,10 +40,14 @@ func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
 	return t.take()
 }
 
-// markPending keeps the first counters after the pending step: what they rise by from there on it did not prevent.
-func (t *Tracker) markPending(r Reading) {
+// markPending keeps the first counters after the pending step: what they rise by from there on it did not prevent. What
+// is refused because the table filled up to the new limit too says nothing about the step, so the mark moves past it.
+func (t *Tracker) markPending(r Reading, seen growth) {
 	p := t.st.Pending
-	if p != nil && t.mark.At.IsZero() && r.CountersOK && r.NetNS.Inode == p.NetNS.Inode && !r.At.Before(p.At) {
+	if p == nil || !r.CountersOK || r.NetNS.Inode != p.NetNS.Inode || r.At.Before(p.At) {
+		return
+	}
+	if t.mark.At.IsZero() || seen.refusing {
 		t.mark = r
 	}
 }

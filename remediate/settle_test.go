@@ -40,6 +40,17 @@ func TestSettleWaitsWhileFullAgain(t *testing.T) {
 	s.at(sec(22)).read(host, 1900, 200, 0).settles(OutcomeEffective)
 }
 
+// TestSettleFullAgainAndEmptied: what is refused at the new limit says nothing against the step, also where the table is
+// emptied before the outcome is known.
+func TestSettleFullAgainAndEmptied(t *testing.T) {
+	s := stepped(t)
+	s.at(sec(1.1)).read(host, 1500, 12, 0).at(sec(2)).read(host, 2000, 90_000, 0).settles("")
+	for at := sec(2.1); at < sec(4); at += sec(0.1) {
+		s.at(at).read(host, 0, 90_000, 0).settles("")
+	}
+	s.at(sec(4)).read(host, 0, 90_000, 0).settles(OutcomeEffective)
+}
+
 func TestSettleIneffective(t *testing.T) {
 	s := stepped(t)
 	// Half full, and 100 a second go on being dropped. What the first reading shows was refused before the write.

@@ -79,7 +79,7 @@ type Tracker struct {
 	limit      uint64           // the limit as last read or written, valid where limitKnown
 	limitKnown bool             // also from before a restart
 	limitAt    time.Time        // when that was; zero: before the start, or never
-	mark       Reading          // the first reading of the pending step's namespace after it, with counters
+	mark       Reading          // where what the pending step did not prevent is counted from, with counters
 	settled    bool             // the pending step's outcome was told
 	booked     uint64           // records counted to an incident, to the past or as unverified
 }
@@ -153,7 +153,7 @@ func (t *Tracker) Read(now time.Time, r Reading) []Event {
 	tb := t.table(r.NetNS)
 	t.noticeUnwatched(now, r, tb.hasCounted)
 	seen := tb.take(r)
-	t.markPending(r)
+	t.markPending(r, seen)
 	o := tb.ongoing
 	switch {
 	case seen.refusing && o == nil:

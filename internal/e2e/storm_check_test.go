@@ -13,6 +13,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/testkernel"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
 // settle brings hub and agent up for good, empties the namespace, and waits until everything is told.
@@ -150,7 +151,11 @@ func tell(events []notify.Received, steps []remediate.Step) (lost, twice []strin
 	}
 	for _, s := range steps {
 		written := s.Keys["net.netfilter.nf_conntrack_max"] == s.To
-		if what := fmt.Sprint(remediate.EventStepApplied, " ", s.ID); written && times[what] == 0 {
+		done := remediate.EventStepApplied
+		if apply.UndoneID(s.ID) != s.ID {
+			done = remediate.EventStepReverted
+		}
+		if what := fmt.Sprint(done, " ", s.ID); written && times[what] == 0 {
 			lost = append(lost, "lost: "+what)
 		}
 		if what := fmt.Sprint(remediate.EventStepConfirmed, " ", s.ID); s.Outcome != "" && times[what] == 0 {
