@@ -33,7 +33,10 @@ func of(peer end, find func(end) (socket, error), isLocal func(end) (bool, error
 	s, err := find(peer)
 	switch {
 	case err == nil:
-		return Peer{UID: s.uid}, s.check()
+		if err := s.check(); err != nil {
+			return Peer{}, err
+		}
+		return Peer{UID: s.uid}, nil
 	case !errors.Is(err, errNoSocket):
 		return Peer{}, fmt.Errorf("look up the socket at %v: %w", peer.at, err)
 	}
