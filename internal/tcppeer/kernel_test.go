@@ -37,6 +37,10 @@ func hosts(t *testing.T) (here, there *testkernel.Namespace) {
 		ip(t, fmt.Sprintf("-n %s addr add fe80::%d/64 dev lan0 nodad", ns.Name, i+1))
 	}
 	ip(t, "-n "+here.Name+" route add local 198.51.100.0/24 dev lo")
+	// The second host's other address is reached only by a rule about our own.
+	ip(t, "-n "+there.Name+" addr add 203.0.113.2/32 dev lan0")
+	ip(t, "-n "+here.Name+" rule add from 192.0.2.1 table 100")
+	ip(t, "-n "+here.Name+" route add 203.0.113.0/24 via 192.0.2.2 table 100")
 	return here, there
 }
 
@@ -91,6 +95,7 @@ func TestOf(t *testing.T) {
 		{"another host, a listener of IPv6", "[::]:0", fromThere, client{network: "tcp4", to: "192.0.2.1"}, "", "elsewhere", ""},
 		{"another host by IPv6", "[::]:0", fromThere, client{network: "tcp6", to: "2001:db8::1"}, "", "elsewhere", ""},
 		{"another host by its link-local address", "[::]:0", fromThere, client{network: "tcp6", to: "fe80::1%7"}, "", "elsewhere", ""},
+		{"another host by a rule of routing", "0.0.0.0:0", fromThere, client{network: "tcp4", to: "192.0.2.1", from: "203.0.113.2:0"}, "", "elsewhere", ""},
 		{"another host with the port of a listener of ours", "0.0.0.0:0", fromThere, client{network: "tcp4", to: "192.0.2.1", from: "192.0.2.2:2222"}, "0.0.0.0:2222", "elsewhere", ""},
 
 		{"half closed", "127.0.0.1:0", asNobody, client{network: "tcp4", to: "127.0.0.1", after: "half"}, "", "uid 65534", ""},
