@@ -168,9 +168,39 @@ func BenchmarkOf(b *testing.B) {
 
 const header = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
+const line = "   1: 0100007F:1F90 0100007F:A3B2 01 00000000:00000000 00:00000000 00000000  1000        0 23456 1 0 20 4 30 10 -1\n"
+
+// TestScan reads tables as only VRFs, or a kernel that has much to do, give them.
+func TestScan(t *testing.T) {
+	e := end{at: netip.MustParseAddrPort("127.0.0.1:8080"), to: netip.MustParseAddrPort("127.0.0.1:41906")}
+	s := socket{1000, 23456, established}
+	for _, c := range []struct {
+		name, table string
+		late        bool
+		want        socket
+		err         string // empty: found
+	}{
+		{"one", header + line, false, s, ""},
+		{"the same twice", header + line + line, false, s, ""},
+		{"the other end alone", header + strings.NewReplacer("1F90", "A3B2", "A3B2", "1F90").Replace(line), false, socket{}, "no socket"},
+		{"two of one user", header + line + strings.Replace(line, "23456", "23457", 1), false, socket{}, "two sockets"},
+		{"two users'", header + line + strings.Replace(line, "1000 ", "0    ", 1), false, socket{}, "two sockets"},
+		{"nothing", header, false, socket{}, "no socket"},
+		{"cut off", header + line[:40], false, socket{}, "columns"},
+		{"a uid that is none", header + strings.Replace(line, "1000 ", "-100 ", 1), false, socket{}, "read the table"},
+		{"too long", header + line, true, socket{}, "too long"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := scan(strings.NewReader(c.table), e, func() bool { return c.late })
+			if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+				t.Errorf("got %+v, %v, want %+v, %q", got, err, c.want, c.err)
+			}
+		})
+	}
+}
+
 // FuzzScan reads any table. Only a line with the four numbers may be found.
 func FuzzScan(f *testing.F) {
-	line := "   1: 0100007F:1F90 0100007F:A3B2 01 00000000:00000000 00:00000000 00000000  1000        0 23456 1 0 20 4 30 10 -1\n"
 	for _, seed := range []string{"", header, header + line, header + line + line, header + "   1: 0100007F:1F90\n", header + "x y z 01 a b c d e f g\n",
 		header + strings.ReplaceAll(line, "0100007F", "0000000000000000FFFF00000100007F")} {
 		f.Add(seed)

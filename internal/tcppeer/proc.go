@@ -24,7 +24,7 @@ func findInProc(e end) (socket, error) {
 		tables = []string{"tcp", "tcp6"} // a socket of IPv6 can be connected to an IPv4 address
 	}
 	deadline := time.Now().Add(readFor)
-	for _, table := range tables {
+	for _, table := range append(tables, tables...) { // a line can be passed over where the table changes meanwhile
 		s, err := findInTable("/proc/thread-self/net/"+table, e, deadline)
 		if errors.Is(err, errNoSocket) || errors.Is(err, os.ErrNotExist) && table == "tcp6" { // a kernel without IPv6
 			continue
@@ -43,8 +43,8 @@ func findInTable(path string, e end, deadline time.Time) (socket, error) {
 	return scan(f, e, func() bool { return time.Now().After(deadline) })
 }
 
-// scan reads a table to its end. Two connected sockets with the same four numbers, which VRFs can have, are an error:
-// the table does not say which is which.
+// scan reads a table to its end. Two sockets with the same four numbers, which VRFs can have, are an error: the table
+// does not say which is which. One socket can stand there twice where the table changes meanwhile.
 func scan(table io.Reader, e end, late func() bool) (found socket, err error) {
 	err = errNoSocket
 	lines := bufio.NewScanner(table)
@@ -58,7 +58,7 @@ func scan(table io.Reader, e end, late func() bool) (found socket, err error) {
 		case bad != nil:
 			return socket{}, fmt.Errorf("read the table of sockets: %w", bad)
 		case !is:
-		case err == nil:
+		case err == nil && (s.uid != found.uid || s.inode != found.inode):
 			return socket{}, fmt.Errorf("two sockets have the address %v", e.at)
 		default:
 			found, err = s, nil
