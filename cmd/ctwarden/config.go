@@ -93,7 +93,8 @@ type outboxConfig struct {
 }
 
 type metricsConfig struct {
-	Listen string `yaml:"listen"` // empty: off
+	Listen string   `yaml:"listen"` // empty: off
+	Users  []string `yaml:"users"`  // names or numbers; "*" for every user
 }
 
 type logConfig struct {
@@ -124,7 +125,7 @@ func defaultConfig() Config {
 		NATS:       natsConfig{Servers: []string{}},
 		Outbox:     outboxConfig{MaxEvents: 100000},
 		Oncall:     []any{},
-		Metrics:    metricsConfig{Listen: "127.0.0.1:9735"},
+		Metrics:    metricsConfig{Listen: "127.0.0.1:9735", Users: []string{}},
 		StateDir:   "/var/lib/ctwarden",
 		RuntimeDir: "/run/ctwarden",
 		Log:        logConfig{Level: "info"},

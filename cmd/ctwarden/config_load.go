@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
 )
 
@@ -34,6 +35,7 @@ func (c *Config) onMachine(file *config.File) (mistakes, warnings []config.Probl
 			warnings = append(warnings, file.Problem("control_group", "there is no such group here; groupadd --system %s", c.ControlGroup))
 		}
 	}
+	mistakes = append(mistakes, c.Metrics.onMachine(file)...)
 	if dir := filepath.Dir(c.Remediate.PersistFile); c.Remediate.Persist && !readAtBoot(dir) {
 		warnings = append(warnings, file.Problem("remediate.persist_file",
 			"nothing but ctwarden reads %s at boot; use a file in /etc/sysctl.d", dir))
@@ -42,6 +44,17 @@ func (c *Config) onMachine(file *config.File) (mistakes, warnings []config.Probl
 		warnings = append(warnings, file.Problem("remediate.decay", "is not in force in this version: a raised limit stays until \"ctwarden revert\""))
 	}
 	return mistakes, warnings
+}
+
+// onMachine looks for the users. The metrics would stay shut to one who is not here, and be open to whoever gets the name.
+func (m *metricsConfig) onMachine(file *config.File) (mistakes []config.Problem) {
+	for i, name := range m.Users {
+		if _, err := agent.MetricsUser(name); err != nil && name != agent.EveryUser {
+			mistakes = append(mistakes, file.Problem(fmt.Sprintf("metrics.users[%d]", i),
+				"there is no such user here; name a user that is, by name or number, or \"*\" for every user"))
+		}
+	}
+	return mistakes
 }
 
 // readable opens the file for reading, since its mode alone does not tell.

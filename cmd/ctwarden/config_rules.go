@@ -42,10 +42,23 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	config.OneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	between(p, "outbox.max_events", c.Outbox.MaxEvents, 1, 10_000_000, "events")
-	if path, ok := agent.MetricsSocket(c.Metrics.Listen); ok {
-		socketPath(p, "metrics.listen", path)
-	} else if c.Metrics.Listen != "" {
-		hostPort(p, "metrics.listen", c.Metrics.Listen)
+}
+
+func (m *metricsConfig) Validate(p *config.Problems) {
+	path, socket := agent.MetricsSocket(m.Listen)
+	switch {
+	case socket:
+		socketPath(p, "listen", path)
+	case m.Listen != "":
+		hostPort(p, "listen", m.Listen)
+	}
+	if socket && len(m.Users) > 0 {
+		p.Add("users", "is of no use with metrics.listen: unix:/path; a unix socket is for root, the agent's user and control_group")
+	}
+	for i, name := range m.Users {
+		if name == "" || strings.ContainsAny(name, " :,/\t") {
+			p.Add(fmt.Sprintf("users[%d]", i), "must be the name or the number of one user, or \"*\" for every user")
+		}
 	}
 }
 

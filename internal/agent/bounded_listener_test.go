@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -152,14 +153,19 @@ func TestMetricsSocket(t *testing.T) {
 
 const metricsHelperEnv = "CTWARDEN_TEST_METRICS_SOCKET"
 
-// TestMetricsPeerHelper is not a test: TestMetricsSocket runs it in a process of another user.
+// TestMetricsPeerHelper is not a test: others run it in a process of another user, with a path, or an address of TCP.
 func TestMetricsPeerHelper(t *testing.T) {
-	path := os.Getenv(metricsHelperEnv)
-	if path == "" {
+	address := os.Getenv(metricsHelperEnv)
+	if address == "" {
 		return
 	}
-	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	network := "unix"
+	if !filepath.IsAbs(address) {
+		network = "tcp"
+	}
+	// Keep-alive is left on: that a connection is given up is the server's doing.
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}}
 	resp, err := (&http.Client{Transport: tr}).Get("http://agent/metrics")
 	if err != nil {
@@ -167,5 +173,6 @@ func TestMetricsPeerHelper(t *testing.T) {
 		return
 	}
 	defer resp.Body.Close()
-	_, _ = io.WriteString(os.Stderr, resp.Status)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 400))
+	_, _ = fmt.Fprintf(os.Stderr, "%s, closed %v: %s %v", resp.Status, resp.Close, body, err)
 }

@@ -35,11 +35,13 @@ type Config struct {
 	NATS          notify.Dial
 	OutboxMax     int
 	MetricsListen string // empty: no listener
-	StateDir      string
-	RuntimeDir    string
-	ControlGroup  string
-	PersistFile   string
-	Log           *zap.Logger
+	// MetricsUsers may read the metrics over TCP besides those that the control socket is for.
+	MetricsUsers []string
+	StateDir     string
+	RuntimeDir   string
+	ControlGroup string
+	PersistFile  string
+	Log          *zap.Logger
 	// Fail is called at the stages of what must survive a crash. It is nil but in tests, which end the program there.
 	Fail func(stage string)
 }

@@ -153,7 +153,9 @@ type access struct {
 func (a access) check(p peer) error {
 	switch {
 	case p.err != nil:
-		return fmt.Errorf("the kernel does not say who asks: %w", p.err)
+		return fmt.Errorf("not permitted, since the kernel does not say who asks: %w", p.err)
+	case p.elsewhere:
+		return errors.New("not permitted for another host")
 	case p.uid == 0 || p.uid == a.own:
 		return nil
 	case a.gid >= 0 && (int(p.gid) == a.gid || memberOf(p.uid, a.gid)):
@@ -177,8 +179,9 @@ func memberOf(uid uint32, gid int) bool {
 
 // peer is who is at the other end of a connection, by the kernel's word.
 type peer struct {
-	uid, gid uint32
-	err      error
+	uid, gid  uint32
+	elsewhere bool // on another host, so that uid and gid say nothing; over TCP alone
+	err       error
 }
 
 type peerKey struct{}
@@ -193,7 +196,7 @@ func asPeer(ctx context.Context, p peer) context.Context { return context.WithVa
 func peerOf(ctx context.Context) peer {
 	p, ok := ctx.Value(peerKey{}).(peer)
 	if !ok {
-		return peer{err: errors.New("not a unix socket")}
+		return peer{err: errors.New("nobody looked")}
 	}
 	return p
 }
@@ -202,11 +205,17 @@ func peerCredentials(conn net.Conn) peer {
 	if b, ok := conn.(*boundedConn); ok {
 		conn = b.Conn
 	}
-	uc, ok := conn.(*net.UnixConn)
-	if !ok {
-		return peer{err: errors.New("not a unix socket")}
+	switch c := conn.(type) {
+	case *net.UnixConn:
+		return unixPeer(c)
+	case *net.TCPConn:
+		return tcpPeer(c)
 	}
-	raw, err := uc.SyscallConn()
+	return peer{err: errors.New("neither a unix socket nor TCP")}
+}
+
+func unixPeer(conn *net.UnixConn) peer {
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return peer{err: err}
 	}

@@ -18,8 +18,10 @@ import (
 type MetricsConfig struct {
 	// Listen is host:port, where port 0 takes a free one, or unix:/path.
 	Listen string
-	// Group may use a unix socket besides root and the agent's own user. Empty: nobody else.
+	// Group may read besides root and the agent's own user. Empty: no group.
 	Group string
+	// Users may also read over TCP, by name or number; "*" is every user of this host. A unix socket leaves them out.
+	Users []string
 	// Status is the agent's state; it is called from several goroutines and returns when ctx ends at the latest.
 	Status func(ctx context.Context) (Status, error)
 	// Ready is closed once every source is positioned. Until then /metrics is 503. A nil channel is never ready.
@@ -31,6 +33,7 @@ type MetricsConfig struct {
 type Metrics struct {
 	cfg      MetricsConfig
 	listener net.Listener
+	access   metricsAccess
 	registry *prometheus.Registry
 }
 
@@ -40,11 +43,15 @@ func ListenMetrics(cfg MetricsConfig) (*Metrics, error) {
 	if err := registry.Register(newCollector(cfg.Status)); err != nil {
 		return nil, fmt.Errorf("register the metrics: %w", err)
 	}
+	who, err := newMetricsAccess(cfg)
+	if err != nil {
+		return nil, err
+	}
 	l, err := listenMetrics(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &Metrics{cfg: cfg, listener: l, registry: registry}, nil
+	return &Metrics{cfg: cfg, listener: l, access: who, registry: registry}, nil
 }
 
 // Addr is the address that is listened on.
@@ -57,12 +64,8 @@ func (m *Metrics) Addr() net.Addr {
 
 // Run serves until ctx is done; it returns nil then.
 func (m *Metrics) Run(ctx context.Context) error {
-	handler, err := m.guard(m.handler())
-	if err != nil {
-		return errors.Join(err, m.listener.Close())
-	}
 	srv := &http.Server{
-		Handler: handler, ConnContext: withPeer, ErrorLog: zap.NewStdLog(m.cfg.Log), ReadHeaderTimeout: 2 * time.Second,
+		Handler: m.guard(m.handler()), ConnContext: withPeer, ErrorLog: zap.NewStdLog(m.cfg.Log), ReadHeaderTimeout: 2 * time.Second,
 		ReadTimeout: 5 * time.Second, WriteTimeout: 15 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	g, ctx := errgroup.WithContext(ctx)

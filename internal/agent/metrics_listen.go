@@ -1,11 +1,11 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +23,10 @@ func listenMetrics(cfg MetricsConfig) (net.Listener, error) {
 		}
 		return listenSocket("metrics.listen", path, cfg.Group)
 	}
-	l, err := net.Listen("tcp", cfg.Listen)
+	// Plain TCP alone: the peer of a connection over many paths is not told by the four numbers of one path.
+	plain := net.ListenConfig{}
+	plain.SetMultipathTCP(false)
+	l, err := plain.Listen(context.Background(), "tcp", cfg.Listen) // the context is for looking up a host's name
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("metrics.listen %s: another program uses this address; choose another port, or \"\" for no metrics: %w", cfg.Listen, err)
@@ -33,25 +36,6 @@ func listenMetrics(cfg MetricsConfig) (net.Listener, error) {
 		return nil, fmt.Errorf("metrics.listen %s: %w", cfg.Listen, err)
 	}
 	return l, nil
-}
-
-// guard lets only those through to a unix socket that the control socket serves; a TCP port is for everybody.
-func (m *Metrics) guard(next http.Handler) (http.Handler, error) {
-	if _, ok := MetricsSocket(m.cfg.Listen); !ok {
-		return next, nil
-	}
-	gid, err := groupID(m.cfg.Group)
-	if err != nil {
-		return nil, err
-	}
-	who := access{own: uint32(os.Geteuid()), group: m.cfg.Group, gid: gid}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := who.check(peerOf(r.Context())); err != nil {
-			http.Error(w, err.Error(), http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, r)
-	}), nil
 }
 
 // removeSocket takes the socket's file away. One that is not there any more needs no removing.

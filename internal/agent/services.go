@@ -33,7 +33,8 @@ func (a *Agent) listen() (s services, err error) {
 		return s, err
 	}
 	s.metrics, err = ListenMetrics(MetricsConfig{
-		Listen: a.cfg.MetricsListen, Group: a.cfg.ControlGroup, Status: a.Status, Ready: a.readyCh, Log: a.cfg.Log,
+		Listen: a.cfg.MetricsListen, Group: a.cfg.ControlGroup, Users: a.cfg.MetricsUsers,
+		Status: a.Status, Ready: a.readyCh, Log: a.cfg.Log,
 	})
 	if err != nil {
 		return s, errors.Join(err, s.control.Close())

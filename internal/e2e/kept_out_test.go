@@ -19,7 +19,7 @@ func asUser(uid, gid int) []string {
 	return []string{"setpriv", fmt.Sprintf("--reuid=%d", uid), fmt.Sprintf("--regid=%d", gid), "--clear-groups", "--bounding-set=-all", "--no-new-privs"}
 }
 
-// TestPromiseOthersKeptOut asks a running agent, and its files, as three other users.
+// TestPromiseOthersKeptOut asks a running agent, its files and its metrics as other users.
 func TestPromiseOthersKeptOut(t *testing.T) {
 	testhost.NeedRoot(t)
 	gid := groupNumber(t, "daemon")
@@ -58,8 +58,10 @@ func TestPromiseOthersKeptOut(t *testing.T) {
 	if s := a.status(t); s.Held == nil {
 		t.Error("somebody has released the hold")
 	}
+	refused, served := metricsKeptOut(t, a)
 	testhost.Held(t, "7.3 others kept out", "%d of %d orders of another user refused; of the state, hold, intents and sockets 0 can be opened "+
-		"by others, and by members of control_group the 2 sockets alone", kept, len(orders))
+		"by others, and by members of control_group the 2 sockets alone; metrics over TCP: %d of another user's requests refused, "+
+		"%d of root, the group and a named user served", kept, len(orders), refused, served)
 }
 
 func groupNumber(t *testing.T, name string) int {

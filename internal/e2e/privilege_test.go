@@ -64,7 +64,8 @@ func TestPromiseLeastPrivilege(t *testing.T) {
 	h := startHub(t)
 	a := ownDirs(t, plain(h.url))
 	a.program = program
-	a.listenOnSocket(t)
+	a.metrics = fmt.Sprintf("127.0.0.1:%d", testhost.Port(t))
+	a.configure(t, plain(h.url))
 	if err := lock.SetMax(limit); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +93,7 @@ func TestPromiseLeastPrivilege(t *testing.T) {
 	}
 	live(t, h, remediate.EventIncidentClosed)
 	a.wantCommand(t, 0, []string{"kmsg: up"}, "status")
+	wantWords(t, scrape(t, "http://"+a.metrics+"/metrics"), "ctwarden_conntrack_limit") // root's, as the agent must find out
 	a.stop(t, syscall.SIGTERM)
 	h.wait(t, remediate.EventAgentStopped, 1)
 

@@ -23,8 +23,9 @@ var allowed = map[string][]string{
 	"internal/config":     nil,
 	"internal/replay":     {"remediate", "watcher"},
 	"internal/state":      {"notify", "remediate"},
+	"internal/tcppeer":    nil,
 	"internal/agent": {
-		"internal/state", "notify", "remediate", "remediate/apply", "remediate/conntrack", "watcher",
+		"internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack", "watcher",
 	},
 	"cmd/ctwarden": {
 		"internal/agent", "internal/config", "internal/replay", "notify", "remediate", "remediate/apply",

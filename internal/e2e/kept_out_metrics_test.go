@@ -1,0 +1,116 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
+)
+
+// metricsKeptOut has the agent serve its metrics over TCP, and asks as those who may and those who may not. It returns
+// how many requests were refused, and how many served.
+func metricsKeptOut(t *testing.T, a *agentProcess) (refused, served int) {
+	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		testhost.Skip(t, "needs curl: "+err.Error())
+	}
+	a.stop(t, syscall.SIGTERM)
+	port := testhost.Port(t)
+	for _, listen := range []struct {
+		address string
+		to      []string
+	}{
+		{"127.0.0.1", []string{"127.0.0.1"}},
+		{"", append([]string{"127.0.0.1", "127.1.2.3", "[::1]", "[::ffff:127.0.0.1]"}, ownAddresses(t)...)},
+	} {
+		a.configure(t, "control_group: daemon\nsources: {lookback: 0s, journal: {enabled: false}, syslog: {enabled: false}}\nremediate: {persist: false}")
+		text, err := os.ReadFile(a.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, a.config, strings.Replace(string(text), `metrics: {listen: ""}`,
+			fmt.Sprintf("metrics: {listen: '%s:%d', users: [54322]}", listen.address, port), 1), 0o644)
+		a.start(t)
+		for _, to := range listen.to {
+			no, yes := askForMetrics(t, fmt.Sprintf("http://%s:%d/metrics", to, port))
+			refused, served = refused+no, served+yes
+		}
+		a.stop(t, syscall.SIGTERM)
+	}
+	return refused, served
+}
+
+// askForMetrics asks an agent with control_group: daemon and metrics.users: [54322].
+func askForMetrics(t *testing.T, url string) (refused, served int) {
+	t.Helper()
+	gid := groupNumber(t, "daemon")
+	for _, who := range []struct {
+		as   []string
+		want string
+	}{
+		{asUser(54321, 54321), "403 not permitted for user uid 54321"},
+		{asUser(54321, gid), "403 not permitted for user uid 54321"}, // the user is not in the group, whatever the process is
+		{asUser(testhost.Nobody, testhost.Nobody), "403 not permitted for user"},
+		{asUser(54322, 54322), "200 # HELP ctwarden_"},
+		{asUser(userNumber(t, "daemon"), gid), "200 # HELP ctwarden_"},
+		{nil, "200 # HELP ctwarden_"},
+	} {
+		code, said := scrapeAs(t, who.as, url)
+		switch {
+		case !strings.HasPrefix(code+" "+said, who.want):
+			t.Errorf("%v: %s got %s %.200s, want %s", who.as, url, code, said, who.want)
+		case code == "403":
+			refused++
+		default:
+			served++
+		}
+	}
+	return refused, served
+}
+
+// scrapeAs reads the metrics with a program of a user's, and returns the code and the text.
+func scrapeAs(t *testing.T, as []string, url string) (code, body string) {
+	t.Helper()
+	said, exit := runToEnd(t, append(slices.Clone(as), "curl", "-sS", "--noproxy", "*", "--max-time", "20", "-w", "%{http_code}", url)...)
+	if exit != 0 || len(said) < 3 {
+		t.Fatalf("%v: curl %s: exit code %d: %s", as, url, exit, said)
+	}
+	return said[len(said)-3:], said[:len(said)-3]
+}
+
+// ownAddresses are the first addresses of the machine that are not loopback.
+func ownAddresses(t *testing.T) (hosts []string) {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			hosts = append(hosts, n.IP.String())
+		}
+	}
+	return hosts[:min(len(hosts), 3)]
+}
+
+// userNumber is the number of a user.
+func userNumber(t *testing.T, name string) int {
+	t.Helper()
+	u, err := user.Lookup(name)
+	if err != nil {
+		testhost.Skip(t, err.Error())
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uid
+}
