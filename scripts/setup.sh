@@ -52,6 +52,7 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need e2fsck e2fsprogs e2fsprogs
     need strace strace strace
     need logger bsdutils util-linux
+    need curl curl curl
 fi
 if [ "$want" = torture-long ]; then
     need qemu-system-x86_64 qemu-system-x86 qemu-system-x86-core
