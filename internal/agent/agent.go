@@ -106,7 +106,7 @@ func Open(cfg Config) (*Agent, error) {
 		cfg: cfg, identity: notify.Identity{Host: cfg.Host, Site: cfg.Site, Version: cfg.Version},
 		batches: make(chan watcher.Batch, batchRoom), files: make(chan watcher.Batch, filesRoom), calls: make(chan func()), ended: make(chan struct{}),
 		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
-		notes: map[string]string{}, following: map[string]bool{}, startedAt: time.Now(), holds: newHoldReader(cfg.StateDir),
+		notes: map[string]string{}, following: map[string]bool{}, startedAt: time.Now(), holds: newHoldReader(cfg.holdPlaces()),
 		audit:    auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
 		throttle: watcher.NewThrottle(filesShare),
 	}
