@@ -11,8 +11,8 @@ import (
 // it alone is held up; these are for several that are held up at once. What is left of the five seconds that an agent may
 // take is Close's, which also waits for a disk.
 const (
-	feedersWithin = 2 * time.Second // the readers, and what answers on sockets
-	stopWithin    = 4 * time.Second // all
+	feedersWithin = 2 * time.Second         // the readers, and what answers on sockets
+	stopWithin    = 3500 * time.Millisecond // all
 	// lastLook is how long a part that has come to its turn too late has got, or one that is through already would be
 	// called left behind.
 	lastLook = 50 * time.Millisecond
