@@ -173,8 +173,8 @@ func (a *Agent) Close() error {
 	return errors.Join(errs...)
 }
 
-// Run watches until ctx is done. It returns nil after a clean stop, with everything saved. Soon after stopWithin it returns at
-// the latest; then the error names what did not stop in time and was left behind, to end with the process.
+// Run watches until ctx is done. It returns nil after a clean stop, with everything saved. It returns four seconds after
+// ctx is done at the latest; then the error names what did not stop in time and was left behind, to end with the process.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -12,7 +12,7 @@ import (
 // TestStopIsBoundedAsAWhole stops agents with parts that hang: Run comes back all the same, and names them.
 func TestStopIsBoundedAsAWhole(t *testing.T) {
 	freeze := func(a *Agent) { a.disk.turn <- struct{}{} } // as a call does that does not return
-	hang := func(a *Agent) { a.recorder.do(func() { select {} }) }
+	hang := func(a *Agent) { a.recorder.do(func() { <-t.Context().Done() }) }
 	tests := []struct {
 		name     string
 		faults   []func(*Agent)
@@ -20,7 +20,7 @@ func TestStopIsBoundedAsAWhole(t *testing.T) {
 		left     []string // empty: a clean stop
 	}{
 		{"nothing hangs", nil, 0, nil},
-		{"a frozen disk alone, within its own bound", []func(*Agent){freeze}, 0, nil},
+		{"a frozen disk alone, within its own bound", []func(*Agent){freeze}, time.Minute, nil},
 		{"a frozen disk and a job that hangs in it", []func(*Agent){freeze, hang}, 100 * time.Millisecond,
 			[]string{"saving to state_dir", "saving what was acknowledged last"}},
 	}
