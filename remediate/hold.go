@@ -9,9 +9,24 @@ type Hold struct {
 	// Since and By say when it was set and by whom.
 	Since time.Time `json:"since"`
 	By    string    `json:"by"`
+	// File is where it was found. Empty: it is not known from a file.
+	File string `json:"file,omitempty"`
+	// UntilBoot is true for a hold that is in memory alone and ends with the boot, whatever Until says.
+	UntilBoot bool `json:"until_boot,omitempty"`
 }
 
 // Active tells whether the hold is in force at now. A nil hold is not.
 func (h *Hold) Active(now time.Time) bool {
 	return h != nil && (h.Until.IsZero() || now.Before(h.Until))
+}
+
+// Longer is the one of two holds that lasts longer; the first where both do. A nil hold is none.
+func (h *Hold) Longer(other *Hold) *Hold {
+	switch {
+	case other == nil:
+		return h
+	case h == nil, !h.Until.IsZero() && (other.Until.IsZero() || other.Until.After(h.Until)):
+		return other
+	}
+	return h
 }

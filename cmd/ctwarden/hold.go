@@ -30,7 +30,9 @@ func newHoldCommand(std stdio) *cobra.Command {
 		Use:   "hold [--for DURATION]",
 		Short: "Stop all automatic writes",
 		Long: `Stops all automatic writes, for a while or until "ctwarden unhold". It is a plain file in state_dir, so it works
-whatever state the agent is in, also before it starts. Detection and publication go on.`,
+whatever state the agent is in, also before it starts. Where state_dir cannot be written (its disk is full, read-only or
+does not answer) it goes to runtime_dir, which is in memory, and ends with the next boot at the latest; that is said.
+Detection and publication go on.`,
 		Example: "  ctwarden hold --for 2h\n  ctwarden hold",
 		Args:    cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
@@ -57,8 +59,13 @@ func hold(ctx context.Context, std stdio, out output, path string, length time.D
 		h.Until = h.Since.Add(length)
 		until = "until " + h.Until.Local().Format(time.DateTime+" MST")
 	}
-	text := fmt.Sprintf("held: no automatic writes %s (%s/%s)", until, cfg.StateDir, apply.HoldFile)
-	err = apply.SetHold(cfg.StateDir, h)
+	places := cfg.holdPlaces()
+	unkept, err := places.Set(h)
+	text := "held: no automatic writes " + until
+	if unkept == nil {
+		text += fmt.Sprintf(" (%s/%s)", cfg.StateDir, apply.HoldFile)
+	}
+	text += places.Unkept(unkept, h.Since)
 	return heldOr(ctx, std, out, cfg, err, text, agent.Command{Verb: agent.VerbHold, For: length, By: h.By})
 }
 
@@ -72,10 +79,10 @@ func newUnholdCommand(std stdio) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			was, err := apply.ClearHold(cfg.StateDir)
+			was, err := cfg.holdPlaces().Clear()
 			text := "released: automatic writes are allowed again"
 			if !was {
-				text = fmt.Sprintf("there was no hold (%s/%s)", cfg.StateDir, apply.HoldFile)
+				text = fmt.Sprintf("there was no hold (%s/%s, %s/%[2]s)", cfg.StateDir, apply.HoldFile, cfg.RuntimeDir)
 			}
 			return heldOr(cmd.Context(), std, out, cfg, err, text, agent.Command{Verb: agent.VerbUnhold, By: whoAsks()})
 		}),
@@ -83,6 +90,11 @@ func newUnholdCommand(std stdio) *cobra.Command {
 	configFlag(cmd, &path)
 	out.flag(cmd, "text", "json")
 	return cmd
+}
+
+// holdPlaces are where a hold may be.
+func (c *Config) holdPlaces() apply.HoldPlaces {
+	return apply.HoldPlaces{StateDir: c.StateDir, RuntimeDir: c.RuntimeDir}
 }
 
 // holdConfig is the configuration as far as a hold needs it. A file with mistakes must not keep an operator from holding:
@@ -106,7 +118,8 @@ func holdConfig(std stdio, path string) (Config, error) {
 			*dir = found
 		}
 	}
-	fmt.Fprintf(std.err, "warning: %s has mistakes (ctwarden check-config names them); only state_dir is taken from it: %s\n", path, cfg.StateDir)
+	fmt.Fprintf(std.err, "warning: %s has mistakes (ctwarden check-config names them); only state_dir and runtime_dir are taken from it: %s, %s\n",
+		path, cfg.StateDir, cfg.RuntimeDir)
 	return cfg, nil
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/remediate"
-	"github.com/ctwarden/ctwarden/remediate/apply"
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -37,7 +36,7 @@ func kernelStatus(ctx context.Context, cfg Config) (agent.Status, error) {
 	if st.BootID, err = watcher.BootID(); err != nil {
 		st.Notes = append(st.Notes, err.Error())
 	}
-	if st.Held, err = apply.Held(cfg.StateDir, st.At); err != nil {
+	if st.Held, err = cfg.holdPlaces().Held(st.At); err != nil {
 		st.Notes = append(st.Notes, err.Error())
 	}
 	err = readTables(ctx, &st)

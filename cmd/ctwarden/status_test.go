@@ -17,7 +17,7 @@ func busy() agent.Status {
 	return agent.Status{
 		Running: true, Version: "v1.2.3", Host: "web1", Site: "gva", Mode: remediate.ModeRemediate, Kernel: "6.1.0",
 		StartedAt: at.Add(-90 * time.Minute), At: at,
-		Held:   &remediate.Hold{Since: at.Add(-time.Hour), Until: at.Add(time.Hour), By: "ann"},
+		Held:   &remediate.Hold{Since: at.Add(-time.Hour), Until: at.Add(time.Hour), By: "ann", File: "/run/ctwarden/hold", UntilBoot: true},
 		Limits: remediate.Limits{Max: 65536, OldMax: 65000, Buckets: 16384},
 		Memory: agent.MemoryStatus{Memory: remediate.Memory{Total: 48 << 30, Available: 30 << 30}, TableBytes: 20 << 20, WorstBytes: 24 << 20},
 		NetNS: []agent.NetNSStatus{
@@ -44,7 +44,7 @@ func busy() agent.Status {
 
 func TestStatusText(t *testing.T) {
 	want := `web1: ctwarden v1.2.3, mode remediate, site gva, kernel 6.1.0, up 1h30m
-HELD until 2026-03-01 04:00:00 by ann, since 2026-03-01 02:00:00: no automatic writes
+HELD until 2026-03-01 04:00:00 by ann, since 2026-03-01 02:00:00: no automatic writes (/run/ctwarden/hold, in memory: the next boot ends it)
 table    61000 of 65536 entries  93.1%, peak 65536
 full in  12.4s at 365 entries/s
 refused  11 packets, 12 entries thrown out early, 13 for long hash chains, since boot

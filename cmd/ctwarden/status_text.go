@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // writeStatus prints the status for somebody who was just woken up: the table first, then what is wrong.
@@ -43,8 +44,19 @@ func headline(b *strings.Builder, st agent.Status) {
 		if !h.Until.IsZero() {
 			until = "until " + clock(h.Until)
 		}
-		fmt.Fprintf(b, "HELD %s by %s, since %s: no automatic writes\n", until, h.By, clock(h.Since))
+		fmt.Fprintf(b, "HELD %s by %s, since %s: no automatic writes%s\n", until, h.By, clock(h.Since), holdPlace(h))
 	}
+}
+
+// holdPlace is where a hold was found.
+func holdPlace(h *remediate.Hold) string {
+	switch {
+	case h.File == "":
+		return ""
+	case h.UntilBoot:
+		return fmt.Sprintf(" (%s, in memory: the next boot ends it)", h.File)
+	}
+	return fmt.Sprintf(" (%s)", h.File)
 }
 
 func tableRows(w io.Writer, st agent.Status) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -55,6 +56,7 @@ type Agent struct {
 	throttle     *watcher.Throttle // of all text files together
 	filesAfter   time.Time         // nothing of a text file is taken before
 	retry        time.Duration     // the first wait after a reader's defect; 0: retrySource
+	patience     time.Duration     // of a stop, in the place of feedersWithin and stopWithin; 0: those
 	positions    map[string][]byte // as saved by the run before
 	meta         map[string][]byte // likewise: small values of the agent's own
 	saved        remediate.TrackerState
@@ -106,7 +108,7 @@ func Open(cfg Config) (*Agent, error) {
 		cfg: cfg, identity: notify.Identity{Host: cfg.Host, Site: cfg.Site, Version: cfg.Version},
 		batches: make(chan watcher.Batch, batchRoom), files: make(chan watcher.Batch, filesRoom), calls: make(chan func()), ended: make(chan struct{}),
 		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
-		notes: map[string]string{}, following: map[string]bool{}, startedAt: time.Now(), holds: newHoldReader(cfg.StateDir),
+		notes: map[string]string{}, following: map[string]bool{}, startedAt: time.Now(), holds: newHoldReader(cfg.holdPlaces()),
 		audit:    auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
 		throttle: watcher.NewThrottle(filesShare),
 	}
@@ -171,8 +173,16 @@ func (a *Agent) Close() error {
 	return errors.Join(errs...)
 }
 
-// Run watches until ctx is done. It returns nil after a clean stop, with everything saved.
+// Run watches until ctx is done. It returns nil after a clean stop, with everything saved. It returns four seconds after
+// ctx is done at the latest; then the error names what did not stop in time and was left behind, to end with the process.
 func (a *Agent) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	feeding, free := doneAfter(ctx, cmp.Or(a.patience, feedersWithin))
+	defer free()
+	stopping, free := doneAfter(ctx, cmp.Or(a.patience, stopWithin))
+	defer free()
+
 	a.started.Store(true)
 	a.sample()
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStarted, a.agentState()))
@@ -190,18 +200,27 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.publisher != nil {
 		senders.Go(func() error { return a.publisher.Run(sending) })
 	}
-	err := a.runLoop(ctx)
+	err := leave(feeding, "the readers and sockets", func() error { return a.runLoop(ctx) })
+	stop() // where they ended by themselves
+	select {
+	case <-a.ended:
+	case <-stopping.Done():
+		return errors.Join(err, fmt.Errorf("the loop: %w", errLeftBehind)) // what it owns may not be touched
+	}
 	for _, st := range a.streams {
 		a.sayLost(time.Now(), st, true)
 	}
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStopped, a.agentState()))
 	a.save(true)
 	stopRecording()
-	err = errors.Join(err, recorders.Wait())
+	err = errors.Join(err, leave(stopping, "saving to state_dir", recorders.Wait))
 	stopSending()
-	err = errors.Join(err, senders.Wait())
-	a.recorder.commit(sending) // what was acknowledged last; a disk that hangs is not waited for
-	return errors.Join(err, logging.Wait())
+	err = errors.Join(err, leave(stopping, "sending to NATS", senders.Wait))
+	err = errors.Join(err, leave(stopping, "saving what was acknowledged last", func() error {
+		a.recorder.commit(sending) // a disk that hangs is not waited for
+		return nil
+	}))
+	return errors.Join(err, leave(stopping, "the journal", logging.Wait))
 }
 
 // runLoop runs the loop and all that feeds it, until ctx is done or one of them fails.

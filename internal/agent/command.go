@@ -8,7 +8,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ctwarden/ctwarden/remediate"
-	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
 // settleWithin bounds how long a step by hand without a running agent waits for its outcome.
@@ -82,14 +81,16 @@ func (a *Agent) hold(c Command) Reply {
 		h.Until = h.Since.Add(c.For)
 		until = "until " + h.Until.Format(time.RFC3339)
 	}
-	if err := apply.SetHold(a.cfg.StateDir, h); err != nil {
+	places := a.cfg.holdPlaces()
+	unkept, err := places.Set(h)
+	if err != nil {
 		return Reply{Text: err.Error()}
 	}
-	return Reply{Done: true, Text: "automatic writes are held " + until}
+	return Reply{Done: true, Text: "automatic writes are held " + until + places.Unkept(unkept, h.Since)}
 }
 
 func (a *Agent) unhold() Reply {
-	was, err := apply.ClearHold(a.cfg.StateDir)
+	was, err := a.cfg.holdPlaces().Clear()
 	if err != nil {
 		return Reply{Text: err.Error()}
 	}

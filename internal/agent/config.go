@@ -7,6 +7,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
 // Switch says whether a source is to be used.
@@ -44,6 +45,10 @@ type Config struct {
 	Log          *zap.Logger
 	// Fail is called at the stages of what must survive a crash. It is nil but in tests, which end the program there.
 	Fail func(stage string)
+}
+
+func (c Config) holdPlaces() apply.HoldPlaces {
+	return apply.HoldPlaces{StateDir: c.StateDir, RuntimeDir: c.RuntimeDir}
 }
 
 // SourcesConfig says where kernel records are read from.

@@ -13,7 +13,8 @@ import (
 // for again until it has.
 const holdWithin = 500 * time.Millisecond
 
-// holdReader reads the hold from state_dir for the loop, which must not hang with the disk.
+// holdReader reads the hold for the loop, from state_dir and from runtime_dir: one in either holds. The loop must not
+// hang with the disk of the first; the second is in memory.
 //
 // A hold that is there and cannot be understood, or may not be read, counts. Where the disk does not tell, because it
 // hangs or has an I/O error, what it told last counts: on a disk that does not answer nobody can have made a hold since.
@@ -21,7 +22,7 @@ const holdWithin = 500 * time.Millisecond
 //
 // Only a read that was begun for the question at hand answers it: one that hung tells of the time when it was begun.
 type holdReader struct {
-	dir    string
+	places apply.HoldPlaces
 	within time.Duration // holdWithin
 	// reading has the result of the read in progress, on a channel of capacity one; nil: there is none.
 	reading chan heldResult
@@ -33,12 +34,19 @@ type heldResult struct {
 	err  error
 }
 
-func newHoldReader(dir string) *holdReader {
-	return &holdReader{dir: dir, within: holdWithin, last: heldResult{held: &remediate.Hold{By: "the disk of state_dir, which does not answer"}}}
+func newHoldReader(places apply.HoldPlaces) *holdReader {
+	return &holdReader{places: places, within: holdWithin, last: heldResult{held: &remediate.Hold{By: "the disk of state_dir, which does not answer"}}}
 }
 
-// read gives the hold as it is, or as it was last known together with why it is not known better.
+// read gives the hold that lasts longest, as it is or as it was last known, together with why it is not known better.
 func (h *holdReader) read(now time.Time) (*remediate.Hold, error) {
+	kept, err := h.readKept(now)
+	inMemory, err2 := h.places.HeldInMemory(now)
+	return kept.Longer(inMemory), errors.Join(err, err2)
+}
+
+// readKept gives the one in state_dir.
+func (h *holdReader) readKept(now time.Time) (*remediate.Hold, error) {
 	got := heldResult{err: errDiskSlow}
 	if h.settled() {
 		got = h.ask(now)
@@ -67,12 +75,12 @@ func (h *holdReader) settled() bool {
 	}
 }
 
-// ask reads the hold, for as long as the loop may wait.
+// ask reads the hold in state_dir, for as long as the loop may wait.
 func (h *holdReader) ask(now time.Time) heldResult {
 	reading := make(chan heldResult, 1)
 	// Not in an errgroup, whose Wait would wait for a disk that hangs.
 	go func() {
-		held, err := apply.Held(h.dir, now)
+		held, err := apply.Held(h.places.StateDir, now)
 		reading <- heldResult{held, err}
 	}()
 	timer := time.NewTimer(h.within)

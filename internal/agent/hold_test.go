@@ -17,7 +17,7 @@ func (h *holdReader) hang() (answer func(heldResult)) {
 
 func TestHoldOnADiskThatHangs(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
-	h := newHoldReader(dir)
+	h := newHoldReader(apply.HoldPlaces{StateDir: dir, RuntimeDir: t.TempDir()})
 	h.within = time.Minute // the disk answers, however busy the machine is
 	answer := h.hang()
 	if held, err := h.read(now); held == nil || err == nil {

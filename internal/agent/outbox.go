@@ -261,7 +261,16 @@ func (o *outbox) Ack(seqs []uint64) error {
 		if onDisk || w.tried && len(o.acked) < unsavedEvents {
 			o.acked[id] = onDisk
 		}
-		gone[id] = w != nil
+		gone[id] = true
+	}
+	o.leave(gone)
+	return nil
+}
+
+// leave takes events out of memory by their IDs, as far as they are there.
+func (o *outbox) leave(gone map[string]bool) {
+	if len(gone) == 0 {
+		return
 	}
 	o.list = slices.DeleteFunc(o.list, func(w *waiting) bool {
 		if !gone[w.ID] {
@@ -275,5 +284,4 @@ func (o *outbox) Ack(seqs []uint64) error {
 		}
 		return true
 	})
-	return nil
 }

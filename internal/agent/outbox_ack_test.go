@@ -45,7 +45,7 @@ func TestAcknowledgedIsBounded(t *testing.T) {
 		l.queue.add(events(i, i+1000))
 		var c state.Change
 		l.queue.take(&c)
-		l.queue.took(c, l.disk.store.Load(), errors.New("refused"))
+		l.queue.took(c, state.Committed{}, l.disk.store.Load(), errors.New("refused"))
 		l.sent(t)
 	}
 	if n := len(l.queue.acked); n > unsavedEvents {

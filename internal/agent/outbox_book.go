@@ -30,12 +30,21 @@ func (o *outbox) take(c *state.Change) (all bool) {
 	return true
 }
 
-// took books what became of a change: on the disk, or not.
-func (o *outbox) took(c state.Change, s *state.Store, err error) {
+// took books what became of a change: on the disk, or not. What the disk dropped for it is forgotten here too, or a file
+// begun afresh would get it again, and count it again.
+func (o *outbox) took(c state.Change, done state.Committed, s *state.Store, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	gone := make(map[string]bool, len(done.Dropped))
+	for _, id := range done.Dropped {
+		gone[id] = true
+	}
+	o.leave(gone)
 	if err != nil {
-		o.dropped += c.Dropped
+		// A commit that failed in its last sync can be in the file all the same, and what it dropped in the file's books.
+		if s.Dropped() == o.known.dropped {
+			o.dropped += c.Dropped
+		}
 	} else {
 		for _, id := range c.Acked {
 			delete(o.acked, id)

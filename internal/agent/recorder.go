@@ -224,9 +224,10 @@ func (r *recorder) commitSome(store *state.Store) (more bool, err error) {
 	change, committed, all := r.take()
 	if !change.Empty() {
 		r.failAt(StageBeforeCommit, change)
-		_, err = store.Commit(change)
+		var done state.Committed
+		done, err = store.Commit(change)
 		r.failAt(StageAfterCommit, change)
-		r.queue.took(change, store, err)
+		r.queue.took(change, done, store, err)
 	}
 	if err != nil {
 		r.giveBack(change, committed)

@@ -50,8 +50,9 @@ type Committed struct {
 	Added int
 	// Duplicates were in it already, by their ID.
 	Duplicates int
-	// Dropped is how many events this commit cost, of the change or of those that waited. Store.Dropped adds them up.
-	Dropped int
+	// Dropped are the IDs of the events that this commit cost, of the change or of those that waited. Store.Dropped adds
+	// up how many.
+	Dropped []string
 }
 
 // Snapshot is what a store holds apart from the outbox.
@@ -64,7 +65,8 @@ type Snapshot struct {
 	Meta  map[string][]byte
 }
 
-// Commit writes the change in one transaction and returns when it is on the disk. On an error nothing was written.
+// Commit writes the change in one transaction and returns when it is on the disk. On an error nothing was written;
+// but where the very last sync of it failed, its content can be there nevertheless, and Len and Dropped say so.
 //
 // When the outbox holds MaxEvents, room is made by dropping what matters least and is oldest: first incident.updated,
 // then the other events that only inform (source.*, match.unverified, limit.changed, agent.*). An incident.opened, an

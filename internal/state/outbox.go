@@ -61,12 +61,13 @@ type outbox struct {
 	names buckets
 	tally tally
 	opts  Options
+	gone  []string // the IDs of what was dropped
 }
 
 // append adds events in order, and makes room for them.
 func (q *outbox) append(events []notify.Outgoing) (Committed, error) {
 	var done Committed
-	before := q.tally.dropped
+	q.gone = nil
 	for _, ev := range events {
 		if q.tx.Bucket(q.names.outboxIDs).Get([]byte(ev.ID)) != nil {
 			done.Duplicates++
@@ -77,7 +78,7 @@ func (q *outbox) append(events []notify.Outgoing) (Committed, error) {
 			return Committed{}, err
 		}
 		if !ok {
-			q.tally.dropped++
+			q.drop(ev.ID)
 			continue
 		}
 		if err := q.add(ev); err != nil {
@@ -85,8 +86,14 @@ func (q *outbox) append(events []notify.Outgoing) (Committed, error) {
 		}
 		done.Added++
 	}
-	done.Dropped = int(q.tally.dropped - before)
+	done.Dropped = q.gone
 	return done, nil
+}
+
+// drop counts an event that there is no room for.
+func (q *outbox) drop(id string) {
+	q.tally.dropped++
+	q.gone = append(q.gone, id)
 }
 
 // removeIDs removes events by their IDs.
@@ -119,14 +126,14 @@ func (q *outbox) room(ev notify.Outgoing) (bool, error) {
 		if r, may := Rank(ev.Type); may && k[0] > r {
 			return false, nil
 		}
-		found, err := q.remove(bytes.Clone(k[1:]))
+		id, err := q.remove(bytes.Clone(k[1:]))
 		if err != nil {
 			return false, err
 		}
-		if !found {
+		if id == "" {
 			return false, fmt.Errorf("%w: expendable lists an event that is not there", ErrDamaged)
 		}
-		q.tally.dropped++
+		q.drop(id)
 	}
 	return true, nil
 }
@@ -185,31 +192,32 @@ func (q *outbox) add(ev notify.Outgoing) error {
 	return nil
 }
 
-func (q *outbox) remove(key []byte) (found bool, err error) {
+// remove takes an event out and returns its ID; empty: it was not there.
+func (q *outbox) remove(key []byte) (id string, err error) {
 	box := q.tx.Bucket(q.names.outbox)
 	sealed := box.Get(key)
 	if sealed == nil {
-		return false, nil
+		return "", nil
 	}
 	v, err := unseal(q.names.outbox, key, sealed)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	ev, err := decodeEvent(binary.BigEndian.Uint64(key), v)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if err := q.tx.Bucket(q.names.outboxIDs).Delete([]byte(ev.ID)); err != nil {
-		return false, err
+		return "", err
 	}
 	if class, may := Rank(ev.Type); may {
 		if err := q.tx.Bucket(q.names.expendable).Delete(expendableKey(class, key)); err != nil {
-			return false, err
+			return "", err
 		}
 	}
 	q.tally.events--
 	q.tally.bytes -= int64(len(ev.Body))
-	return true, box.Delete(key)
+	return ev.ID, box.Delete(key)
 }
 
 // checkOutbox reads every event and holds both indexes against them.

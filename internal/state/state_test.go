@@ -115,7 +115,7 @@ func TestOutboxQueue(t *testing.T) {
 	again := commit(t, s, Change{Events: []notify.Outgoing{
 		event("e1", remediate.EventStepApplied), event("e5", remediate.EventStepApplied), event("e5", remediate.EventStepApplied),
 	}})
-	if again != (Committed{Added: 1, Duplicates: 2}) {
+	if !reflect.DeepEqual(again, Committed{Added: 1, Duplicates: 2}) {
 		t.Errorf("got %+v", again)
 	}
 	two, err := s.Peek(1, 2)
@@ -181,8 +181,8 @@ func TestFullOutbox(t *testing.T) {
 			if got := strings.Join(ids(t, s), " "); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
-			if done.Dropped != c.dropped || s.Dropped() != uint64(c.dropped) {
-				t.Errorf("dropped %d, in all %d, want %d", done.Dropped, s.Dropped(), c.dropped)
+			if len(done.Dropped) != c.dropped || s.Dropped() != uint64(c.dropped) {
+				t.Errorf("dropped %q, in all %d, want %d", done.Dropped, s.Dropped(), c.dropped)
 			}
 			s.Close()
 			s = open(t, path, c.opts)

@@ -1,11 +1,13 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -13,7 +15,7 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// HoldFile is the hold's name in the state directory.
+// HoldFile is the hold's name in state_dir and in runtime_dir.
 const HoldFile = "hold"
 
 // maxHold bounds what is read of the hold, in bytes.
@@ -22,25 +24,26 @@ const maxHold = 4 << 10
 // forever is how a hold without end is written.
 const forever = "released"
 
-// Held reads the hold in stateDir. No file, or no directory, is no hold: nil. One that is over at now is none either.
+// Held reads the hold in dir, which is state_dir or runtime_dir; both together are [HoldPlaces]. No file, or no directory, is no hold: nil. One that is over at now is none either.
 //
 // A hold that is there but cannot be read or parsed counts, since whoever made it wanted a stop: then both the hold
 // and an error come back, and the error says so. An empty file is a hold without end, so that "touch" will do.
-func Held(stateDir string, now time.Time) (*remediate.Hold, error) {
-	h, err := readHold(stateDir)
+func Held(dir string, now time.Time) (*remediate.Hold, error) {
+	h, err := readHold(dir)
 	if err != nil {
-		return &remediate.Hold{Since: now, By: "unknown"},
+		return &remediate.Hold{Since: now, By: "unknown", File: filepath.Join(dir, HoldFile)},
 			fmt.Errorf("%w; it counts as a hold until it is mended or ctwarden unhold removes it", err)
 	}
 	if !h.Active(now) {
 		return nil, nil
 	}
+	h.File = filepath.Join(dir, HoldFile)
 	return h, nil
 }
 
 // readHold gives the hold whether it is over or not; nil: none.
-func readHold(stateDir string) (*remediate.Hold, error) {
-	root, err := os.OpenRoot(stateDir)
+func readHold(dir string) (*remediate.Hold, error) {
+	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
 	}
@@ -66,7 +69,7 @@ func readHold(stateDir string) (*remediate.Hold, error) {
 	}
 	h, err := parseHold(data)
 	if err != nil {
-		return nil, fmt.Errorf("read hold %s/%s: %w", stateDir, HoldFile, err)
+		return nil, fmt.Errorf("read hold %s/%s: %w", dir, HoldFile, err)
 	}
 	if h.Since.IsZero() {
 		h.Since = fi.ModTime()
@@ -104,44 +107,52 @@ func parseHold(data []byte) (remediate.Hold, error) {
 	return h, nil
 }
 
-// SetHold writes the hold into stateDir, which is made with mode 0700 when it is missing.
-func SetHold(stateDir string, h remediate.Hold) error {
+// SetHold writes the hold into dir, which is made with mode 0700 when it is missing.
+func SetHold(dir string, h remediate.Hold) error {
+	return setHold(context.Background(), dir, h, 0o644)
+}
+
+// setHold writes the hold with a mode. Where ctx is done before the file gets its name, it does not get it any more.
+func setHold(ctx context.Context, dir string, h remediate.Hold, mode fs.FileMode) error {
 	until := forever
 	if !h.Until.IsZero() {
 		until = h.Until.UTC().Format(time.RFC3339)
 	}
 	text := fmt.Sprintf("# While this file is here, ctwarden changes nothing by itself. ctwarden unhold removes it.\n"+
 		"until: %s\nsince: %s\nby: %s\n", until, h.Since.UTC().Format(time.RFC3339), oneLine(h.By))
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("write hold: %w", err)
 	}
-	root, err := os.OpenRoot(stateDir)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("write hold: %w", err)
 	}
 	defer root.Close()
-	if err := errors.Join(replace(root, HoldFile, []byte(text), 0o644), syncDir(root, ".")); err != nil {
+	if err := errors.Join(replaceIn(ctx, root, HoldFile, []byte(text), mode), syncDir(root, ".")); err != nil {
 		return fmt.Errorf("write hold: %w", err)
 	}
 	return nil
 }
 
-// ClearHold removes the hold, readable or not. It tells whether there was one.
-func ClearHold(stateDir string) (bool, error) {
-	root, err := os.OpenRoot(stateDir)
-	if errors.Is(err, fs.ErrNotExist) {
+// ClearHold removes the hold from dir, readable or not. It tells whether there was one.
+func ClearHold(dir string) (bool, error) {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove hold: %w", err)
 	}
 	defer root.Close()
-	err = root.Remove(HoldFile)
+	// A read-only or frozen disk refuses, or hangs in, the removal of what is not there too.
+	if _, err = root.Lstat(HoldFile); err == nil {
+		err = root.Remove(HoldFile)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err = errors.Join(err, syncDir(root, ".")); err != nil {
-		return false, fmt.Errorf("remove hold: %w", err)
+		return false, fmt.Errorf("remove hold %s/%s: %w", dir, HoldFile, err)
 	}
 	return true, nil
 }

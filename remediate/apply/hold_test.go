@@ -27,6 +27,7 @@ func TestHold(t *testing.T) {
 		if err := SetHold(dir, want); err != nil {
 			t.Fatal(err)
 		}
+		want.File = filepath.Join(dir, HoldFile)
 		got, err := Held(dir, at.Add(time.Hour))
 		if err != nil || got == nil || *got != want {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, want)

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,11 +78,19 @@ func (a *Applier) runtime() (*os.Root, error) {
 
 // replace writes a file of dir atomically, its contents synced before it gets its name.
 func replace(dir *os.Root, name string, data []byte, mode fs.FileMode) error {
+	return replaceIn(context.Background(), dir, name, data, mode)
+}
+
+// replaceIn is replace for a disk that may hang: once ctx is done the file that was there stays.
+func replaceIn(ctx context.Context, dir *os.Root, name string, data []byte, mode fs.FileMode) error {
 	f, err := renameio.NewPendingFile(name, renameio.WithRoot(dir), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
 	}
 	if _, err := f.Write(data); err != nil {
+		return errors.Join(err, f.Cleanup())
+	}
+	if err := ctx.Err(); err != nil {
 		return errors.Join(err, f.Cleanup())
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {

@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/internal/testkernel"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// memoryDisk mounts a small tmpfs as a state_dir.
+func memoryDisk(t *testing.T, dir string) {
+	t.Helper()
+	testhost.NeedRoot(t)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2m,mode=0700"); err != nil {
+		testhost.Skip(t, "mount a tmpfs: "+err.Error())
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+}
+
+// TestPromiseHoldWithoutDisk stops the agent's hand while the disk of state_dir takes nothing: the hold is in memory then,
+// the command says so, and the agent, which runs on, takes no step until it is released.
+func TestPromiseHoldWithoutDisk(t *testing.T) {
+	full := func(t *testing.T, dir string) func() { return fillUp(t, dir) }
+	readOnly := func(t *testing.T, dir string) func() {
+		remount := func(flags uintptr) {
+			testhost.Eventually(t, "remounted", func() bool { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|flags, "") == nil })
+		}
+		remount(unix.MS_RDONLY)
+		return func() { remount(0) }
+	}
+	kinds := 0
+	for _, c := range []struct {
+		name, why string
+		fail      func(t *testing.T, dir string) (mend func())
+		atStart   bool // what is open for writing is not made read-only
+	}{
+		{"full", "no space left on device", full, false},
+		{"read-only", "read-only file system", readOnly, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, ns := lowered(t)
+			h := startHub(t)
+			a := newAgent(t, t.TempDir(), plain(h.url))
+			dir := filepath.Join(a.dir, "state")
+			memoryDisk(t, dir)
+			mend := func() {}
+			if c.atStart {
+				mend = c.fail(t, dir)
+			}
+			a.start(t)
+			watched(t, a, ns.Inode)
+			if !c.atStart {
+				mend = c.fail(t, dir)
+			}
+
+			a.wantCommand(t, 0, []string{"held: no automatic writes until", c.why, a.dir + "/run/hold", "ends with the next boot"}, "hold", "--for", "1h")
+			a.wantCommand(t, 0, []string{"HELD until", a.dir + "/run/hold, in memory"}, "status")
+			fill(t, ns)
+			if s := h.wait(t, remediate.EventStepRefused, 1).Data.(remediate.Step); s.Reason != remediate.ReasonHeld {
+				t.Errorf("refused %+v, want held", s)
+			}
+			wantLimit(t, limit)
+
+			// Over a restart of the agent, which the boot outlives.
+			a.stop(t, syscall.SIGTERM)
+			a.wantCommand(t, 0, []string{"no agent", "HELD until", "in memory"}, "status")
+			a.start(t)
+			if s := a.status(t); s.Held == nil || !s.Held.UntilBoot {
+				t.Errorf("after a restart: %+v", s.Held)
+			}
+
+			// A damaged one counts; unhold removes it, whatever the disk does.
+			writeFile(t, filepath.Join(a.dir, "run/hold"), "noise", 0o600)
+			if s := a.status(t); s.Held == nil || !s.Held.Until.IsZero() || !strings.Contains(strings.Join(s.Notes, "\n"), "it counts as a hold") {
+				t.Errorf("damaged: %+v, notes %q", s.Held, s.Notes)
+			}
+			a.wantCommand(t, 0, []string{"released"}, "unhold")
+			if s := a.status(t); s.Held != nil {
+				t.Errorf("released, and yet %+v", s.Held)
+			}
+			if _, err := ns.Send(t.Context(), testkernel.Traffic{Kind: testkernel.Established, Flows: limit}); err != nil {
+				t.Fatal(err)
+			}
+			h.wait(t, remediate.EventStepApplied, 1)
+
+			// The disk is back: the hold is on it again, and the one in memory gone.
+			a.wantCommand(t, 0, []string{"in memory"}, "hold")
+			mend()
+			a.wantCommand(t, 0, []string{"(" + dir + "/hold)"}, "hold", "--for", "1h")
+			if s := a.status(t); s.Held == nil || s.Held.UntilBoot || s.Held.Until.IsZero() {
+				t.Errorf("with the disk back: %+v", s.Held)
+			}
+			a.wantCommand(t, 0, []string{"released"}, "unhold")
+			kinds++
+		})
+	}
+	testhost.Held(t, "5.8 hold without a disk", "%d of 2 kinds: held in memory, said so, no step until released, 1 step after it", kinds)
+}
+
+// TestHoldWithFrozenDisk is the same with a disk that does not answer: the kernel keeps the process that waits for it, but
+// what it had to do is done.
+func TestHoldWithFrozenDisk(t *testing.T) {
+	testhost.NeedRoot(t)
+	a := newAgent(t, t.TempDir(), "sources: {kmsg: {enabled: false}, journal: {enabled: false}, syslog: {files: [/var/log/kern.log]}}")
+	state := filepath.Join(a.dir, "state")
+	thaw := newScratchDisk(t, state).freeze(t)
+	hold := launch(t, nil, filepath.Join(bin, "ctwarden"), "hold", "--config", a.config)
+	testhost.Eventually(t, "the command has exited", func() bool { return exited(t, hold.cmd.Process.Pid) })
+	a.wantCommand(t, 0, []string{"HELD", "in memory"}, "status")
+	a.wantCommand(t, 0, []string{"released"}, "unhold")
+	thaw()
+	<-hold.ended
+	wantWords(t, hold.output.String(), "held: no automatic writes", "has not answered for 2s", "in memory")
+	if _, err := os.Lstat(filepath.Join(state, "hold")); !os.IsNotExist(err) {
+		t.Errorf("the thaw brought a hold that was released before: %v", err)
+	}
+}
