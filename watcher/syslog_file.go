@@ -140,7 +140,7 @@ func (f *logFile) read(buf []byte) (data []byte, more bool, err error) {
 		return nil, false, err
 	}
 	if f.idle(info) {
-		f.growth.look(now, 0)
+		f.growth.look(now, f.size)
 		return nil, false, nil
 	}
 	k := len(f.mark)
@@ -151,7 +151,9 @@ func (f *logFile) read(buf []byte) (data []byte, more bool, err error) {
 	if n < k || !bytes.Equal(buf[:k], f.mark) {
 		return nil, false, errRewritten
 	}
-	f.growth.look(now, info.Size()-f.end)
+	if k > 0 || info.Size() == 0 { // else it may be another content each time
+		f.growth.look(now, info.Size())
+	}
 	f.end, f.touched = info.Size(), info.ModTime()
 	if n < len(buf) {
 		f.size, f.changed = info.Size(), info.ModTime()

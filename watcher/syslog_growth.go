@@ -14,12 +14,11 @@ const busyFor = 2 * time.Second
 // growth is what was seen of how a file is written to. The zero value has seen nothing.
 type growth struct {
 	looked time.Time // the last look that found what was read in place
+	size   int64     // the file's size then; 0 once it was truncated
 	grew   time.Time // the last look that found more than the one before
-	total  int64     // bytes that came since the file was opened
+	total  int64     // bytes that came since the first look
 	// from is where the present span of looking began, of busyFor; before is the same of the span before that.
 	from, before growthPoint
-	// lines and bytes are what was read at the live end, to know how long a line is.
-	lines, bytes int64
 }
 
 // growthPoint is how many bytes had come at a time.
@@ -28,39 +27,42 @@ type growthPoint struct {
 	total int64
 }
 
-// look notes a look at a file that has all that was read of it, and more bytes than at the look before.
-func (g *growth) look(now time.Time, more int64) {
-	g.looked = now
-	if more > 0 {
+// lineLength is how long lines are on average, by what was read at the live end.
+type lineLength struct{ lines, bytes int64 }
+
+// took notes lines that were read.
+func (l *lineLength) took(lines []byte) {
+	l.lines += int64(bytes.Count(lines, []byte{'\n'}))
+	l.bytes += int64(len(lines))
+}
+
+// look notes a look at a file that has all that was read of it, and is of this size.
+func (g *growth) look(now time.Time, size int64) {
+	if more := size - g.size; more > 0 && !g.looked.IsZero() {
 		g.total += more
 		g.grew = now
 	}
+	g.looked, g.size = now, size
 	if now.Sub(g.from.at) >= busyFor {
 		g.before, g.from = g.from, growthPoint{now, g.total}
 	}
-}
-
-// took notes lines that were read at the live end.
-func (g *growth) took(lines []byte) {
-	g.lines += int64(bytes.Count(lines, []byte{'\n'}))
-	g.bytes += int64(len(lines))
 }
 
 // busy tells whether the file was being written to when it was last looked at.
 func (g *growth) busy() bool { return !g.grew.IsZero() && g.looked.Sub(g.grew) <= busyFor }
 
 // unseen is how many lines came from the last look until now at the rate seen until then, rounded up; 0: there is none.
-func (g *growth) unseen(now time.Time) int64 {
+func (g *growth) unseen(now time.Time, length lineLength) int64 {
 	since := g.before
 	if since.at.IsZero() {
 		since = g.from
 	}
 	span, came := g.looked.Sub(since.at), g.total-since.total
-	if span <= 0 || came <= 0 || g.lines == 0 {
+	if span <= 0 || came <= 0 || length.lines == 0 {
 		return 0
 	}
-	line := float64(g.bytes) / float64(g.lines)
-	return int64(math.Ceil(float64(came) / line * now.Sub(g.looked).Seconds() / span.Seconds()))
+	lines := float64(came) * float64(length.lines) / float64(length.bytes)
+	return int64(math.Ceil(lines * now.Sub(g.looked).Seconds() / span.Seconds()))
 }
 
 // truncated tells what is lost with the truncation of f: unread bytes that were seen, or else, where f was being written
@@ -71,8 +73,9 @@ func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
 	case unread > 0:
 		s.send.lost(1, fmt.Sprintf("%s was truncated with %d bytes unread", s.cfg.Path, unread))
 	case f.growth.busy() || slices.ContainsFunc(copies, f.grewInto):
-		s.send.lost(0, truncatedText(s.cfg.Path, len(copies) > 0, f.growth.unseen(time.Now())))
+		s.send.lost(0, truncatedText(s.cfg.Path, len(copies), f.growth.unseen(time.Now(), s.length)))
 	}
+	f.growth.size = 0
 }
 
 // grewInto tells whether a copy of f has something that was not in f when that was last looked at.
@@ -84,12 +87,14 @@ func (f *logFile) grewInto(copied *logFile) bool {
 }
 
 // truncatedText says what nobody can count; lines is an estimate, or 0.
-func truncatedText(path string, copied bool, lines int64) string {
-	what, destroyed := "truncated while it was written to", "since it was last looked at"
-	if copied {
+func truncatedText(path string, copies int, lines int64) string {
+	what, destroyed, about := "truncated while it was written to", "since it was last looked at", ""
+	if copies > 0 {
 		what, destroyed = "copied and truncated while it was written to (copytruncate)", "between the two"
 	}
-	about := ""
+	if copies > 1 {
+		what = fmt.Sprintf("copied and truncated %d times while it was written to (copytruncate)", copies)
+	}
 	if lines > 0 {
 		about = fmt.Sprintf(" (at the rate seen at most about %d)", lines)
 	}

@@ -87,8 +87,13 @@ func TestSyslogTruncatedBusy(t *testing.T) {
 			l.add(1)
 			l.untilLine(l.n)
 			l.wantAll(destroyed)
-			if l.told != 1 || l.lost > 0 || !strings.Contains(l.lostText, tt.text) || !strings.Contains(l.lostText, "postrotate") {
+			if l.told != 1 || l.lost > 0 || !strings.Contains(l.lostText, tt.text) {
 				t.Errorf("told %d times, lost %d %q; want once, of unknown number, %q", l.told, l.lost, l.lostText, tt.text)
+			}
+			for _, want := range []string{"(at the rate seen at most about ", "postrotate"} {
+				if !strings.Contains(l.lostText, want) {
+					t.Errorf("told %q, want in it %q", l.lostText, want)
+				}
 			}
 		})
 	}
@@ -135,7 +140,7 @@ func TestGrowth(t *testing.T) {
 		{"never looked at", nil, pollEvery, false, 0},
 		{"as it was at the first look", []look{{0, 0}}, pollEvery, false, 0},
 		{"never grown", steady(0), pollEvery, false, 0},
-		{"longer at the first look, no rate", []look{{0, 50}}, pollEvery, true, 0},
+		{"not empty at the first look", []look{{0, 50}}, pollEvery, false, 0},
 		{"one line a second ago", []look{{0, 0}, {time.Second, 10}, {2 * time.Second, 0}}, pollEvery, true, 1},
 		{"one line long ago", []look{{0, 0}, {time.Second, 10}, {4 * time.Second, 0}}, pollEvery, false, 1},
 		{"a line at each look", steady(10), pollEvery, true, 1},
@@ -146,15 +151,17 @@ func TestGrowth(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var g growth
-			g.took([]byte("123456789\n123456789\n"))
-			start := time.Now()
+			var length lineLength
+			length.took([]byte("123456789\n123456789\n"))
+			start, size := time.Now(), int64(0)
 			for _, l := range tt.looks {
-				g.look(start.Add(l.at), l.more)
+				size += l.more
+				g.look(start.Add(l.at), size)
 			}
 			if got := g.busy(); got != tt.busy {
 				t.Errorf("busy %v, want %v", got, tt.busy)
 			}
-			if got := g.unseen(g.looked.Add(tt.gap)); got != tt.lines {
+			if got := g.unseen(g.looked.Add(tt.gap), length); got != tt.lines {
 				t.Errorf("at most %d lines unseen, want %d", got, tt.lines)
 			}
 		})
@@ -162,11 +169,19 @@ func TestGrowth(t *testing.T) {
 }
 
 func TestTruncatedText(t *testing.T) {
-	const much, none = "(at the rate seen at most about 7)", "at the rate seen"
-	if text := truncatedText("/x", true, 7); !strings.Contains(text, much) || !strings.Contains(text, "/x was copied and truncated") {
-		t.Errorf("with a rate: %q", text)
-	}
-	if text := truncatedText("/x", false, 0); strings.Contains(text, none) || strings.Contains(text, "copied") {
-		t.Errorf("without: %q", text)
+	for _, tt := range []struct {
+		copies int
+		lines  int64
+		want   string
+	}{
+		{0, 0, "/x was truncated while it was written to: lines written since it was last looked at are destroyed, and nobody can count them; "},
+		{1, 0, "/x was copied and truncated while it was written to (copytruncate): lines written between the two are destroyed, " +
+			"and nobody can count them; "},
+		{3, 7, "/x was copied and truncated 3 times while it was written to (copytruncate): lines written between the two are destroyed, " +
+			"and nobody can count them (at the rate seen at most about 7); "},
+	} {
+		if text := truncatedText("/x", tt.copies, tt.lines); !strings.HasPrefix(text, tt.want) {
+			t.Errorf("%d copies, %d lines: %q, want %q", tt.copies, tt.lines, text, tt.want)
+		}
 	}
 }

@@ -200,7 +200,7 @@ func (s *Syslog) rewritten(ctx context.Context, f *logFile) error {
 	s.cfg.Log.Debug("file was truncated", zap.Int64("offset", f.off), zap.Int("copies", len(copies)))
 	f.known = m.known()
 	s.know(copies)
-	f.end, err = 0, f.rewind()
+	err = f.rewind()
 	s.files = append(copies, s.files...)
 	if len(copies) == 0 || copies[0].off == 0 {
 		s.pos = &syslogPosition{} // what it names is gone
