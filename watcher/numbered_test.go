@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -18,6 +19,7 @@ type numbered struct {
 	got      []int
 	lost     uint64
 	lostText string
+	told     int    // how many batches said that something is lost
 	caughtUp bool   // as said by the present reader
 	last     []byte // the newest position
 	state    *State // as said last
@@ -62,6 +64,7 @@ func (l *numbered) book(b Batch) {
 	}
 	l.lost += b.Stats.Lost
 	if b.Stats.LostText != "" {
+		l.told++
 		l.lostText += b.Stats.LostText + "; "
 	}
 	if b.Position.Data != nil {
@@ -118,6 +121,25 @@ func (l *numbered) wantAll(gone ...int) {
 	}
 }
 
+// wantTold fails where lines were destroyed and it was not told that any are lost, or none were and some were counted.
+func (l *numbered) wantTold(destroyed int) {
+	l.t.Helper()
+	if destroyed > 0 && l.told == 0 {
+		l.t.Errorf("%d lines were destroyed, and nothing was told", destroyed)
+	}
+	if destroyed == 0 && l.lost > 0 {
+		l.t.Errorf("said to be lost, and nothing was: %d %s", l.lost, l.lostText)
+	}
+}
+
+// wantNothingTold fails where anything was said to be lost, be it of unknown number.
+func (l *numbered) wantNothingTold() {
+	l.t.Helper()
+	if l.told > 0 || l.lost > 0 {
+		l.t.Errorf("said to be lost, and nothing was: %d %s", l.lost, l.lostText)
+	}
+}
+
 // missing counts the lines that were not delivered, but for those of gone.
 func (l *numbered) missing(gone ...int) int {
 	seen := make([]bool, l.n+1)
@@ -148,17 +170,30 @@ func pack(t *testing.T, path, ext string) {
 	if ext == "" {
 		return
 	}
-	program, err := exec.LookPath(packCommands[ext])
-	if err != nil {
+	needPacker(t, ext)
+	if err := packFile(path, ext); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// needPacker skips the test where the program is not there that packs to ext.
+func needPacker(t *testing.T, ext string) {
+	t.Helper()
+	if _, err := exec.LookPath(packCommands[ext]); err != nil {
 		testhost.Skip(t, "needs "+packCommands[ext]+": "+err.Error())
 	}
+}
+
+// packFile is pack for other goroutines than the test's.
+func packFile(path, ext string) error {
 	args := []string{path}
 	if ext == ".zst" {
 		args = []string{"-q", "--rm", path}
 	}
-	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %v: %v: %s", program, args, err, out)
+	if out, err := exec.Command(packCommands[ext], args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %v: %w: %s", packCommands[ext], args, err, out)
 	}
+	return nil
 }
 
 // mustRename renames a file.

@@ -45,7 +45,8 @@ type SyslogConfig struct {
 // It holds a queue of open files, the one being read in front. A file that appears at the path under another inode is
 // opened at once and put behind; the one in front is left when it is read to its end, its successor is being written
 // to, and it has been quiet for a while. A file that was truncated is read on from its copy beside it, if there is one,
-// and then from its beginning. What was rotated since the last look is told by what was there then (knownFiles).
+// and then from its beginning; that lines may be destroyed is told if it was being written to (growth). What was rotated
+// since the last look is told by what was there then (knownFiles).
 //
 // The position names the file in front and what stands before it there (anchor), so a restart finds the place again by
 // the inode or by the content, wherever the rotation has moved it in the same directory and however that was packed; then
@@ -58,6 +59,7 @@ type Syslog struct {
 	parser *LineParser
 	send   *sender
 	hosts  hostCheck
+	length lineLength
 	state  State     // what is to be said of the path
 	gone   time.Time // since when there is nothing at the path
 	missed int       // how often the saved position was looked for in vain

@@ -76,6 +76,7 @@ type logFile struct {
 	// followed is since when it is read to its end, while its successor has something.
 	followed time.Time
 	tail     *tailer // nil until the live end is read
+	growth   growth
 }
 
 // openLog opens a regular file and nothing else, at its beginning.
@@ -133,11 +134,13 @@ func (f *logFile) read(buf []byte) (data []byte, more bool, err error) {
 	if f.packed {
 		return f.readPacked(buf)
 	}
+	now := time.Now()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, false, err
 	}
 	if f.idle(info) {
+		f.growth.look(now, f.size)
 		return nil, false, nil
 	}
 	k := len(f.mark)
@@ -147,6 +150,9 @@ func (f *logFile) read(buf []byte) (data []byte, more bool, err error) {
 	}
 	if n < k || !bytes.Equal(buf[:k], f.mark) {
 		return nil, false, errRewritten
+	}
+	if k > 0 || info.Size() == 0 { // else it may be another content each time
+		f.growth.look(now, info.Size())
 	}
 	f.end, f.touched = info.Size(), info.ModTime()
 	if n < len(buf) {

@@ -217,6 +217,7 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 		f.grown = time.Now()
 		if !more {
 			s.send.last(f.changed)
+			s.length.took(data[:n])
 		} else if data[0] == 0 && !f.packed {
 			if err := f.passHole(); err != nil {
 				return err

@@ -178,6 +178,7 @@ func (s *Syslog) begin(f *logFile) error {
 	if len(older) == 0 {
 		return m.close(nil)
 	}
+	s.truncated(f, older, 0)
 	f.known = m.known()
 	s.know(older)
 	s.files = slices.Insert(s.files, slices.Index(s.files, f), older...)
@@ -191,10 +192,11 @@ func (s *Syslog) rewritten(ctx context.Context, f *logFile) error {
 	if err != nil {
 		return err
 	}
-	copies, err := s.copies(ctx, m, f)
+	copies, unread, err := s.copies(ctx, m, f)
 	if err != nil {
 		return errors.Join(err, m.close(nil))
 	}
+	s.truncated(f, copies, unread)
 	s.cfg.Log.Debug("file was truncated", zap.Int64("offset", f.off), zap.Int("copies", len(copies)))
 	f.known = m.known()
 	s.know(copies)
@@ -208,15 +210,14 @@ func (s *Syslog) rewritten(ctx context.Context, f *logFile) error {
 }
 
 // copies are the copies that were made of f since it was begun: first that of what was being read, which is gone on with
-// where f was read to.
-func (s *Syslog) copies(ctx context.Context, m *family, f *logFile) ([]*logFile, error) {
+// where f was read to. Unread is how many bytes of f were seen that are in none of them.
+func (s *Syslog) copies(ctx context.Context, m *family, f *logFile) (copies []*logFile, unread int64, err error) {
 	others := slices.DeleteFunc(slices.Clone(s.files), func(q *logFile) bool { return q == f })
-	var copies []*logFile
-	unread := f.unread()
+	unread = f.unread()
 	for _, r := range unknown(m.before(f), f.known, others) {
 		how, err := r.find(ctx, f.place())
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		switch {
 		case how == foundHere:
@@ -233,10 +234,7 @@ func (s *Syslog) copies(ctx context.Context, m *family, f *logFile) ([]*logFile,
 		r.copied = true
 		copies = append(copies, r)
 	}
-	if unread > 0 {
-		s.send.lost(1, fmt.Sprintf("%s was truncated with %d bytes unread", s.cfg.Path, unread))
-	}
-	return copies, nil
+	return copies, unread, nil
 }
 
 // sampleHosts has the lines before the position looked at, to know whose they are.

@@ -33,6 +33,38 @@ func TestManyLosses(t *testing.T) {
 	}
 }
 
+// A storm of losses of unknown number is told of like any other, counts nothing, and is followed by no recovery: the source
+// was up all the while.
+func TestManyUnknownLosses(t *testing.T) {
+	w := newWatch(t)
+	const n = 1000
+	for i := range n {
+		w.takeBatch(watcher.Batch{
+			Source: remediate.SourceSyslog, Path: kernLog, CaughtUp: true,
+			Stats: watcher.Stats{LostText: fmt.Sprintf("%s was truncated, at most about %d", kernLog, i)},
+		})
+	}
+	if len(w.events) != lossesAtOnce {
+		t.Errorf("%d events at once, want %d", len(w.events), lossesAtOnce)
+	}
+	w.wait(lossesEvery + 2*tickEvery)
+	if len(w.events) != lossesAtOnce+1 {
+		t.Errorf("%d events a minute later, want one more than %d", len(w.events), lossesAtOnce)
+	}
+	for _, ev := range w.events {
+		s := ev.Data.(remediate.SourceState)
+		if ev.Type != remediate.EventSourceDegraded || s.Source != remediate.SourceSyslog || s.Lost != 0 ||
+			!strings.HasPrefix(s.Problem, kernLog+" was truncated") || len(s.Problem) > 2*longestLoss {
+			t.Errorf("told %s %+v", ev.Type, s)
+		}
+	}
+	for key, st := range w.streams {
+		if st.status.Lost != 0 || !st.status.Up {
+			t.Errorf("%s: %d lost, up %v", key, st.status.Lost, st.status.Up)
+		}
+	}
+}
+
 // What was lost and not told of yet outlives a kill, and is told once.
 func TestUntoldLossesAreSaved(t *testing.T) {
 	w := newWatch(t)

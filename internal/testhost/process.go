@@ -44,9 +44,17 @@ func NeedRestrictedLog(t testing.TB) {
 	}
 }
 
-// Eventually waits until done returns true, and fails the test where it does not in half a minute.
+// Eventually waits until done returns true, and fails the test where it does not in half a minute. It is for the test's
+// own goroutine; Await is for others.
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
+	if err := Await(what, done); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Await waits until done returns true, and fails where it does not in half a minute.
+func Await(what string, done func() bool) error {
 	deadline := time.NewTimer(waitFor)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -54,10 +62,11 @@ func Eventually(t testing.TB, what string, done func() bool) {
 	for !done() {
 		select {
 		case <-deadline.C:
-			t.Fatalf("not in %v: %s", waitFor, what)
+			return fmt.Errorf("not in %v: %s", waitFor, what)
 		case <-tick.C:
 		}
 	}
+	return nil
 }
 
 // KernelRecord has the kernel itself log a record that has nothing to do with networking, and returns a word that

@@ -1,0 +1,104 @@
+package watcher
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// busyFor is how long a file is taken to be written to after it was last seen to grow.
+const busyFor = 2 * time.Second
+
+// growth is what was seen of how a file is written to. The zero value has seen nothing.
+type growth struct {
+	looked time.Time // the last look that found what was read in place
+	size   int64     // the file's size then; 0 once it was truncated
+	grew   time.Time // the last look that found more than the one before
+	total  int64     // bytes that came since the first look
+	// from is where the present span of looking began, of busyFor; before is the same of the span before that.
+	from, before growthPoint
+}
+
+// growthPoint is how many bytes had come at a time.
+type growthPoint struct {
+	at    time.Time
+	total int64
+}
+
+// lineLength is how long lines are on average, by what was read at the live end.
+type lineLength struct{ lines, bytes int64 }
+
+// took notes lines that were read.
+func (l *lineLength) took(lines []byte) {
+	l.lines += int64(bytes.Count(lines, []byte{'\n'}))
+	l.bytes += int64(len(lines))
+}
+
+// look notes a look at a file that has all that was read of it, and is of this size.
+func (g *growth) look(now time.Time, size int64) {
+	if more := size - g.size; more > 0 && !g.looked.IsZero() {
+		g.total += more
+		g.grew = now
+	}
+	g.looked, g.size = now, size
+	if now.Sub(g.from.at) >= busyFor {
+		g.before, g.from = g.from, growthPoint{now, g.total}
+	}
+}
+
+// busy tells whether the file was being written to when it was last looked at.
+func (g *growth) busy() bool { return !g.grew.IsZero() && g.looked.Sub(g.grew) <= busyFor }
+
+// unseen is how many lines came from the last look until now at the rate seen until then, rounded up; 0: there is none.
+func (g *growth) unseen(now time.Time, length lineLength) int64 {
+	since := g.before
+	if since.at.IsZero() {
+		since = g.from
+	}
+	span, came := g.looked.Sub(since.at), g.total-since.total
+	if span <= 0 || came <= 0 || length.lines == 0 {
+		return 0
+	}
+	lines := float64(came) * float64(length.lines) / float64(length.bytes)
+	return int64(math.Ceil(lines * now.Sub(g.looked).Seconds() / span.Seconds()))
+}
+
+// truncated tells what is lost with the truncation of f: unread bytes that were seen, or else, where f was being written
+// to, what came since it was last looked at and behind the end of its copies. How much that is, and whether it is
+// anything, cannot be seen any more. A file that was quiet is not said to have lost a line.
+func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
+	switch {
+	case unread > 0:
+		s.send.lost(1, fmt.Sprintf("%s was truncated with %d bytes unread", s.cfg.Path, unread))
+	case f.growth.busy() || slices.ContainsFunc(copies, f.grewInto):
+		s.send.lost(0, truncatedText(s.cfg.Path, len(copies), f.growth.unseen(time.Now(), s.length)))
+	}
+	f.growth.size = 0
+}
+
+// grewInto tells whether a copy of f has something that was not in f when that was last looked at.
+func (f *logFile) grewInto(copied *logFile) bool {
+	if copied.off == 0 {
+		return len(copied.start()) > 0
+	}
+	return !copied.packed && copied.end > f.end
+}
+
+// truncatedText says what nobody can count; lines is an estimate, or 0.
+func truncatedText(path string, copies int, lines int64) string {
+	what, destroyed, about := "truncated while it was written to", "since it was last looked at", ""
+	if copies > 0 {
+		what, destroyed = "copied and truncated while it was written to (copytruncate)", "between the two"
+	}
+	if copies > 1 {
+		what = fmt.Sprintf("copied and truncated %d times while it was written to (copytruncate)", copies)
+	}
+	if lines > 0 {
+		about = fmt.Sprintf(" (at the rate seen at most about %d)", lines)
+	}
+	return fmt.Sprintf("%s was %s: lines written %s are destroyed, and nobody can count them%s; "+
+		"to lose none use create in logrotate's configuration, and have the writer open the log again in postrotate",
+		path, what, destroyed, about)
+}

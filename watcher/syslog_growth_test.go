@@ -1,0 +1,187 @@
+package watcher
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestSyslogTruncatedQuiet truncates files that nothing was written to for a while, in every manner: nobody is accused
+// of having lost a line.
+func TestSyslogTruncatedQuiet(t *testing.T) {
+	for name, truncate := range map[string]func(l *numbered) error{
+		"truncated":                 func(l *numbered) error { return os.Truncate(l.path, 0) },
+		"copied and truncated":      func(l *numbered) error { l.copyTruncate(".1"); return nil },
+		"copied, truncated, packed": func(l *numbered) error { l.copyTruncate(".1"); return packFile(l.path+".1", ".gz") },
+		"copied and truncated, and then written to": func(l *numbered) error {
+			l.copyTruncate(".1")
+			l.add(20)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			needPacker(t, ".gz")
+			l := newNumbered(t)
+			l.add(5)
+			l.start()
+			l.untilCaughtUp()
+			l.add(5)
+			l.untilLine(l.n)
+			quiet := time.Now()
+			l.until("the file is quiet", func() bool { return time.Since(quiet) > 2*busyFor })
+			if err := truncate(l); err != nil {
+				t.Fatal(err)
+			}
+			l.untilTruncated(10)
+			l.add(1)
+			l.untilLine(l.n)
+			l.wantAll()
+			l.wantNothingTold()
+		})
+	}
+}
+
+// untilTruncated reads on until the position says that the file was truncated behind so many lines, or another was read.
+func (l *numbered) untilTruncated(lines int) {
+	l.t.Helper()
+	l.until("the truncation is seen", func() bool {
+		var pos syslogPosition
+		return len(l.got) > lines || json.Unmarshal(l.last, &pos) == nil && (pos.Offset == 0 || pos.Next != fileID{})
+	})
+}
+
+// TestSyslogTruncatedBusy destroys a line as copytruncate does, in a file that lines were just written to.
+func TestSyslogTruncatedBusy(t *testing.T) {
+	tests := []struct {
+		name string
+		copy bool
+		text string // what is told
+	}{
+		{"copytruncate", true, "was copied and truncated while it was written to (copytruncate)"},
+		{"truncated", false, "was truncated while it was written to"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newNumbered(t)
+			l.add(5)
+			l.start()
+			l.untilCaughtUp()
+			l.add(5)
+			l.untilLine(l.n)
+			text, err := os.ReadFile(l.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.copy {
+				l.put(".1", string(text))
+			}
+			l.add(1)
+			destroyed := l.n
+			if err := os.Truncate(l.path, 0); err != nil {
+				t.Fatal(err)
+			}
+			l.until("it is told", func() bool { return l.told > 0 })
+			l.add(1)
+			l.untilLine(l.n)
+			l.wantAll(destroyed)
+			if l.told != 1 || l.lost > 0 || !strings.Contains(l.lostText, tt.text) {
+				t.Errorf("told %d times, lost %d %q; want once, of unknown number, %q", l.told, l.lost, l.lostText, tt.text)
+			}
+			for _, want := range []string{"(at the rate seen at most about ", "postrotate"} {
+				if !strings.Contains(l.lostText, want) {
+					t.Errorf("told %q, want in it %q", l.lostText, want)
+				}
+			}
+		})
+	}
+}
+
+// TestSyslogTruncatedStart copies and truncates a file that was seen empty, and written to since.
+func TestSyslogTruncatedStart(t *testing.T) {
+	l := newNumbered(t)
+	l.add(5)
+	l.start()
+	l.untilCaughtUp()
+	quiet := time.Now()
+	l.until("the file is quiet", func() bool { return time.Since(quiet) > 2*busyFor })
+	l.copyTruncate(".2")
+	l.untilTruncated(5)
+	l.wantNothingTold()
+	l.put(".1", l.text(5)) // what was in the file meanwhile
+	l.add(6)
+	l.untilLine(l.n)
+	l.wantAll()
+	if l.told != 1 || l.lost > 0 || !strings.Contains(l.lostText, "(copytruncate)") {
+		t.Errorf("told %d times, lost %d %q; want once, of unknown number", l.told, l.lost, l.lostText)
+	}
+}
+
+func TestGrowth(t *testing.T) {
+	type look struct {
+		at   time.Duration
+		more int64
+	}
+	steady := func(each int64) (list []look) {
+		for at := time.Duration(0); at <= 5*time.Second; at += pollEvery {
+			list = append(list, look{at, each})
+		}
+		return list
+	}
+	tests := []struct {
+		name  string
+		looks []look
+		gap   time.Duration // until the truncation is noticed
+		busy  bool
+		lines int64 // of 10 bytes each
+	}{
+		{"never looked at", nil, pollEvery, false, 0},
+		{"as it was at the first look", []look{{0, 0}}, pollEvery, false, 0},
+		{"never grown", steady(0), pollEvery, false, 0},
+		{"not empty at the first look", []look{{0, 50}}, pollEvery, false, 0},
+		{"one line a second ago", []look{{0, 0}, {time.Second, 10}, {2 * time.Second, 0}}, pollEvery, true, 1},
+		{"one line long ago", []look{{0, 0}, {time.Second, 10}, {4 * time.Second, 0}}, pollEvery, false, 1},
+		{"a line at each look", steady(10), pollEvery, true, 1},
+		{"1000 lines at each look", steady(10000), pollEvery, true, 1000},
+		{"1000 lines at each look, noticed late", steady(10000), time.Second, true, 10000},
+		{"1000 lines at each look, noticed at once", steady(10000), 0, true, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var g growth
+			var length lineLength
+			length.took([]byte("123456789\n123456789\n"))
+			start, size := time.Now(), int64(0)
+			for _, l := range tt.looks {
+				size += l.more
+				g.look(start.Add(l.at), size)
+			}
+			if got := g.busy(); got != tt.busy {
+				t.Errorf("busy %v, want %v", got, tt.busy)
+			}
+			if got := g.unseen(g.looked.Add(tt.gap), length); got != tt.lines {
+				t.Errorf("at most %d lines unseen, want %d", got, tt.lines)
+			}
+		})
+	}
+}
+
+func TestTruncatedText(t *testing.T) {
+	for _, tt := range []struct {
+		copies int
+		lines  int64
+		want   string
+	}{
+		{0, 0, "/x was truncated while it was written to: lines written since it was last looked at are destroyed, and nobody can count them; "},
+		{1, 0, "/x was copied and truncated while it was written to (copytruncate): lines written between the two are destroyed, " +
+			"and nobody can count them; "},
+		{3, 7, "/x was copied and truncated 3 times while it was written to (copytruncate): lines written between the two are destroyed, " +
+			"and nobody can count them (at the rate seen at most about 7); "},
+	} {
+		if text := truncatedText("/x", tt.copies, tt.lines); !strings.HasPrefix(text, tt.want) {
+			t.Errorf("%d copies, %d lines: %q, want %q", tt.copies, tt.lines, text, tt.want)
+		}
+	}
+}
