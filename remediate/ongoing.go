@@ -80,10 +80,10 @@ func (o *ongoing) take(r Reading, seen growth) {
 	}
 }
 
-func (o *ongoing) setRate(rate float64, free uint64) {
+func (o *ongoing) setRate(rate float64, ttf time.Duration) {
 	o.InsertRate = max(o.InsertRate, rate)
 	o.TimeToFull = nil
-	if ttf := timeToFull(rate, free); ttf > 0 {
+	if ttf > 0 {
 		seconds := ttf.Seconds()
 		o.TimeToFull = &seconds
 	}
