@@ -127,7 +127,7 @@ func rising(p Policy, a Ask, free float64) bool {
 type guard func(p Policy, s Situation, d *Decision) Reason
 
 var guards = []guard{
-	guardUnverified, guardMode, guardHeld, guardReadOnly, guardForeign, guardFlood, guardCooldown, guardBudget,
+	guardUnverified, guardMode, guardHeld, guardReadOnly, guardForeign, guardIneffective, guardFlood, guardCooldown, guardBudget,
 	guardCeiling, guardMemory, guardChain,
 }
 
@@ -178,6 +178,15 @@ func guardReadOnly(_ Policy, s Situation, _ *Decision) Reason {
 func guardForeign(p Policy, s Situation, _ *Decision) Reason {
 	if s.Ask.automatic() && within(s.Now, s.ForeignAt, p.ForeignPause) {
 		return ReasonForeignChange
+	}
+	return ""
+}
+
+// guardIneffective takes no second step for what the first did not help against. A table that fills up anew since that one
+// was undone is another cause.
+func guardIneffective(p Policy, s Situation, _ *Decision) Reason {
+	if s.Ask.Ineffective && !s.Ask.named() && !rising(p, s.Ask, float64(s.Ask.Reading.Free())) {
+		return ReasonIneffective
 	}
 	return ""
 }

@@ -210,6 +210,27 @@ func TestIncidentTwoNamespacesAtTheLimit(t *testing.T) {
 	}
 }
 
+// TestIncidentOfLongChains: the kernel refuses on a long hash chain without a line, at a table with room.
+func TestIncidentOfLongChains(t *testing.T) {
+	s := play(t)
+	read := func(chains, failed uint64) {
+		r := s.reading(host, 300)
+		r.CountersOK, r.Counters = true, Counters{ChainLength: chains, InsertFailed: failed}
+		s.take(s.tr.Read(s.now, r))
+	}
+	read(4, 4)
+	s.at(sec(1))
+	read(4, 9) // lost races are no incident
+	s.expect().at(sec(2))
+	read(6, 11)
+	s.expect("opened critical init")
+	if i := s.incident(); i.ChainDrops != 2 || i.InsertFailed != 2 || !i.Verified {
+		t.Errorf("incident %+v", i)
+	}
+	s.asks() // a higher limit would not help
+	s.at(sec(122)).expect("closed critical init")
+}
+
 func TestIncidentRate(t *testing.T) {
 	s := play(t)
 	s.read(host, 100, 0, 0)

@@ -18,6 +18,7 @@ func (t *Tracker) Asks(now time.Time) []Ask {
 		ask := Ask{
 			IncidentID: o.ID, Reading: tb.last, TimeToFull: tb.trend.timeToFull(), Confidence: tb.trend.confidence(),
 			Surge: tb.trend.surge, Demand: tb.trend.demand(), LastStep: o.StepAt, Resized: o.Resized,
+			Ineffective: o.Outcome == OutcomeIneffective,
 		}
 		switch {
 		case fresh(now, tb.refusedAt) && tb.counted.Max == t.limit && full(tb.counted, t.limit):

@@ -47,6 +47,8 @@ type Ask struct {
 	Demand uint64
 	// LastStep is when the incident's last step was taken; zero: none yet.
 	LastStep time.Time
+	// Ineffective is true once a step of this incident did not help: the limit is not the cause.
+	Ineffective bool
 	// Resized is true once the hash was resized under load in this incident.
 	Resized bool
 }

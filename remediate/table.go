@@ -36,7 +36,7 @@ type table struct {
 
 // growth is what a reading shows against the one before it.
 type growth struct {
-	drops, earlyDrops uint64
+	drops, earlyDrops, chainDrops, insertFailed uint64
 	// refusing is true where the counters rose at a full table.
 	refusing bool
 }
@@ -68,10 +68,8 @@ func (tb *table) take(r Reading) growth {
 		tb.calmFrom = Reading{}
 		return growth{}
 	}
-	g := growth{
-		drops:      r.Counters.Drop - prev.Counters.Drop,
-		earlyDrops: r.Counters.EarlyDrop - prev.Counters.EarlyDrop,
-	}
+	d := r.Counters.Since(prev.Counters)
+	g := growth{drops: d.Drop, earlyDrops: d.EarlyDrop, chainDrops: d.ChainLength, insertFailed: d.InsertFailed}
 	atFull := high >= FullShare || full(prev, prev.Max) || full(r, prev.Max)
 	if resumed && tb.ongoing != nil && tb.ongoing.Severity == SeverityCritical {
 		atFull = true // it was refusing before the restart, and nobody looked meanwhile

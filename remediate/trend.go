@@ -91,6 +91,9 @@ func (t *trend) measureRise(r Reading) {
 	}
 }
 
+// beginRise has what comes from now on be a rise of its own.
+func (t *trend) beginRise() { t.low, t.high = t.last.Count, t.last.Count }
+
 func grown(from, to Reading) float64 { return float64(to.Count) - float64(from.Count) }
 
 // timeToFull is how long the table lasts at its present growth; zero: it does not grow, or stops growing before it is

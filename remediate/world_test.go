@@ -170,7 +170,7 @@ func TestWorldShapes(t *testing.T) {
 				return 200_000
 			}
 			return 10
-		}, 1, 40000},
+		}, 2, 160000},
 		{"a load that settles below the limit", 20000, 0, 30 * time.Second, 2 * time.Minute, func(time.Duration) float64 { return 590 }, 0, 20000},
 		{"the founding case", 65536, 30000, 0, 600 * time.Second, func(time.Duration) float64 { return 700 }, 3, 524288},
 	} {
