@@ -34,14 +34,14 @@ func samples() []remediate.Event {
 	opened := remediate.Incident{
 		ID: "inc-1", Severity: remediate.SeverityCritical, Verified: true, BootID: "0123456789abcdef0123456789abcdef",
 		NetNS: initNS, OpenedAt: at, Matches: 12, Suppressed: 491,
-		PerSource: map[string]int{"kmsg": 12, "syslog:/var/log/kern.log": 10}, Drops: 120, EarlyDrops: 37,
-		Count: 65530, PeakCount: 65536, Max: 65535, Buckets: 16384, InsertRate: 98000.5, TimeToFull: &ttf,
+		PerSource: map[string]int{"kmsg": 12, "syslog:/var/log/kern.log": 10}, Drops: 120, EarlyDrops: 37, ChainDrops: 5, InsertFailed: 8,
+		Count: 65530, PeakCount: 65536, Max: 65535, Buckets: 16384, InsertRate: 98000.5, TimeToFull: &ttf, Confidence: 0.75,
 		Top:     []remediate.Talker{{Address: "192.0.2.7", Entries: 40123}},
 		Verdict: "one guest holds 61% of the table", LimitHitBy: []remediate.NetNS{initNS, guest},
 	}
 	updated, over := opened, opened
 	updated.Outcome = remediate.OutcomeEffective
-	over.ClosedAt, over.TimeToFull, over.Historical, over.Verified = &closed, nil, true, false
+	over.ClosedAt, over.TimeToFull, over.Confidence, over.Historical, over.Verified = &closed, nil, 0, true, false
 	over.Host = "other-host"
 	step := remediate.Step{
 		ID: "step-9", IncidentID: "inc-1", At: at, From: 262144, To: 524288, Ceiling: 1048576,

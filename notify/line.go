@@ -53,6 +53,9 @@ func incidentText(t remediate.EventType, d remediate.Incident) string {
 	if d.EarlyDrops > 0 {
 		parts = append(parts, fmt.Sprintf("%d thrown out early", d.EarlyDrops))
 	}
+	if d.ChainDrops > 0 {
+		parts = append(parts, fmt.Sprintf("%d refused on long hash chains (raise nf_conntrack_buckets)", d.ChainDrops))
+	}
 	if d.Matches > 0 {
 		parts = append(parts, plural(d.Matches, "line"))
 	}

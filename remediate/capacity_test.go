@@ -56,7 +56,7 @@ func TestDecideChain(t *testing.T) {
 	}
 	quiet := func() Situation {
 		s := at()
-		s.Ask.Reason, s.Ask.Refused, s.Ask.TimeToFull, s.Ask.Reading.Count = ReasonPressure, 0, time.Second, 125000
+		s.Ask.Reason, s.Ask.Refused, s.Ask.TimeToFull, s.Ask.Confidence, s.Ask.Reading.Count = ReasonPressure, 0, time.Second, 0.9, 125000
 		return s
 	}
 	for _, c := range []decideCase{
@@ -126,21 +126,24 @@ func TestSamplePeriod(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		rate       float64
+		growth     float64
 		count, max uint64
 		urgent     bool
 		want       time.Duration
 	}{
-		{"empty and large", 200000, 0, 1 << 20, false, time.Second},
-		{"half of the time it could fill in", 200000, 45536, 65536, false, 50 * time.Millisecond},
-		{"nearly full", 200000, 65000, 65536, false, 5 * time.Millisecond},
-		{"over its limit", 200000, 70000, 65536, false, 5 * time.Millisecond},
-		{"urgent", 200000, 0, 1 << 20, true, 10 * time.Millisecond},
-		{"urgent and nearly full", 200000, 65000, 65536, true, 5 * time.Millisecond},
-		{"no limit", 200000, 0, 0, false, time.Second},
-		{"no rate", 0, 65535, 65536, false, time.Second},
+		{"empty and large", 200000, 0, 0, 1 << 20, false, time.Second},
+		{"half of the time it could fill in", 200000, 0, 45536, 65536, false, 50 * time.Millisecond},
+		{"nearly full", 200000, 0, 65000, 65536, false, 5 * time.Millisecond},
+		{"over its limit", 200000, 0, 70000, 65536, false, 5 * time.Millisecond},
+		{"urgent", 200000, 0, 0, 1 << 20, true, 10 * time.Millisecond},
+		{"urgent and nearly full", 200000, 0, 65000, 65536, true, 5 * time.Millisecond},
+		{"no limit", 200000, 0, 0, 0, false, time.Second},
+		{"faster than the fastest", 100000, 400000, 25536, 65536, false, 50 * time.Millisecond},
+		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 50 * time.Millisecond},
+		{"no rate", 0, 0, 65535, 65536, false, time.Second},
 	} {
 		p.MaxInsertRate = c.rate
-		if got := SamplePeriod(p, Reading{Count: c.count, Max: c.max}, c.urgent); got != c.want {
+		if got := SamplePeriod(p, Reading{Count: c.count, Max: c.max}, c.growth, c.urgent); got != c.want {
 			t.Errorf("%s: SamplePeriod = %s, want %s", c.name, got, c.want)
 		}
 	}

@@ -32,6 +32,16 @@ const (
 	leastGain = 16
 	// risingWithin is how many horizons ahead a full table must lie for pressure to count as rising demand.
 	risingWithin = 2
+	// FoundedForecast is the confidence from which a forecast counts: as much of the way to a full table lies behind as
+	// before. A table that goes to and fro at 90% never comes to that.
+	FoundedForecast = 0.5
+	// foundedNearby is the same where less than reserveTime of max_insert_rate is free.
+	foundedNearby = 0.1
+	// reserveTime is how long the free entries must last at max_insert_rate: the shortest time between two readings and
+	// what a step takes.
+	reserveTime = MinPeriod + 2*time.Millisecond
+	// cleanDigits is how many digits a limit that demand asks for keeps; the others are rounded up to zeros.
+	cleanDigits = 2
 )
 
 // Decide says what to do next and why. It is a pure function: the same input gives the same answer.
@@ -78,24 +88,38 @@ func wanted(p Policy, s Situation) uint64 {
 		return 0
 	}
 	limit := float64(s.Limits.Max)
-	want := min(max(limit*p.Step, float64(s.Ask.Demand)), limit*p.MaxStep, MaxLimit)
+	want := limit * p.Step
+	if demand := float64(s.Ask.Demand); demand > want {
+		want = clean(demand)
+	}
+	want = min(want, limit*p.MaxStep, MaxLimit)
 	if math.IsNaN(want) {
 		return 0
 	}
 	return uint64(math.Ceil(want))
 }
 
-// foreseen tells whether the reading and its trend bear out an ask that comes before anything is refused.
-func foreseen(p Policy, a Ask) bool {
-	if a.Reason == ReasonForecast {
-		return a.TimeToFull > 0 && a.TimeToFull <= p.Horizon
-	}
-	return a.Reading.Fill() >= p.Pressure && rising(p, a)
+// clean rounds a number up to one that people can read.
+func clean(n float64) float64 {
+	unit := math.Pow10(max(int(math.Log10(n))+1-cleanDigits, 0))
+	return math.Ceil(n/unit) * unit
 }
 
-// rising tells growing demand from a table that merely stands high.
-func rising(p Policy, a Ask) bool {
-	return a.TimeToFull > 0 && a.TimeToFull <= risingWithin*p.Horizon
+// foreseen tells whether the reading and its trend bear out an ask that comes before anything is refused.
+func foreseen(p Policy, a Ask) bool {
+	free := float64(a.Reading.Free())
+	if a.Surge > 0 && free <= a.Surge {
+		return true
+	}
+	return a.Reason == ReasonPressure && a.Reading.Fill() >= p.Pressure && rising(p, a, free)
+}
+
+// rising tells growing demand from a table that merely stands high, or goes up and down there.
+func rising(p Policy, a Ask, free float64) bool {
+	if free <= p.MaxInsertRate*reserveTime.Seconds() {
+		return a.Confidence >= foundedNearby
+	}
+	return a.TimeToFull > 0 && a.TimeToFull <= risingWithin*p.Horizon && a.Confidence >= FoundedForecast
 }
 
 // A guard looks at a step that is asked for. It returns the reason why the step must not be, or "" after making it
@@ -103,7 +127,7 @@ func rising(p Policy, a Ask) bool {
 type guard func(p Policy, s Situation, d *Decision) Reason
 
 var guards = []guard{
-	guardUnverified, guardMode, guardHeld, guardReadOnly, guardForeign, guardFlood, guardCooldown, guardBudget,
+	guardUnverified, guardMode, guardHeld, guardReadOnly, guardForeign, guardIneffective, guardFlood, guardCooldown, guardBudget,
 	guardCeiling, guardMemory, guardChain,
 }
 
@@ -154,6 +178,15 @@ func guardReadOnly(_ Policy, s Situation, _ *Decision) Reason {
 func guardForeign(p Policy, s Situation, _ *Decision) Reason {
 	if s.Ask.automatic() && within(s.Now, s.ForeignAt, p.ForeignPause) {
 		return ReasonForeignChange
+	}
+	return ""
+}
+
+// guardIneffective takes no second step for what the first did not help against. A table that fills up anew since that one
+// was undone is another cause.
+func guardIneffective(p Policy, s Situation, _ *Decision) Reason {
+	if s.Ask.Ineffective && !s.Ask.named() && !rising(p, s.Ask, float64(s.Ask.Reading.Free())) {
+		return ReasonIneffective
 	}
 	return ""
 }

@@ -37,8 +37,16 @@ func refusing() Situation {
 // filling is the same namespace at 92% and full in 40 s.
 func filling() Situation {
 	s := refusing()
-	s.Ask.Reason, s.Ask.Refused, s.Ask.TimeToFull = ReasonPressure, 0, 40*time.Second
+	s.Ask.Reason, s.Ask.Refused, s.Ask.TimeToFull, s.Ask.Confidence = ReasonPressure, 0, 40*time.Second, 0.5
 	s.Ask.Reading.Count, s.Ask.Reading.CountersOK = 60300, false
+	return s
+}
+
+// surging is the same namespace half empty, with what is free to come in the next tenth of a second.
+func surging() Situation {
+	s := filling()
+	s.Ask.Reason, s.Ask.Reading.Count = ReasonForecast, 35536
+	s.Ask.TimeToFull, s.Ask.Confidence, s.Ask.Surge = 0, 0, 30000
 	return s
 }
 
@@ -89,18 +97,26 @@ func TestDecideWhatAsks(t *testing.T) {
 		{"pressure that rises slowly", filling(), func(_ *Policy, s *Situation) { s.Ask.TimeToFull = 121 * time.Second }, ReasonNoPressure, false, 0, 0},
 		{"pressure that rises just fast enough", filling(), func(_ *Policy, s *Situation) { s.Ask.TimeToFull = 120 * time.Second }, ReasonPressure, true, 131072, 0},
 		{"pressure on a limit that was raised since", filling(), func(_ *Policy, s *Situation) { s.Limits.Max = 131072 }, ReasonNoPressure, false, 0, 0},
-		{"forecast within the horizon", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reason, s.Ask.Reading.Count, s.Ask.TimeToFull = ReasonForecast, 30000, time.Minute
-		}, ReasonForecast, true, 131072, 0},
-		{"forecast beyond the horizon", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reason, s.Ask.TimeToFull = ReasonForecast, 61*time.Second
+		{"pressure that goes to and fro", filling(), func(_ *Policy, s *Situation) { s.Ask.Confidence = 0.49 }, ReasonNoPressure, false, 0, 0},
+		{"pressure that a surge could outrun", filling(), func(_ *Policy, s *Situation) {
+			s.Ask.Confidence, s.Ask.TimeToFull, s.Ask.Surge = 0, 0, 5236
+		}, ReasonPressure, true, 131072, 0},
+		{"seven milliseconds from full at the highest rate", filling(), func(_ *Policy, s *Situation) {
+			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1400, 0.1, 0
+		}, ReasonPressure, true, 131072, 0},
+		{"the same, standing still", filling(), func(_ *Policy, s *Situation) {
+			s.Ask.Reading.Count, s.Ask.Confidence = 65536-1400, 0.09
 		}, ReasonNoPressure, false, 0, 0},
-		{"forecast of a table that does not grow", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reason, s.Ask.TimeToFull = ReasonForecast, 0
+		{"the same with one more free", filling(), func(_ *Policy, s *Situation) {
+			s.Ask.Reading.Count, s.Ask.Confidence = 65536-1401, 0.1
 		}, ReasonNoPressure, false, 0, 0},
-		{"forecast for a limit that was raised since", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reason, s.Limits.Max = ReasonForecast, 131072
+		{"a surge as large as what is free", surging(), nil, ReasonForecast, true, 131072, 0},
+		{"a surge that leaves room", surging(), func(_ *Policy, s *Situation) { s.Ask.Surge-- }, ReasonNoPressure, false, 0, 0},
+		{"no surge, and nothing free", surging(), func(_ *Policy, s *Situation) {
+			s.Ask.Surge, s.Ask.Reading.Count = 0, 65536
 		}, ReasonNoPressure, false, 0, 0},
+		{"a surge for a limit that was raised since", surging(), func(_ *Policy, s *Situation) { s.Limits.Max = 131072 }, ReasonNoPressure, false, 0, 0},
+		{"demand is a clean figure", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.ChainLimited = 170001, false }, ReasonFull, true, 180000, 0},
 		{"by hand", asked(ReasonManual, 100001), nil, ReasonManual, true, 100001, 0},
 		{"by hand beyond max_step", asked(ReasonManual, 500000), func(_ *Policy, s *Situation) { s.Limits.Buckets = 131072 }, ReasonManual, true, 500000, 0},
 		{"by hand to what it is", asked(ReasonManual, 65536), nil, ReasonNoPressure, false, 0, 0},

@@ -42,6 +42,10 @@ type Incident struct {
 	// Drops and EarlyDrops are the growth of the counters since the last reading before the incident.
 	Drops      uint64 `json:"drops"`
 	EarlyDrops uint64 `json:"early_drops"`
+	// ChainDrops and InsertFailed are the same of entries that were refused on a hash chain too long, and of those that
+	// lost a race for their place, which happens on a healthy host too.
+	ChainDrops   uint64 `json:"chain_drops,omitempty"`
+	InsertFailed uint64 `json:"insert_failed,omitempty"`
 	// Count, Max and Buckets are as last read; PeakCount is the highest count of the incident.
 	Count     uint64 `json:"count"`
 	PeakCount uint64 `json:"peak_count"`
@@ -51,6 +55,9 @@ type Incident struct {
 	InsertRate float64 `json:"insert_rate"`
 	// TimeToFull is the time to a full table at the present growth, in seconds; absent where it does not grow.
 	TimeToFull *float64 `json:"time_to_full_s,omitempty"`
+	// Confidence says how well that is founded: the part of the way from where the rise began to the limit that lies behind,
+	// 0 to 1.
+	Confidence float64 `json:"confidence,omitempty"`
 	// Top and Verdict say who fills the table, where it is known.
 	Top     []Talker `json:"top,omitempty"`
 	Verdict string   `json:"verdict,omitempty"`

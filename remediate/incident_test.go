@@ -31,9 +31,9 @@ func TestIncidentOfCountersAlone(t *testing.T) {
 
 func TestIncidentOfPressureThatBecomesCritical(t *testing.T) {
 	s := play(t)
-	s.look(host, 500).read(host, 500, 3, 0)
-	s.at(sec(1)).look(host, 899).expect()
-	s.at(sec(2)).look(host, 900).expect("opened warning init")
+	s.look(host, 850).read(host, 850, 3, 0)
+	s.at(sec(2)).look(host, 899).expect()
+	s.at(sec(2.5)).look(host, 900).expect("opened warning init")
 	if !s.incident().Verified || s.tr.Critical(host.Inode) {
 		t.Error("a filling table is verified and not critical")
 	}
@@ -210,6 +210,27 @@ func TestIncidentTwoNamespacesAtTheLimit(t *testing.T) {
 	}
 }
 
+// TestIncidentOfLongChains: the kernel refuses on a long hash chain without a line, at a table with room.
+func TestIncidentOfLongChains(t *testing.T) {
+	s := play(t)
+	read := func(chains, failed uint64) {
+		r := s.reading(host, 300)
+		r.CountersOK, r.Counters = true, Counters{ChainLength: chains, InsertFailed: failed}
+		s.take(s.tr.Read(s.now, r))
+	}
+	read(4, 4)
+	s.at(sec(1))
+	read(4, 9) // lost races are no incident
+	s.expect().at(sec(2))
+	read(6, 11)
+	s.expect("opened critical init")
+	if i := s.incident(); i.ChainDrops != 2 || i.InsertFailed != 2 || !i.Verified {
+		t.Errorf("incident %+v", i)
+	}
+	s.asks() // a higher limit would not help
+	s.at(sec(122)).expect("closed critical init")
+}
+
 func TestIncidentRate(t *testing.T) {
 	s := play(t)
 	s.read(host, 100, 0, 0)
@@ -218,12 +239,12 @@ func TestIncidentRate(t *testing.T) {
 		t.Errorf("growth %v, full in %s; want 300 and 1s", rate, left)
 	}
 	s.at(sec(3)).read(host, 910, 0, 0) // 210 a second
-	i := s.incident()
-	if i.InsertRate != 210 || i.TimeToFull == nil || math.Abs(*i.TimeToFull-90./210) > 1e-6 {
+	i := s.incident()                  // opened at 700, with 300 in two seconds to come
+	if i.InsertRate != 300 || i.TimeToFull == nil || math.Abs(*i.TimeToFull-90./210) > 1e-6 {
 		t.Errorf("rate %v, full in %v s", i.InsertRate, i.TimeToFull)
 	}
 	s.at(sec(4)).read(host, 850, 0, 0)
-	if i := s.incident(); i.InsertRate != 210 || i.TimeToFull != nil {
+	if i := s.incident(); i.InsertRate != 300 || i.TimeToFull != nil {
 		t.Errorf("rate %v, full in %v s; a table that empties is never full", i.InsertRate, i.TimeToFull)
 	}
 	if rate, left := s.tr.Growth(12345); rate != 0 || left != 0 {
@@ -234,7 +255,7 @@ func TestIncidentRate(t *testing.T) {
 		t.Errorf("full in %s; want 592s", left)
 	}
 	tb := s.tr.tables[host.Inode]
-	tb.rate = 0.001
+	tb.trend.rate = 0.001
 	if _, left := s.tr.Growth(host.Inode); left != 0 {
 		t.Errorf("full in %s; a day away is never", left)
 	}

@@ -68,10 +68,12 @@ func (o *ongoing) resume(start time.Time) {
 func (o *ongoing) take(r Reading, seen growth) {
 	o.Drops += seen.drops
 	o.EarlyDrops += seen.earlyDrops
+	o.ChainDrops += seen.chainDrops
+	o.InsertFailed += seen.insertFailed
 	if r.CountersOK {
 		o.Counters, o.Counted = r.Counters, true
 	}
-	if seen.drops+seen.earlyDrops > 0 || r.Count > o.PeakCount || r.Max != o.Max {
+	if seen.drops+seen.earlyDrops+seen.chainDrops > 0 || r.Count > o.PeakCount || r.Max != o.Max {
 		o.Dirty = true
 	}
 	o.Count, o.Max, o.PeakCount = r.Count, r.Max, max(o.PeakCount, r.Count)
@@ -80,10 +82,11 @@ func (o *ongoing) take(r Reading, seen growth) {
 	}
 }
 
-func (o *ongoing) setRate(rate float64, free uint64) {
-	o.InsertRate = max(o.InsertRate, rate)
-	o.TimeToFull = nil
-	if ttf := timeToFull(rate, free); ttf > 0 {
+func (o *ongoing) foresee(t *trend) {
+	o.InsertRate = max(o.InsertRate, t.rate)
+	o.TimeToFull, o.Confidence = nil, 0
+	if ttf := t.timeToFull(); ttf > 0 {
+		o.Confidence = t.confidence()
 		seconds := ttf.Seconds()
 		o.TimeToFull = &seconds
 	}

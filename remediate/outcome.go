@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Asks returns what asks for a step at now, the most urgent first: refusals before pressure, then the fuller table.
+// Asks returns what asks for a step at now, the most urgent first: refusals before what is foreseen, then the fuller
+// table.
 func (t *Tracker) Asks(now time.Time) []Ask {
 	var asks []Ask
 	for _, tb := range t.tables {
@@ -15,14 +16,17 @@ func (t *Tracker) Asks(now time.Time) []Ask {
 			continue // a reading under another limit than the one in force asks for nothing
 		}
 		ask := Ask{
-			IncidentID: o.ID, Reading: tb.last, TimeToFull: timeToFull(tb.rate, tb.last.Free()),
-			LastStep: o.StepAt, Resized: o.Resized,
+			IncidentID: o.ID, Reading: tb.last, TimeToFull: tb.trend.timeToFull(), Confidence: tb.trend.confidence(),
+			Surge: tb.trend.surge, Demand: tb.trend.demand(), LastStep: o.StepAt, Resized: o.Resized,
+			Ineffective: o.Outcome == OutcomeIneffective,
 		}
 		switch {
 		case fresh(now, tb.refusedAt) && tb.counted.Max == t.limit && full(tb.counted, t.limit):
 			ask.Reason, ask.Refused, ask.Reading = ReasonFull, tb.refused, tb.counted
 		case tb.last.Fill() >= t.cfg.Pressure:
 			ask.Reason = ReasonPressure
+		case tb.surging():
+			ask.Reason = ReasonForecast
 		default:
 			continue
 		}
@@ -67,7 +71,7 @@ func (t *Tracker) Growth(inode uint64) (rate float64, timeToFullAt time.Duration
 	if tb == nil {
 		return 0, 0
 	}
-	return tb.rate, timeToFull(tb.rate, tb.last.Free())
+	return tb.trend.rate, tb.trend.timeToFull()
 }
 
 // ForeignAt is when somebody else last changed the limit; zero: never seen.

@@ -30,6 +30,30 @@ type Counters struct {
 	SearchRestart uint64 `json:"search_restart"`
 }
 
+// Plus adds what the counters rose by.
+func (c Counters) Plus(grown Counters) Counters {
+	return Counters{
+		Drop: c.Drop + grown.Drop, EarlyDrop: c.EarlyDrop + grown.EarlyDrop, InsertFailed: c.InsertFailed + grown.InsertFailed,
+		ChainLength: c.ChainLength + grown.ChainLength, SearchRestart: c.SearchRestart + grown.SearchRestart,
+	}
+}
+
+// Since is what the counters rose by since they were last read. One that is smaller than then began anew.
+func (c Counters) Since(last Counters) Counters {
+	return Counters{
+		Drop: since(last.Drop, c.Drop), EarlyDrop: since(last.EarlyDrop, c.EarlyDrop),
+		InsertFailed: since(last.InsertFailed, c.InsertFailed), ChainLength: since(last.ChainLength, c.ChainLength),
+		SearchRestart: since(last.SearchRestart, c.SearchRestart),
+	}
+}
+
+func since(last, now uint64) uint64 {
+	if now < last {
+		return now
+	}
+	return now - last
+}
+
 // Reading is one look at one namespace's table.
 type Reading struct {
 	At    time.Time

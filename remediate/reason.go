@@ -12,7 +12,7 @@ const (
 	ReasonManual      Reason = "manual"      // an operator asked
 	ReasonBoot        Reason = "boot"        // the persisted limit, applied once per boot
 	ReasonDecay       Reason = "decay"       // long below a quarter of the limit
-	ReasonIneffective Reason = "ineffective" // the step did not help and was undone
+	ReasonIneffective Reason = "ineffective" // the step did not help: it was undone, and no other is taken for this incident
 )
 
 // Why no step was taken.

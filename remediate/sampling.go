@@ -11,8 +11,9 @@ const (
 )
 
 // SamplePeriod is how long a table may go unread after a reading: half the time in which it could fill up at
-// max_insert_rate. While connections are being refused it stays short, since the kernel goes silent after ten lines.
-func SamplePeriod(p Policy, r Reading, urgent bool) time.Duration {
+// max_insert_rate, or at its own growth (entries per second) where that is faster. While connections are being refused it
+// stays short, since the kernel goes silent after ten lines.
+func SamplePeriod(p Policy, r Reading, growth float64, urgent bool) time.Duration {
 	longest := MaxPeriod
 	if urgent {
 		longest = urgentPeriod
@@ -20,7 +21,7 @@ func SamplePeriod(p Policy, r Reading, urgent bool) time.Duration {
 	if p.MaxInsertRate <= 0 || r.Max == 0 {
 		return longest
 	}
-	seconds := float64(r.Free()) / (2 * p.MaxInsertRate)
+	seconds := float64(r.Free()) / (2 * max(p.MaxInsertRate, growth))
 	if seconds >= longest.Seconds() {
 		return longest
 	}

@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -87,7 +88,7 @@ func (t *Tracker) Settle(now time.Time) (Step, bool) {
 	done := *s
 	done.Outcome = OutcomeEffective
 	if tb := t.tables[s.NetNS.Inode]; tb != nil && t.stillDropping(tb) {
-		done.Outcome = OutcomeIneffective
+		done.Outcome, done.Error = OutcomeIneffective, t.otherCauses(tb)
 	}
 	t.settled = true
 	return done, true
@@ -101,6 +102,28 @@ func (t *Tracker) stillDropping(tb *table) bool {
 	}
 	rate := float64(to-from) / tb.counted.At.Sub(t.mark.At).Seconds()
 	return rate > calmFactor*tb.calm+calmDrops
+}
+
+// otherCauses says where else to look for what a table with room refuses.
+func (t *Tracker) otherCauses(tb *table) string {
+	d := tb.counted.Counters.Since(t.mark.Counters)
+	text := fmt.Sprintf("%d packets were dropped since the step although there is room", d.Drop)
+	if d.ChainLength > 0 {
+		text += fmt.Sprintf("; %d on hash chains too long: raise nf_conntrack_buckets", d.ChainLength)
+	}
+	if d.InsertFailed > 0 {
+		text += fmt.Sprintf("; %d lost a race for their place (insert_failed)", d.InsertFailed)
+	}
+	full := 0
+	for _, other := range t.tables {
+		if other != tb && other.last.Fill() >= FullShare {
+			full++
+		}
+	}
+	if full > 0 {
+		text += fmt.Sprintf("; %d other namespaces are at the limit", full)
+	}
+	return text + "; the counter drop also rises for packets that conntrack finds invalid: sysctl net.netfilter.nf_conntrack_log_invalid=255 logs them"
 }
 
 // giveUp books the pending step without an outcome, and why.
@@ -139,6 +162,9 @@ func (t *Tracker) Confirmed(now time.Time, s Step) []Event {
 func (t *Tracker) Reverted(now time.Time, s Step) []Event {
 	t.setLimit(s.To, now)
 	t.st.Pending, t.settled = nil, false
+	for _, tb := range t.tables {
+		tb.trend.beginRise()
+	}
 	t.emit(now, EventStepReverted, s)
 	return t.take()
 }

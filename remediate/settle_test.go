@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -63,6 +64,44 @@ func TestSettleIneffective(t *testing.T) {
 	s.limit = 1000
 	s.take(s.tr.Reverted(s.now, back))
 	s.at(sec(3.2)).read(host, 800, 213, 0).expect("step.reverted ineffective 2000-1000 ") // and nobody else's change
+	p, now := allowed(), refusing()
+	decide := func(want Reason) {
+		t.Helper()
+		asks := s.tr.Asks(s.now)
+		if len(asks) != 1 {
+			t.Fatalf("asks %+v", asks)
+		}
+		now.Now, now.Ask, now.Limits.Max, now.Limits.OldMax = s.now, asks[0], 1000, 1000
+		if d := Decide(p, now); d.Reason != want {
+			t.Errorf("at %s: %+v; want %s", s.now.Sub(noon), d, want)
+		}
+	}
+	s.at(sec(3.3)).read(host, 970, 230, 0)
+	decide(ReasonFull) // it filled up anew
+	s.tr.tables[host.Inode].trend.beginRise()
+	s.at(sec(3.4)).read(host, 970, 240, 0)
+	decide(ReasonIneffective)
+}
+
+// TestSettleSaysWhereElseToLook: an operator is told what else drops packets.
+func TestSettleSaysWhereElseToLook(t *testing.T) {
+	s := stepped(t)
+	s.at(sec(1.1)).read(host, 1000, 12, 0).read(pod, 1990, 0, 0)
+	for at := sec(2); at <= sec(3.5); at += sec(0.1) {
+		r := s.at(at).reading(host, 1000)
+		r.CountersOK, r.Counters = true, Counters{Drop: 12 + uint64(at/time.Millisecond), ChainLength: 7, InsertFailed: 9}
+		s.take(s.tr.Read(s.now, r))
+		s.read(pod, 1990, 0, 0)
+		if step, ok := s.tr.Settle(s.now); ok {
+			for _, want := range []string{"3000 packets", "7 on hash chains", "9 lost a race", "1 other namespaces", "log_invalid"} {
+				if !strings.Contains(step.Error, want) {
+					t.Errorf("%q does not say %q", step.Error, want)
+				}
+			}
+			return
+		}
+	}
+	t.Error("no outcome")
 }
 
 // TestSettleDespiteOtherDrops: the counter rises for other verdicts too, here by 20 a second, always.

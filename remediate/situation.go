@@ -37,12 +37,18 @@ type Ask struct {
 	Refused uint64
 	// TimeToFull is how long the table lasts at its present growth; zero: it does not grow.
 	TimeToFull time.Duration
+	// Confidence says how well that is founded, 0 to 1; see [FoundedForecast].
+	Confidence float64
+	// Surge is how many entries may come within [StepLead] at the fastest growth seen just now.
+	Surge float64
 	// To is the limit asked for by hand or at boot.
 	To uint64
 	// Demand is how many entries the forecast asks for; zero: unknown.
 	Demand uint64
 	// LastStep is when the incident's last step was taken; zero: none yet.
 	LastStep time.Time
+	// Ineffective is true once a step of this incident did not help: the limit is not the cause.
+	Ineffective bool
 	// Resized is true once the hash was resized under load in this incident.
 	Resized bool
 }

@@ -3,10 +3,6 @@ package remediate
 import "time"
 
 const (
-	// rateWindow is over what time the growth of a table is measured when it is slow.
-	rateWindow = 2 * time.Second
-	// rateShare is the part of the limit (1/64) by which a table may grow before its growth is measured at once.
-	rateShare = 64
 	// bornFor is how long after a namespace was found new its counters' first values count as what happened since:
 	// later nobody knows when in between.
 	bornFor = 10 * time.Second
@@ -34,15 +30,13 @@ type table struct {
 	calm     float64
 	calmFrom Reading
 	peak     uint64
-	// rate is the net growth in entries per second; anchor is where its measurement began.
-	rate    float64
-	anchor  Reading
-	ongoing *ongoing
+	trend    trend
+	ongoing  *ongoing
 }
 
 // growth is what a reading shows against the one before it.
 type growth struct {
-	drops, earlyDrops uint64
+	drops, earlyDrops, chainDrops, insertFailed uint64
 	// refusing is true where the counters rose at a full table.
 	refusing bool
 }
@@ -58,7 +52,7 @@ func resumedTable(o *ongoing) *table {
 
 // take books a reading and says what it shows.
 func (tb *table) take(r Reading) growth {
-	tb.measureRate(r)
+	tb.trend.take(r)
 	tb.peak = max(tb.peak, r.Count)
 	tb.last = r
 	tb.high = max(tb.high, r.Fill())
@@ -74,10 +68,8 @@ func (tb *table) take(r Reading) growth {
 		tb.calmFrom = Reading{}
 		return growth{}
 	}
-	g := growth{
-		drops:      r.Counters.Drop - prev.Counters.Drop,
-		earlyDrops: r.Counters.EarlyDrop - prev.Counters.EarlyDrop,
-	}
+	d := r.Counters.Since(prev.Counters)
+	g := growth{drops: d.Drop, earlyDrops: d.EarlyDrop, chainDrops: d.ChainLength, insertFailed: d.InsertFailed}
 	atFull := high >= FullShare || full(prev, prev.Max) || full(r, prev.Max)
 	if resumed && tb.ongoing != nil && tb.ongoing.Severity == SeverityCritical {
 		atFull = true // it was refusing before the restart, and nobody looked meanwhile
@@ -103,38 +95,12 @@ func (tb *table) measureCalm(r Reading, atFull bool) {
 	}
 }
 
+// surging tells whether the table could be full before a step that is not taken now.
+func (tb *table) surging() bool {
+	return tb.trend.surge > 0 && float64(tb.last.Free()) <= tb.trend.surge
+}
+
 // full tells whether the count stands at a limit, as near as entries that expire meanwhile allow.
 func full(r Reading, limit uint64) bool {
 	return limit > 0 && float64(r.Count) >= FullShare*float64(limit)
-}
-
-// measureRate keeps the growth of the table: over two seconds when it is slow, at once when it is fast.
-func (tb *table) measureRate(r Reading) {
-	if tb.anchor.At.IsZero() {
-		tb.anchor = r
-		return
-	}
-	dt := r.At.Sub(tb.anchor.At)
-	grown := float64(r.Count) - float64(tb.anchor.Count)
-	fast := max(grown, -grown) > float64(r.Max/rateShare)
-	if dt < 0 {
-		tb.anchor = r // the clock was set back
-		return
-	}
-	if dt == 0 || dt < rateWindow && !fast {
-		return
-	}
-	tb.rate, tb.anchor = grown/dt.Seconds(), r
-}
-
-// timeToFull is how long the table lasts at its present growth; zero: it does not grow.
-func timeToFull(rate float64, free uint64) time.Duration {
-	if rate <= 0 {
-		return 0
-	}
-	seconds := float64(free) / rate
-	if seconds > (24 * time.Hour).Seconds() {
-		return 0
-	}
-	return max(time.Duration(seconds*float64(time.Second)), 1)
 }

@@ -156,9 +156,9 @@ func (t *Tracker) Read(now time.Time, r Reading) []Event {
 	t.markPending(r, seen)
 	o := tb.ongoing
 	switch {
-	case seen.refusing && o == nil:
+	case (seen.refusing || seen.chainDrops > 0) && o == nil:
 		o = t.open(now, tb, SeverityCritical)
-	case r.Fill() >= t.cfg.Pressure && o == nil:
+	case t.filling(tb) && o == nil:
 		o = t.open(now, tb, SeverityWarning)
 	}
 	if o != nil {
@@ -177,6 +177,13 @@ func (t *Tracker) Born(now time.Time, ns NetNS) {
 	if tb.last.At.IsZero() && !before {
 		tb.born = now
 	}
+}
+
+// filling tells whether a table stands high, or is foreseen to be full within the horizon.
+func (t *Tracker) filling(tb *table) bool {
+	ttf := tb.trend.timeToFull()
+	return tb.last.Fill() >= t.cfg.Pressure || tb.surging() ||
+		ttf > 0 && ttf <= t.cfg.Horizon && tb.trend.confidence() >= FoundedForecast
 }
 
 // Gone tells that a namespace is no more. Its incident closes.
@@ -282,15 +289,19 @@ func (t *Tracker) open(now time.Time, tb *table, severity Severity) *ongoing {
 // observe books a reading to an incident and emits what is worth saying at once.
 func (t *Tracker) observe(now time.Time, o *ongoing, r Reading, seen growth) {
 	tb := t.tables[o.NetNS.Inode]
-	worse := seen.refusing && (o.Severity != SeverityCritical || o.RefusedAt.IsZero())
+	worse := seen.refusing && (o.Severity != SeverityCritical || o.RefusedAt.IsZero()) ||
+		seen.chainDrops > 0 && o.Severity != SeverityCritical
 	o.NetNS = tb.ns
 	o.take(r, seen)
-	o.setRate(tb.rate, r.Free())
-	o.Verified = o.Verified || !r.Blind && r.Fill() >= t.cfg.Pressure
+	o.foresee(&tb.trend)
+	o.Verified = o.Verified || !r.Blind && t.filling(tb)
 	if seen.refusing {
 		o.Severity, o.Verified, o.RefusedAt = SeverityCritical, true, now
 	}
-	if seen.refusing || r.Fill() >= t.cfg.Pressure-hysteresis {
+	if seen.chainDrops > 0 {
+		o.Severity, o.Verified = SeverityCritical, true
+	}
+	if seen.refusing || seen.chainDrops > 0 || r.Fill() >= t.cfg.Pressure-hysteresis || t.filling(tb) {
 		o.TroubleAt = now
 	}
 	if hit := t.limitHitBy(); !slices.Equal(hit, o.LimitHitBy) {

@@ -22,9 +22,8 @@ const (
 type netnsRow struct {
 	label   string
 	entries uint64
-	// drops and earlyDrops have never been smaller under this label.
-	drops      uint64
-	earlyDrops uint64
+	// counters have never been smaller under this label.
+	counters remediate.Counters
 	// blind is true where the counters cannot be read, so that only the entries are known.
 	blind bool
 }
@@ -65,32 +64,22 @@ func (b *netnsBook) book(spaces []NetNSStatus) []netnsRow {
 	}
 	for i, s := range spaces {
 		p := b.page(s, present)
-		grown := remediate.Counters{Drop: growth(p.last.Drop, s.Counters.Drop), EarlyDrop: growth(p.last.EarlyDrop, s.Counters.EarlyDrop)}
+		grown := s.Counters.Since(p.last) // smaller than before: a new namespace with an old inode
 		p.last = s.Counters
 		if i >= b.own {
-			b.other.Drop += grown.Drop
-			b.other.EarlyDrop += grown.EarlyDrop
+			b.other = b.other.Plus(grown)
 			rest.entries += s.Count
 			continue
 		}
-		p.booked.Drop += grown.Drop
-		p.booked.EarlyDrop += grown.EarlyDrop
-		rows = append(rows, netnsRow{label: p.label, entries: s.Count, drops: p.booked.Drop, earlyDrops: p.booked.EarlyDrop, blind: s.Blind})
+		p.booked = p.booked.Plus(grown)
+		rows = append(rows, netnsRow{label: p.label, entries: s.Count, counters: p.booked, blind: s.Blind})
 	}
-	rest.drops, rest.earlyDrops = b.other.Drop, b.other.EarlyDrop
+	rest.counters = b.other
 	if len(spaces) > b.own || b.other != (remediate.Counters{}) {
 		rows = append(rows, rest)
 	}
 	b.forget()
 	return rows
-}
-
-// growth is how much a counter grew. One that is smaller than before belongs to a new namespace with an old inode.
-func growth(last, now uint64) uint64 {
-	if now < last {
-		return now
-	}
-	return now - last
 }
 
 // page is the namespace's page. A new namespace takes over the page of one that is gone and had its name.

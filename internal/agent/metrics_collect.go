@@ -32,6 +32,7 @@ func gauge(name, help string, labels ...string) metric {
 type metricSet struct {
 	records, matches, lost, sourceUp, sourceLag, sourceLast metric
 	entries, limit, buckets, drops, earlyDrops              metric
+	chainDrops, insertFailed                                metric
 	incidentsOpen, incidents, steps                         metric
 	outbox, eventsDropped, eventsUnsaved, stateSaved        metric
 	natsConnected, natsProblem, buildVersion                metric
@@ -50,6 +51,8 @@ func newMetricSet() metricSet {
 		buckets:       gauge("conntrack_buckets", "Buckets of the hash table."),
 		drops:         counter("conntrack_drops_total", "Packets refused, by the kernel's counter drop.", "netns"),
 		earlyDrops:    counter("conntrack_early_drops_total", "Entries thrown out to make room, by the kernel's counter early_drop.", "netns"),
+		chainDrops:    counter("conntrack_chain_drops_total", "Entries refused because their hash chain was too long, by the kernel's counter chainlength.", "netns"),
+		insertFailed:  counter("conntrack_insert_failed_total", "Entries that lost a race for their place, by the kernel's counter insert_failed.", "netns"),
 		incidentsOpen: gauge("incidents_open", "Incidents that are open now.", "severity"),
 		incidents:     counter("incidents_total", "Incidents opened since the agent's start."),
 		steps:         counter("steps_total", "Changes of the limit by result and reason, since the agent's start.", "result", "reason"),
@@ -82,7 +85,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	s := c.set
 	for _, m := range []metric{
 		s.records, s.matches, s.lost, s.sourceUp, s.sourceLag, s.sourceLast, s.entries, s.limit, s.buckets, s.drops, s.earlyDrops,
-		s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected,
+		s.chainDrops, s.insertFailed, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected,
 		s.natsProblem, s.buildVersion,
 	} {
 		ch <- m.desc
@@ -152,8 +155,10 @@ func (c *collector) tables(st Status, send sendFunc) {
 		if row.blind {
 			continue
 		}
-		send(c.set.drops, float64(row.drops), row.label)
-		send(c.set.earlyDrops, float64(row.earlyDrops), row.label)
+		send(c.set.drops, float64(row.counters.Drop), row.label)
+		send(c.set.earlyDrops, float64(row.counters.EarlyDrop), row.label)
+		send(c.set.chainDrops, float64(row.counters.ChainLength), row.label)
+		send(c.set.insertFailed, float64(row.counters.InsertFailed), row.label)
 	}
 }
 

@@ -242,7 +242,7 @@ func TestNetnsBook(t *testing.T) {
 			}
 			var got []string
 			for _, r := range rows {
-				got = append(got, fmt.Sprintf("%s %d %d/%d", r.label, r.entries, r.drops, r.earlyDrops))
+				got = append(got, fmt.Sprintf("%s %d %d/%d", r.label, r.entries, r.counters.Drop, r.counters.EarlyDrop))
 			}
 			if text := strings.Join(got, ", "); text != tt.want {
 				t.Errorf("got %s, want %s", text, tt.want)
@@ -272,10 +272,10 @@ func TestNetnsBookNeverGoesBack(t *testing.T) {
 			seen := map[string]bool{}
 			for _, r := range rows {
 				was := before[r.label]
-				if seen[r.label] || r.drops < was.drops || r.earlyDrops < was.earlyDrops {
+				if seen[r.label] || r.counters.Drop < was.counters.Drop || r.counters.EarlyDrop < was.counters.EarlyDrop {
 					t.Fatalf("seed %d: %+v came after %+v (twice: %v)", seed, r, was, seen[r.label])
 				}
-				booked += r.drops - was.drops
+				booked += r.counters.Drop - was.counters.Drop
 				seen[r.label], before[r.label] = true, r
 			}
 		}

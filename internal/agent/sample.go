@@ -172,7 +172,8 @@ func (a *Agent) read(s *space, counters bool) {
 	}
 	s.last, s.peak = r, max(s.peak, r.Count)
 	a.queue(a.tracker.Read(now, r)...)
-	s.next = now.Add(remediate.SamplePeriod(a.cfg.Policy, r, a.tracker.Critical(s.ns.Inode)))
+	growth, _ := a.tracker.Growth(s.ns.Inode)
+	s.next = now.Add(remediate.SamplePeriod(a.cfg.Policy, r, growth, a.tracker.Critical(s.ns.Inode)))
 }
 
 // wantsCounters tells whether a namespace's counters are worth their price, which is high where it has to be entered.

@@ -155,7 +155,7 @@ func (a *Agent) settle() {
 	why := a.mayNotWrite(now, s)
 	if s.Outcome == remediate.OutcomeIneffective {
 		if why != "" {
-			s.Error = "not undone: " + why
+			s.Error += "; not undone: " + why
 		}
 		a.confirm(s)
 		if s.Reason == remediate.ReasonManual || why != "" {

@@ -19,7 +19,7 @@ const nobodyConfig = `
 mode: remediate
 site: e2e
 incident: {close_after: 1s, pressure: 0.97}
-remediate: {ceiling: 200000, max_insert_rate: 1000, persist_file: PERSIST}
+remediate: {ceiling: 200000, max_step: 2, max_insert_rate: 1000, persist_file: PERSIST}
 nats: {servers: [%s]}
 sources: {lookback: 0s, journal: {directory: %s}, syslog: {files: [%s]}}
 `
@@ -58,7 +58,7 @@ func TestWithoutPermissions(t *testing.T) {
 	if got := a.source(t, remediate.SourceSyslog, file); !got.Up {
 		t.Errorf("the file that may be read: %+v", got)
 	}
-	fill(t, ns)
+	fill(t, ns, a)
 	opened := live(t, h, remediate.EventIncidentOpened)
 	refused := h.wait(t, remediate.EventStepRefused, 1).Data.(remediate.Step)
 	if refused.Reason != remediate.ReasonReadOnly || refused.IncidentID != opened.ID || !opened.Verified {
@@ -166,7 +166,7 @@ func TestReadOnlyLimit(t *testing.T) {
 	_, ns := lowered(t)
 	a := startAgent(t, plain(), "ip", "netns", "exec", ns.Name)
 	a.said(t, 1, `problem	{"about": "read_only", "error": "the limit cannot be written from here; set it on the host, or run`)
-	fill(t, ns)
+	fill(t, ns, a)
 	a.said(t, 1, "incident.opened: critical")
 	testhost.Eventually(t, "the incident is open", func() bool { return len(a.status(t).Incidents) == 1 })
 	a.wantCommand(t, 0, []string{"read-only for this process", "net.nf_conntrack_max is not here", "set it on the host"}, "status")

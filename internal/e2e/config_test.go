@@ -17,7 +17,7 @@ func TestReload(t *testing.T) {
 	observe := strings.Replace(plain(h.url), "mode: remediate", "mode: observe", 1)
 	a := startAgent(t, observe)
 	watched(t, a, ns.Inode)
-	fill(t, ns)
+	fill(t, ns, a)
 	refused := h.wait(t, remediate.EventStepRefused, 1).Data.(remediate.Step)
 	if refused.Reason != remediate.ReasonObserveMode {
 		t.Errorf("refused %+v", refused)
@@ -38,7 +38,7 @@ func TestReload(t *testing.T) {
 	a.configure(t, strings.Replace(plain(h.url), "ceiling: 200000", "ceiling: 30000", 1))
 	a.hangUp(t)
 	testhost.Eventually(t, "remediate mode", func() bool { return a.status(t).Mode == remediate.ModeRemediate })
-	fill(t, ns)
+	fill(t, ns, a)
 	applied := h.wait(t, remediate.EventStepApplied, 2).Data.(remediate.Step)
 	if applied.From != limit+1 || applied.To != 30000 || applied.Ceiling != 30000 || applied.IncidentID != refused.IncidentID {
 		t.Errorf("applied %+v, want 30000, the new ceiling, in incident %s", applied, refused.IncidentID)

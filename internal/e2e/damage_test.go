@@ -61,7 +61,7 @@ func TestPromiseStateFileHurtWhileRunning(t *testing.T) {
 			a := newAgent(t, t.TempDir(), plain(h.url))
 			a.start(t)
 			watched(t, a, ns.Inode)
-			fill(t, ns)
+			fill(t, ns, a)
 			h.wait(t, remediate.EventStepApplied, 1)
 			c.hurt(t, filepath.Join(a.dir, "state", "state.db"))
 			h.wait(t, remediate.EventStepConfirmed, 1)

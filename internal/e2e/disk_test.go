@@ -110,7 +110,7 @@ func newDiskRig(t *testing.T) diskRig {
 // meanwhile, and what is wrong must be said.
 func (r diskRig) incident(t *testing.T, c diskFault) {
 	t.Helper()
-	fill(t, r.ns)
+	fill(t, r.ns, r.agent)
 	applied := r.hub.wait(t, remediate.EventStepApplied, 1).Data.(remediate.Step)
 	r.hub.wait(t, remediate.EventStepConfirmed, 1)
 	if err := r.ns.Flush(); err != nil {
@@ -172,7 +172,7 @@ func TestPromiseReadOnlyDiskIsRead(t *testing.T) {
 	d := newScratchDisk(t, filepath.Join(a.dir, "state"))
 	a.start(t)
 	watched(t, a, ns.Inode)
-	fill(t, ns)
+	fill(t, ns, a)
 	a.said(t, 1, "step.confirmed")
 	a.stop(t, syscall.SIGTERM)
 	first := a.published()
@@ -207,7 +207,7 @@ func TestPromiseStopsWithFrozenDisk(t *testing.T) {
 	r.agent.start(t)
 	r.hub.wait(t, remediate.EventAgentStarted, 1)
 	thaw := r.disk.freeze(t)
-	fill(t, r.ns)
+	fill(t, r.ns, r.agent)
 	r.hub.wait(t, remediate.EventStepApplied, 1)
 	begin := time.Now()
 	if err := r.agent.cmd.Process.Signal(syscall.SIGTERM); err != nil {

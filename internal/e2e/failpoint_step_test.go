@@ -59,7 +59,7 @@ func (k stepKill) run(t *testing.T) {
 	a.start(t, until(k.stage)...)
 	watched(t, a, ns.Inode)
 	h.wait(t, remediate.EventAgentStarted, 1)
-	fill(t, ns)
+	fill(t, ns, a)
 	a.killed(t)
 	if k.wrote {
 		wantLimit(t, 2*limit)
@@ -134,7 +134,7 @@ func killedAtAck(t *testing.T, stage string) {
 	a := newFailing(t, plain("nats://"+address))
 	a.start(t)
 	watched(t, a, ns.Inode)
-	fill(t, ns)
+	fill(t, ns, a)
 	a.said(t, 1, "step.applied")
 	testhost.Eventually(t, "start, incident and step are in the outbox", func() bool { return a.status(t).Outbox.Events >= 3 })
 	a.stop(t, syscall.SIGKILL)

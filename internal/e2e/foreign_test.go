@@ -36,7 +36,7 @@ func TestForeignChange(t *testing.T) {
 	if change.Old != 30000 || change.New != limit {
 		t.Errorf("changed %+v", change)
 	}
-	fill(t, ns)
+	fill(t, ns, a)
 	refused := h.wait(t, remediate.EventStepRefused, 1).Data.(remediate.Step)
 	if refused.Reason != remediate.ReasonForeignChange || refused.From != limit || refused.Trigger != remediate.ReasonFull {
 		t.Errorf("refused %+v", refused)

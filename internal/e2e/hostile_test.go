@@ -38,7 +38,7 @@ const hostileConfig = `
 mode: remediate
 site: e2e
 incident: {close_after: 1s, pressure: 0.97}
-remediate: {ceiling: 200000, max_insert_rate: 1000, persist: false}
+remediate: {ceiling: 200000, max_step: 2, max_insert_rate: 1000, persist: false}
 nats: {servers: ["%s"]}
 sources: {lookback: 0s, kmsg: {enabled: true}, journal: {enabled: false}, syslog: {enabled: true, files: [%s]}}
 `
@@ -169,7 +169,7 @@ func TestPromiseHostileInput(t *testing.T) {
 	junk.Go(func() error { return pester(ctx, agent.ControlSocket(filepath.Join(dir, "run")), metrics) })
 	junk.Go(func() error { return blowUntil(ctx, file, hostname(t)) })
 	before, at := usageOf(t, a.cmd.Process.Pid), time.Now()
-	told, arrived := refusedInDeluge(t, h, ns)
+	told, arrived := a.refusedInDeluge(t, h, ns)
 	now := usageOf(t, a.cmd.Process.Pid)
 	worst = max(worst, now.since(before, time.Since(at)))
 	cancel()
@@ -228,13 +228,14 @@ func blowUntil(ctx context.Context, file, host string) error {
 
 // refusedInDeluge has the kernel refuse, and returns how long after the first refused packet the incident was told of
 // by its own time, and when it had arrived at NATS.
-func refusedInDeluge(t *testing.T, h *hub, ns *testkernel.Namespace) (told, arrived time.Duration) {
+func (a *agentProcess) refusedInDeluge(t *testing.T, h *hub, ns *testkernel.Namespace) (told, arrived time.Duration) {
 	t.Helper()
 	if n := len(h.of(remediate.EventStepApplied)); n != 0 {
 		t.Errorf("%d steps on forged lines alone", n)
 	}
 	wantLimit(t, limit)
 	base := drops(t, ns)
+	a.freeze(t)
 	var filled errgroup.Group
 	filled.Go(func() error {
 		_, err := ns.Send(t.Context(), testkernel.Traffic{Kind: testkernel.Established, Flows: limit + 5000})
@@ -242,6 +243,7 @@ func refusedInDeluge(t *testing.T, h *hub, ns *testkernel.Namespace) (told, arri
 	})
 	testhost.Eventually(t, "packets are refused", func() bool { return drops(t, ns) > base })
 	refused := time.Now()
+	a.thaw(t)
 	var at time.Time
 	testhost.Eventually(t, "the refusal is told of", func() bool {
 		for _, typ := range []remediate.EventType{remediate.EventIncidentOpened, remediate.EventIncidentUpdated} {

@@ -26,7 +26,7 @@ const remediateConfig = `
 mode: remediate
 site: e2e
 incident: {close_after: 4s, pressure: 0.97}
-remediate: {ceiling: 200000, max_insert_rate: 1000, persist_file: PERSIST}
+remediate: {ceiling: 200000, max_step: 2, max_insert_rate: 1000, persist_file: PERSIST}
 nats: {servers: ["%s"]}
 sources: {lookback: 0s, kmsg: {enabled: true}, journal: {enabled: true, directory: %s}, syslog: {enabled: true, files: [%s]}}
 `
@@ -70,7 +70,9 @@ func incident(t *testing.T, lock *testkernel.Lock, ns *testkernel.Namespace, nam
 	watched(t, a, ns.Inode)
 	testhost.WaitForRatelimit(t)
 	before := drops(t, ns)
+	a.freeze(t) // it would see the burst come, and step before
 	sent, err := ns.Burst(t.Context(), burst)
+	a.thaw(t)
 	if err != nil {
 		t.Fatal(err)
 	}

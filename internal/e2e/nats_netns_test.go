@@ -125,7 +125,7 @@ func TestPromiseFullTable(t *testing.T) {
 	a.connected(t)
 	watched(t, a, ns.Inode)
 	nc := d.look(t)
-	fill(t, ns)
+	fill(t, ns, a)
 	if !d.newRefused(t) {
 		t.Fatal("a new connection comes about; the table is not full")
 	}

@@ -24,7 +24,7 @@ func TestHubComesLater(t *testing.T) {
 		said, code := a.command(t, "status")
 		return code == 0 && strings.Contains(said, "NOT CONNECTED") && strings.Contains(said, "connection refused")
 	})
-	fill(t, ns)
+	fill(t, ns, a)
 	a.said(t, 1, "step.confirmed")
 	if err := lock.SetMax(50000); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestHubKilled(t *testing.T) {
 	first := startHubAt(t, address, store)
 	a := startAgent(t, plain("nats://"+address))
 	watched(t, a, ns.Inode)
-	fill(t, ns)
+	fill(t, ns, a)
 	first.wait(t, remediate.EventStepApplied, 1)
 	first.stop(t, syscall.SIGKILL)
 	a.said(t, 1, "step.confirmed")
@@ -104,7 +104,7 @@ func TestWithoutNATS(t *testing.T) {
 	_, ns := lowered(t)
 	a := startAgent(t, plain())
 	watched(t, a, ns.Inode)
-	fill(t, ns)
+	fill(t, ns, a)
 	for _, event := range []string{"agent.started", "incident.opened", "step.applied", "step.confirmed"} {
 		a.said(t, 1, event)
 	}

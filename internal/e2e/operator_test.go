@@ -144,7 +144,7 @@ func TestHold(t *testing.T) {
 	watched(t, a, ns.Inode)
 	a.wantCommand(t, 0, []string{"held", "until \"ctwarden unhold\""}, "hold")
 	a.wantCommand(t, 0, []string{"HELD"}, "status")
-	fill(t, ns)
+	fill(t, ns, a)
 	refused := h.wait(t, remediate.EventStepRefused, 1).Data.(remediate.Step)
 	if refused.Reason != remediate.ReasonHeld || refused.To != 2*limit {
 		t.Errorf("refused %+v", refused)
@@ -162,7 +162,7 @@ func TestHold(t *testing.T) {
 	}
 	applied := h.wait(t, remediate.EventStepApplied, 2).Data.(remediate.Step)
 	if applied.IncidentID != refused.IncidentID ||
-		applied.Reason != remediate.ReasonFull && applied.Reason != remediate.ReasonPressure {
+		applied.Reason != remediate.ReasonFull && applied.Reason != remediate.ReasonPressure && applied.Reason != remediate.ReasonForecast {
 		t.Errorf("after unhold %+v", applied)
 	}
 	h.wait(t, remediate.EventStepConfirmed, 1)

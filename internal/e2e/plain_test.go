@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
@@ -20,7 +21,7 @@ const plainConfig = `
 mode: remediate
 site: e2e
 incident: {close_after: 1s, pressure: 0.97}
-remediate: {ceiling: 200000, max_insert_rate: 1000, persist_file: PERSIST}
+remediate: {ceiling: 200000, max_step: 2, max_insert_rate: 1000, persist_file: PERSIST}
 sources: {lookback: 0s, kmsg: {enabled: true}, journal: {enabled: false}, syslog: {enabled: false}}
 nats: {servers: [%s]}
 `
@@ -40,15 +41,32 @@ func lowered(t *testing.T) (*testkernel.Lock, *testkernel.Namespace) {
 	return lock, ns
 }
 
-// fill has the kernel refuse for sure: the entries of established connections are never thrown out to make room.
-func fill(t *testing.T, ns *testkernel.Namespace) {
+// fill has the kernel refuse for sure: the entries of established connections are never thrown out to make room. The
+// agents that run stand still meanwhile, as on a host that is too busy, or they would see it come and step before.
+func fill(t *testing.T, ns *testkernel.Namespace, agents ...*agentProcess) {
 	t.Helper()
 	before := drops(t, ns)
+	for _, a := range agents {
+		a.freeze(t)
+		defer a.thaw(t)
+	}
 	if _, err := ns.Send(t.Context(), testkernel.Traffic{Kind: testkernel.Established, Flows: limit + 5000}); err != nil {
 		t.Fatal(err)
 	}
 	if drops(t, ns) == before {
 		t.Fatal("nothing was refused")
+	}
+}
+
+// freeze has the kernel give the process no time until thaw.
+func (p *process) freeze(t *testing.T) { t.Helper(); p.signal(t, syscall.SIGSTOP) }
+
+func (p *process) thaw(t *testing.T) { t.Helper(); p.signal(t, syscall.SIGCONT) }
+
+func (p *process) signal(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		t.Errorf("%v: %v", sig, err)
 	}
 }
 

@@ -215,7 +215,7 @@ func TestPromiseEachCapability(t *testing.T) {
 				t.Errorf("%s: kmsg %+v", mode, s)
 			}
 			watched(t, a, ns.Inode)
-			fill(t, ns)
+			fill(t, ns, a)
 			refused := h.wait(t, remediate.EventStepRefused, i+1).Data.(remediate.Step)
 			want := []remediate.Reason{remediate.ReasonObserveMode, remediate.ReasonReadOnly}[i]
 			if refused.Reason != want {

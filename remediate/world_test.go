@@ -1,0 +1,254 @@
+package remediate
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// A world is a kernel's table in simulated time: flows arrive at a rate, each lives for so long, and what comes to a full
+// table is refused. An agent looks at it as often as SamplePeriod says, and later than that by what its processor makes it
+// wait.
+type world struct {
+	p      Policy
+	tr     *Tracker
+	now    time.Time
+	limits Limits
+	memory Memory
+
+	arrive   func(at time.Duration) float64 // flows per second
+	lives    time.Duration                  // of each flow; 0: for ever
+	late     func() time.Duration           // how much later than wanted the agent reads
+	part     float64                        // of a flow that is still to come
+	count    uint64
+	refused  uint64
+	expiring []arrivals // oldest first
+	steps    []Step
+}
+
+type arrivals struct {
+	at time.Time
+	n  uint64
+}
+
+// worldTick is the grain of simulated time, and what a step takes.
+const worldTick = 250 * time.Microsecond
+
+func newWorld(p Policy, limit uint64, arrive func(time.Duration) float64) *world {
+	return &world{
+		p: p, now: noon, arrive: arrive, late: func() time.Duration { return 0 },
+		tr: NewTracker(TrackerConfig{
+			Host: "hv1", BootID: "b1", Start: noon, Pressure: p.Pressure, Horizon: p.Horizon, CloseAfter: 2 * time.Minute,
+			UpdateEvery: 30 * time.Second,
+		}, TrackerState{}),
+		limits: Limits{Max: limit, OldMax: limit, Buckets: PresizedBuckets(p.Ceiling), Writable: true, BucketsWritable: true},
+		memory: Memory{Total: 64 << 30, Available: 32 << 30, EntryBytes: 512},
+	}
+}
+
+// pass lets flows come and go for one tick.
+func (w *world) pass() {
+	w.now = w.now.Add(worldTick)
+	for w.lives > 0 && len(w.expiring) > 0 && w.now.Sub(w.expiring[0].at) >= w.lives {
+		w.count -= w.expiring[0].n
+		w.expiring = w.expiring[1:]
+	}
+	w.part += w.arrive(w.now.Sub(noon)) * worldTick.Seconds()
+	if w.part < 0 { // entries are taken away
+		gone := min(uint64(-w.part), w.count)
+		w.count, w.part = w.count-gone, w.part+float64(gone)
+		return
+	}
+	come := uint64(w.part)
+	w.part -= float64(come)
+	fits := min(come, w.limits.Max-min(w.count, w.limits.Max))
+	w.refused += come - fits
+	w.count += fits
+	w.expiring = append(w.expiring, arrivals{w.now, fits})
+}
+
+// look reads the table and does what the policy makes of it. It returns when to look again.
+func (w *world) look() time.Time {
+	r := Reading{
+		At: w.now, NetNS: host, Count: w.count, Max: w.limits.Max, Buckets: w.limits.Buckets, CountersOK: true,
+		Counters: Counters{Drop: w.refused},
+	}
+	w.tr.Read(w.now, r)
+	w.tr.Tick(w.now)
+	for _, ask := range w.tr.Asks(w.now) {
+		d := Decide(w.p, Situation{
+			Now: w.now, Ask: ask, Limits: w.limits, Memory: w.memory, ChainLimited: true, Entries: w.count,
+			StepTimes: w.tr.StepTimes(), ForeignAt: w.tr.ForeignAt(),
+		})
+		if !d.Do {
+			continue
+		}
+		w.pass() // flows come while the step is taken
+		w.limits.Max, w.limits.OldMax = d.To, d.To
+		s := Step{ID: fmt.Sprint(len(w.steps)), IncidentID: d.IncidentID, At: w.now, From: d.From, To: d.To, Reason: d.Reason, NetNS: host}
+		w.steps = append(w.steps, s)
+		w.tr.Applied(w.now, s, false)
+		return w.now.Add(worldTick)
+	}
+	if s, ok := w.tr.Settle(w.now); ok {
+		w.tr.Confirmed(w.now, s)
+	}
+	growth, _ := w.tr.Growth(host.Inode)
+	return w.now.Add(SamplePeriod(w.p, r, growth, w.tr.Critical(host.Inode)) + w.late())
+}
+
+// run lets the world go on for so long. It stops where nothing more can be promised: at the ceiling, or the hour's budget.
+func (w *world) run(span time.Duration) {
+	next := w.look()
+	for end := w.now.Add(span); w.now.Before(end); {
+		if w.limits.Max >= w.p.Ceiling || len(w.steps) >= w.p.StepsPerHour {
+			return
+		}
+		w.pass()
+		if !w.now.Before(next) {
+			next = w.look()
+		}
+	}
+}
+
+func (w *world) String() string {
+	text := fmt.Sprintf("%d of %d in use, %d refused, %d steps:", w.count, w.limits.Max, w.refused, len(w.steps))
+	for _, s := range w.steps {
+		text += fmt.Sprintf(" %s %s %d-%d", s.At.Sub(noon), s.Reason, s.From, s.To)
+	}
+	return text
+}
+
+func worldPolicy() Policy {
+	p := DefaultPolicy()
+	p.Mode, p.Ceiling = ModeRemediate, 1<<20
+	return p
+}
+
+// TestWorldShapes plays the loads that a table is known to meet.
+func TestWorldShapes(t *testing.T) {
+	burst := func(every, long time.Duration, rate float64) func(time.Duration) float64 {
+		return func(at time.Duration) float64 {
+			if at%every < long {
+				return rate
+			}
+			return 0
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		limit  uint64
+		start  uint64
+		lives  time.Duration
+		span   time.Duration
+		arrive func(time.Duration) float64
+		steps  int    // at most
+		most   uint64 // the limit at the end, at most
+	}{
+		{"300,000 flows at 100,000/s", 20000, 0, 0, 10 * time.Second, func(at time.Duration) float64 {
+			if at < 3*time.Second {
+				return 100_000
+			}
+			return 0
+		}, 4, 600_000},
+		{"300,000 flows at 150,000/s", 20000, 0, 0, 10 * time.Second, func(at time.Duration) float64 {
+			if at < 2*time.Second {
+				return 150_000
+			}
+			return 0
+		}, 4, 600_000},
+		{"a ramp", 20000, 0, 0, 3 * time.Second, func(at time.Duration) float64 { return 33_000 * at.Seconds() }, 4, 600_000},
+		{"bursts of 50 ms that expire", 20000, 0, 200 * time.Millisecond, 10 * time.Second,
+			burst(500*time.Millisecond, 50*time.Millisecond, 100_000), 0, 20000},
+		{"a sawtooth around 90%", 20000, 17800, 0, 60 * time.Second, sawtooth(400, 200), 0, 20000},
+		{"standing at 91%", 20000, 18200, 0, 60 * time.Second, func(time.Duration) float64 { return 0 }, 0, 20000},
+		{"a slow leak", 20000, 17000, 0, 300 * time.Second, func(time.Duration) float64 { return 10 }, 1, 40000},
+		{"a burst onto what a leak has filled", 20000, 18590, 0, 110 * time.Second, func(at time.Duration) float64 {
+			if at > 100*time.Second && at < 100*time.Second+50*time.Millisecond {
+				return 200_000
+			}
+			return 10
+		}, 2, 160000},
+		{"a load that settles below the limit", 20000, 0, 30 * time.Second, 2 * time.Minute, func(time.Duration) float64 { return 590 }, 0, 20000},
+		{"the founding case", 65536, 30000, 0, 600 * time.Second, func(time.Duration) float64 { return 700 }, 3, 524288},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(worldPolicy(), c.limit, c.arrive)
+			w.count, w.lives = c.start, c.lives
+			w.run(c.span)
+			t.Log(w)
+			if w.refused > 0 || len(w.steps) > c.steps || w.limits.Max > c.most {
+				t.Errorf("want 0 refused, %d steps at most, to %d at most", c.steps, c.most)
+			}
+		})
+	}
+}
+
+// sawtooth rises for a second at so many flows a second and falls for two at half as many: a negative rate takes entries
+// away.
+func sawtooth(up, down float64) func(time.Duration) float64 {
+	return func(at time.Duration) float64 {
+		if at%(3*time.Second) < time.Second {
+			return up
+		}
+		return -down
+	}
+}
+
+// TestWorldNothingRefused plays random loads up to max_insert_rate, on a machine that lets the agent wait: whatever comes,
+// nothing is refused below the ceiling, the steps stay within the budget and the table within its memory.
+func TestWorldNothingRefused(t *testing.T) {
+	for seed := range uint64(400) {
+		rng := rand.New(rand.NewPCG(seed, 99))
+		p := worldPolicy()
+		limit := uint64(8192) << rng.IntN(6)
+		w := newWorld(p, limit, randomLoad(rng, p.MaxInsertRate))
+		if rng.IntN(2) == 0 {
+			w.lives = time.Duration(rng.Int64N(int64(3 * time.Second)))
+		}
+		w.late = func() time.Duration { return time.Duration(rng.Int64N(int64(2 * time.Millisecond))) }
+		w.run(6 * time.Second)
+		if w.refused > 0 && w.limits.Max < p.Ceiling {
+			t.Errorf("seed %d: %s", seed, w)
+		}
+		if len(w.steps) > p.StepsPerHour || float64(w.limits.Max*w.memory.EntryBytes) > p.MemoryShare*float64(w.memory.Total) {
+			t.Errorf("seed %d: beyond its bounds: %s", seed, w)
+		}
+	}
+}
+
+// randomLoad changes its mind every now and then: level, rising, in bursts.
+func randomLoad(rng *rand.Rand, most float64) func(time.Duration) float64 {
+	type piece struct {
+		until       time.Duration
+		from, slope float64
+		pulse       time.Duration
+	}
+	var pieces []piece
+	for at := time.Duration(0); at < 6*time.Second; {
+		at += time.Duration(rng.Int64N(int64(time.Second)))
+		q := piece{until: at, from: most * math.Pow(rng.Float64(), 3)}
+		switch rng.IntN(4) {
+		case 0:
+			q.slope = most * rng.NormFloat64()
+		case 1:
+			q.pulse, q.from = 1+time.Duration(rng.Int64N(int64(100*time.Millisecond))), most
+		case 2:
+			q.from = 0
+		}
+		pieces = append(pieces, q)
+	}
+	began := time.Duration(0)
+	return func(at time.Duration) float64 {
+		for len(pieces) > 1 && at >= pieces[0].until {
+			began, pieces = pieces[0].until, pieces[1:]
+		}
+		q := pieces[0]
+		if q.pulse > 0 && at/q.pulse%2 == 1 {
+			return 0
+		}
+		return min(max(q.from+q.slope*(at-began).Seconds(), 0), most)
+	}
+}
