@@ -273,7 +273,7 @@ func (c LimitChange) Who() string {
 		name += ", which has this value"
 	}
 	if c.Times > 1 {
-		name += fmt.Sprintf(" (%d times)", c.Times)
+		name += fmt.Sprintf(", %d times in this boot", c.Times)
 	}
 	return name
 }
