@@ -164,6 +164,7 @@ func (a *Agent) openApplier() error {
 		a.saved.Limit = nil // the limit may be what the boot set: that is nobody's change
 	}
 	a.tracker = remediate.NewTracker(a.trackerConfig(), a.saved)
+	a.savedQuiet = a.tracker.Quiet()
 	recovered, err := a.applier.Recover()
 	a.noteIf(noteRecover, err)
 	for _, r := range recovered {
