@@ -93,6 +93,36 @@ func (q *quarrel) rise() *quarrel {
 	return q
 }
 
+func TestDecideAfterOthers(t *testing.T) {
+	long := noon.Add(-time.Hour)
+	lowered := func(reraised int) func(*Policy, *Situation) {
+		return func(_ *Policy, s *Situation) { s.ForeignAt, s.Foreign = long, Foreign{Lowered: s.Limits.Max, Reraised: reraised} }
+	}
+	for _, c := range []decideCase{
+		{"refusals under a lowered limit", refusing(), lowered(0), ReasonFull, true, 131072, 0},
+		{"raised again once", refusing(), lowered(1), ReasonFull, true, 131072, 0},
+		{"raised again twice", refusing(), lowered(2), ReasonForeignChange, false, 131072, 0},
+		{"raised again twice, but others do not matter", refusing(), func(p *Policy, s *Situation) {
+			lowered(2)(p, s)
+			p.ForeignPause = 0
+		}, ReasonFull, true, 131072, 0},
+		{"pressure under a lowered limit", filling(), lowered(0), ReasonForeignChange, false, 131072, 0},
+		{"pressure, but others do not matter", filling(), func(p *Policy, s *Situation) {
+			lowered(0)(p, s)
+			p.ForeignPause = 0
+		}, ReasonPressure, true, 131072, 0},
+		{"pressure after others raised", filling(), func(_ *Policy, s *Situation) { s.ForeignAt = long }, ReasonPressure, true, 131072, 0},
+		{"forecast under a lowered limit", filling(), func(p *Policy, s *Situation) {
+			lowered(0)(p, s)
+			s.Ask.Reason = ReasonForecast
+		}, ReasonForeignChange, false, 131072, 0},
+		{"the persisted limit under a lowered one", asked(ReasonBoot, 90000), lowered(0), ReasonForeignChange, false, 90000, 0},
+		{"by hand under a lowered limit", asked(ReasonManual, 90000), lowered(2), ReasonManual, true, 90000, 0},
+	} {
+		t.Run(c.name, c.run)
+	}
+}
+
 func TestLoweredByOthers(t *testing.T) {
 	q := disputed(t)
 	q.at(sec(2)).refuse().decides(ReasonForeignChange)
