@@ -96,7 +96,9 @@ func (q *quarrel) rise() *quarrel {
 func TestDecideAfterOthers(t *testing.T) {
 	long := noon.Add(-time.Hour)
 	lowered := func(reraised int) func(*Policy, *Situation) {
-		return func(_ *Policy, s *Situation) { s.ForeignAt, s.Foreign = long, Foreign{Lowered: s.Limits.Max, Reraised: reraised} }
+		return func(_ *Policy, s *Situation) {
+			s.ForeignAt, s.Foreign = long, Foreign{Lowered: s.Limits.Max, Reraised: reraised}
+		}
 	}
 	for _, c := range []decideCase{
 		{"refusals under a lowered limit", refusing(), lowered(0), ReasonFull, true, 131072, 0},
@@ -164,7 +166,7 @@ func TestNoPauseMeansThatOthersDoNotMatter(t *testing.T) {
 	q.p.ForeignPause, q.cfg.ForeignPause = 0, 0
 	q.tr.Configure(q.cfg)
 	for i := range 5 {
-		q.at(minutes(float64(i+1))).lower(1000).at(minutes(float64(i+1)) + sec(1)).rise().decides(ReasonPressure)
+		q.at(minutes(float64(i + 1))).lower(1000).at(minutes(float64(i+1)) + sec(1)).rise().decides(ReasonPressure)
 	}
 	q.at(minutes(7)).lower(1000).refuse()
 	if i := q.incident(); i.RefusedInPause != 0 {
