@@ -60,7 +60,8 @@ func (t *Tracker) watchQuiet(r Reading) {
 		first := r.Max
 		t.st.FirstLimit = &first
 	}
-	if t.cfg.Decay <= 0 || len(t.st.Open) > 0 || r.Max == 0 || r.Fill() >= 1.0/decayShare {
+	calm := t.cfg.Decay > 0 && len(t.st.Open) == 0 && r.Max != 0 && r.Fill() < 1.0/decayShare
+	if !calm {
 		t.st.Quiet = 0
 	}
 	if !r.NetNS.Init {
@@ -69,7 +70,7 @@ func (t *Tracker) watchQuiet(r Reading) {
 	gap := r.At.Sub(t.quietAt)
 	watched := !t.quietAt.IsZero() && gap > 0 && gap <= watchGap
 	t.quietAt = r.At
-	if watched && t.cfg.Decay > 0 && len(t.st.Open) == 0 && r.Max != 0 && r.Fill() < 1.0/decayShare {
+	if watched && calm {
 		t.st.Quiet += gap
 	}
 }

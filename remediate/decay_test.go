@@ -183,6 +183,8 @@ func TestQuietNeedsNoIncident(t *testing.T) {
 	s.watch(60, 5, 5).look(pod, 950)
 	s.watch(119, 5, 5).quietFor(0)
 	s.watch(61, 5, 5).quiet().quietFor(sec(61))
+	s.blind(router, 0).lines(in(router, kmsg)) // one that rests on a line alone
+	s.watch(5, 5, 5).quietFor(0)
 }
 
 // TestFirstLimit is the one of the very first start, whatever comes after.

@@ -222,6 +222,21 @@ func TestNeverAFight(t *testing.T) {
 	if f := q.tr.Foreign(q.now); f.Lowered != 0 {
 		t.Errorf("after a step by hand %+v", f)
 	}
+	at(85).lower(500)
+	if f := q.tr.Foreign(q.now); f.Lowered != 500 || f.Reraised != 1 {
+		t.Errorf("a step by hand counts as one of ctwarden's own: %+v", f)
+	}
+}
+
+// TestOwnStepsBeforeAreNoFight: steps from a value that nobody had lowered the limit to are not against anybody.
+func TestOwnStepsBeforeAreNoFight(t *testing.T) {
+	q := disputed(t)
+	q.at(minutes(11)).refuse().decides(ReasonFull)
+	q.at(minutes(11) + sec(2)).refuse().decides(ReasonFull)
+	q.at(minutes(12)).lower(2000)
+	if f := q.tr.Foreign(q.now); f.Lowered != 2000 || f.Reraised != 0 {
+		t.Errorf("after one lowering to 2000: %+v", f)
+	}
 }
 
 func TestWroteNamesTheWriter(t *testing.T) {
@@ -301,6 +316,15 @@ func TestForeignOverRestarts(t *testing.T) {
 		q.read(host, 100, q.drops, 0).at(year + minutes(59))
 		q.refuse().decides(ReasonForeignChange)
 		q.at(year + minutes(61)).refuse().decides(ReasonFull)
+	})
+	t.Run("the clock set back a year, in the pause", func(t *testing.T) {
+		q := disputed(t)
+		q.now = q.now.AddDate(-1, 0, 0)
+		q.restart("b1")
+		year := q.now.Sub(noon)
+		q.read(host, 100, q.drops, 0).at(year + minutes(9))
+		q.refuse().decides(ReasonForeignChange)
+		q.at(year + minutes(11)).refuse().decides(ReasonFull)
 	})
 	t.Run("a reboot", func(t *testing.T) {
 		q := fought(t)
