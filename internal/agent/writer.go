@@ -127,7 +127,8 @@ func kubeProxy(root *os.Root, limit uint64) string {
 		if _, err := strconv.Atoi(e.Name()); err != nil {
 			continue
 		}
-		if comm, err := readStart(root, path.Join("proc", e.Name(), "comm")); err == nil && strings.TrimSpace(comm) == "kube-proxy" {
+		comm, err := readStart(root, path.Join("proc", e.Name(), "comm"))
+		if err == nil && strings.TrimSpace(comm) == "kube-proxy" {
 			return "kube-proxy (process " + e.Name() + ")"
 		}
 	}
