@@ -114,10 +114,7 @@ func TestDecideAfterOthers(t *testing.T) {
 			p.ForeignPause = 0
 		}, ReasonPressure, true, 131072, 0},
 		{"pressure after others raised", filling(), func(_ *Policy, s *Situation) { s.ForeignAt = long }, ReasonPressure, true, 131072, 0},
-		{"forecast under a lowered limit", filling(), func(p *Policy, s *Situation) {
-			lowered(0)(p, s)
-			s.Ask.Reason = ReasonForecast
-		}, ReasonForeignChange, false, 131072, 0},
+		{"forecast under a lowered limit", surging(), lowered(0), ReasonForeignChange, false, 131072, 0},
 		{"the persisted limit under a lowered one", asked(ReasonBoot, 90000), lowered(0), ReasonForeignChange, false, 90000, 0},
 		{"by hand under a lowered limit", asked(ReasonManual, 90000), lowered(2), ReasonManual, true, 90000, 0},
 	} {
