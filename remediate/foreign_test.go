@@ -53,20 +53,21 @@ func (q *quarrel) refuse() *quarrel {
 
 // decide does what the agent does with what asks; it returns the reason, "" where nothing asked.
 func (q *quarrel) decide() Reason {
-	for _, ask := range q.tr.Asks(q.now) {
-		s := refusing()
-		s.Now, s.Ask, s.Limits.Max, s.Limits.Buckets, s.StepTimes = q.now, ask, q.limit, 131072, q.tr.StepTimes()
-		s.ForeignAt, s.Foreign = q.tr.ForeignAt(), q.tr.Foreign(q.now)
-		d := Decide(q.p, s)
-		if !d.Do {
-			q.take(q.tr.Refused(q.now, q.p, d))
-			return d.Reason
-		}
-		q.steps = append(q.steps, Step{At: q.now, From: d.From, To: d.To, Reason: d.Reason})
-		q.step(ask.Reading.NetNS, d.Reason, d.To)
+	asks := q.tr.Asks(q.now)
+	if len(asks) == 0 {
+		return ""
+	}
+	s := refusing()
+	s.Now, s.Ask, s.Limits.Max, s.Limits.Buckets, s.StepTimes = q.now, asks[0], q.limit, 131072, q.tr.StepTimes()
+	s.ForeignAt, s.Foreign = q.tr.ForeignAt(), q.tr.Foreign(q.now)
+	d := Decide(q.p, s)
+	if !d.Do {
+		q.take(q.tr.Refused(q.now, q.p, d))
 		return d.Reason
 	}
-	return ""
+	q.steps = append(q.steps, Step{At: q.now, From: d.From, To: d.To, Reason: d.Reason})
+	q.step(d.NetNS, d.Reason, d.To)
+	return d.Reason
 }
 
 func (q *quarrel) decides(want Reason) *quarrel {
