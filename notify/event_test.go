@@ -34,7 +34,7 @@ func samples() []remediate.Event {
 	opened := remediate.Incident{
 		ID: "inc-1", Severity: remediate.SeverityCritical, Verified: true, BootID: "0123456789abcdef0123456789abcdef",
 		NetNS: initNS, OpenedAt: at, Matches: 12, Suppressed: 491,
-		PerSource: map[string]int{"kmsg": 12, "syslog:/var/log/kern.log": 10}, Drops: 120, EarlyDrops: 37, ChainDrops: 5, InsertFailed: 8,
+		PerSource: map[string]int{"kmsg": 12, "syslog:/var/log/kern.log": 10}, Drops: 120, EarlyDrops: 37, RefusedInPause: 23, ChainDrops: 5, InsertFailed: 8,
 		Count: 65530, PeakCount: 65536, Max: 65535, Buckets: 16384, InsertRate: 98000.5, TimeToFull: &ttf, Confidence: 0.75,
 		Top:     []remediate.Talker{{Address: "192.0.2.7", Entries: 40123}},
 		Verdict: "one guest holds 61% of the table", LimitHitBy: []remediate.NetNS{initNS, guest},
@@ -76,7 +76,9 @@ func samples() []remediate.Event {
 			Remedy: "add the agent's user to group adm",
 		}},
 		{remediate.EventSourceRecovered, remediate.SourceState{Source: remediate.SourceKmsg}},
-		{remediate.EventLimitChanged, remediate.LimitChange{Old: 524288, New: 131072, By: "kube-proxy"}},
+		{remediate.EventLimitChanged, remediate.LimitChange{
+			Old: 524288, New: 131072, By: "kube-proxy (process 2817)", ByKind: remediate.WriterKubeProxy, Times: 2,
+		}},
 		{remediate.EventAgentStarted, remediate.AgentState{
 			Version: "0.1.0", Kernel: "6.1.0-31-amd64", BootID: "0123456789abcdef0123456789abcdef",
 			Mode:    remediate.ModeObserve,

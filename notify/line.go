@@ -33,7 +33,7 @@ func Summary(ev remediate.Event) string {
 	case remediate.SourceState:
 		return printable(sourceText(d))
 	case remediate.LimitChange:
-		return printable(fmt.Sprintf("%d → %d by %s", d.Old, d.New, or(d.By, "someone else")))
+		return printable(fmt.Sprintf("%d → %d by %s", d.Old, d.New, d.Who()))
 	case remediate.AgentState:
 		return printable(agentText(d))
 	}
@@ -52,6 +52,9 @@ func incidentText(t remediate.EventType, d remediate.Incident) string {
 	parts = append(parts, fmt.Sprintf("%d refused", d.Drops))
 	if d.EarlyDrops > 0 {
 		parts = append(parts, fmt.Sprintf("%d thrown out early", d.EarlyDrops))
+	}
+	if d.RefusedInPause > 0 {
+		parts = append(parts, fmt.Sprintf("%d of these in the pause after somebody else's change", d.RefusedInPause))
 	}
 	if d.ChainDrops > 0 {
 		parts = append(parts, fmt.Sprintf("%d refused on long hash chains (raise nf_conntrack_buckets)", d.ChainDrops))

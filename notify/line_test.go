@@ -9,8 +9,8 @@ import (
 
 func TestLine(t *testing.T) {
 	want := map[remediate.EventType]string{
-		remediate.EventIncidentOpened:  "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, full in 12 s, 2 namespaces at the limit; one guest holds 61% of the table",
-		remediate.EventIncidentUpdated: "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, full in 12 s, last step effective, 2 namespaces at the limit; one guest holds 61% of the table",
+		remediate.EventIncidentOpened:  "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 23 of these in the pause after somebody else's change, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, full in 12 s, 2 namespaces at the limit; one guest holds 61% of the table",
+		remediate.EventIncidentUpdated: "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 23 of these in the pause after somebody else's change, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, full in 12 s, last step effective, 2 namespaces at the limit; one guest holds 61% of the table",
 		remediate.EventIncidentClosed:  "12 lines of old records in init, from 2026-01-15 22:51:03Z, quiet after 2m35s",
 		remediate.EventStepApplied:     "262144 → 524288 (full) in 38 µs, both keys read back",
 		remediate.EventStepConfirmed:   "262144 → 524288 effective, persisted in /etc/sysctl.d/99-zz-ctwarden.conf",
@@ -20,7 +20,7 @@ func TestLine(t *testing.T) {
 		remediate.EventMatchUnverified: `10000 lines not borne out by the kernel's counters, first "nf_conntrack: table full, dropping packet \x1b[31m<&>"`,
 		remediate.EventSourceDegraded:  "syslog /var/log/kern.log: permission denied, 9 records lost; add the agent's user to group adm",
 		remediate.EventSourceRecovered: "kmsg: reading again",
-		remediate.EventLimitChanged:    "524288 → 131072 by kube-proxy",
+		remediate.EventLimitChanged:    "524288 → 131072 by kube-proxy (process 2817), 2 times in this boot",
 		remediate.EventAgentStarted:    "version 0.1.0 on kernel 6.1.0-31-amd64, mode observe, reading kmsg, journal, finished step step-8, which a crash had cut short",
 		remediate.EventAgentStopped:    "version 0.1.0 on kernel , mode remediate, reading nothing",
 	}
@@ -34,7 +34,7 @@ func TestLine(t *testing.T) {
 			i.Historical = false
 			ev.Data = i
 			const live = "critical in init, over after 2m35s: 65530 of 65535 in use, 65536 at the peak, 120 refused, " +
-				"37 thrown out early, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, 2 namespaces at the limit, not verified; one guest holds 61% of the table"
+				"37 thrown out early, 23 of these in the pause after somebody else's change, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, 2 namespaces at the limit, not verified; one guest holds 61% of the table"
 			if got := Summary(ev); got != live {
 				t.Errorf("live %s: got\n%s\nwant\n%s", ev.Type, got, live)
 			}

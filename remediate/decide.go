@@ -176,7 +176,7 @@ func guardReadOnly(_ Policy, s Situation, _ *Decision) Reason {
 }
 
 func guardForeign(p Policy, s Situation, _ *Decision) Reason {
-	if s.Ask.automatic() && within(s.Now, s.ForeignAt, p.ForeignPause) {
+	if s.Ask.automatic() && s.Foreign.stance(p, s.Now, s.ForeignAt, s.Ask.Reason) != stanceFree {
 		return ReasonForeignChange
 	}
 	return ""

@@ -67,6 +67,9 @@ func (n source) situation() Situation {
 		Flood: n.chance(10), ForeignAt: pick(n, time.Time{}, n.around(time.Hour)),
 	}
 	if n.chance(8) {
+		s.Foreign = Foreign{Lowered: limit, Reraised: int(n.below(4))}
+	}
+	if n.chance(8) {
 		s.Ask.Reading.Max = n.amount(31)
 	}
 	if n.chance(8) {
@@ -171,6 +174,8 @@ func checkAutomatic(p Policy, s Situation, d Decision) string {
 		return "steps too often"
 	case !s.ForeignAt.IsZero() && foreign >= 0 && foreign < p.ForeignPause:
 		return "fights somebody else"
+	case s.Foreign.Lowered != 0 && (s.Ask.Reason != ReasonFull || s.Foreign.Reraised >= 2):
+		return "raises what somebody else has lowered on purpose"
 	case s.Flood && !p.RaiseOnFlood:
 		return "feeds a flood"
 	}

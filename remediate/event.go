@@ -58,7 +58,8 @@ type Step struct {
 	Outcome Outcome `json:"outcome,omitempty"`
 	// Persisted is the file that makes the limit last; empty where it was not written.
 	Persisted string `json:"persisted,omitempty"`
-	// Error says what went wrong and what to do, for a failed or undone step or a limit that could not be persisted.
+	// Error says what went wrong and what to do, for a failed or undone step, a limit that could not be persisted, or a
+	// step that somebody else's change holds back.
 	Error string `json:"error,omitempty"`
 }
 
@@ -90,8 +91,12 @@ type SourceState struct {
 type LimitChange struct {
 	Old uint64 `json:"old"`
 	New uint64 `json:"new"`
-	// By names who wrote it, where that can be known.
+	// By names who may have written it, where that can be told: a file with its line, a program.
 	By string `json:"by,omitempty"`
+	// ByKind says what sort of writer it is.
+	ByKind WriterKind `json:"by_kind,omitempty"`
+	// Times is how often somebody else has set this very value in this boot, as far as is remembered.
+	Times int `json:"times,omitempty"`
 }
 
 // AgentState is the data of agent.started and agent.stopped.

@@ -42,6 +42,8 @@ type Incident struct {
 	// Drops and EarlyDrops are the growth of the counters since the last reading before the incident.
 	Drops      uint64 `json:"drops"`
 	EarlyDrops uint64 `json:"early_drops"`
+	// RefusedInPause is how many of both fell while automatic steps kept still on account of somebody else's change.
+	RefusedInPause uint64 `json:"refused_in_pause,omitempty"`
 	// ChainDrops and InsertFailed are the same of entries that were refused on a hash chain too long, and of those that
 	// lost a race for their place, which happens on a healthy host too.
 	ChainDrops   uint64 `json:"chain_drops,omitempty"`

@@ -7,6 +7,9 @@ import (
 
 // setLimit takes the limit as read or written at a time.
 func (t *Tracker) setLimit(limit uint64, at time.Time) {
+	if !t.limitKnown || limit != t.limit {
+		t.st.Quiet = 0
+	}
 	t.limit, t.limitKnown, t.limitAt = limit, true, at
 }
 
@@ -17,10 +20,10 @@ func (t *Tracker) noticeLimit(now time.Time, r Reading) {
 		return
 	}
 	if t.limitKnown && r.Max != t.limit {
-		t.st.ForeignAt = now
-		t.emit(now, EventLimitChanged, LimitChange{Old: t.limit, New: r.Max})
+		t.emit(now, EventLimitChanged, t.noteForeign(now, t.limit, r.Max))
 	}
 	t.setLimit(r.Max, r.At)
+	t.watchQuiet(r)
 	if p := t.st.Pending; t.Settling() && r.Max != p.To {
 		t.giveUp(now, fmt.Sprintf("not persisted: somebody else set the limit to %d, from %d, before the outcome was known",
 			r.Max, p.To))

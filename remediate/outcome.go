@@ -83,12 +83,13 @@ func (t *Tracker) StepTimes() []time.Time { return slices.Clone(t.st.StepTimes) 
 // Refused takes a decision not to step. It is published once per incident and reason.
 func (t *Tracker) Refused(now time.Time, p Policy, d Decision) []Event {
 	o := t.incident(d.IncidentID)
-	if o == nil || d.Reason == ReasonNoPressure || !o.say(string(d.Reason)) {
+	once, why := t.refusal(now, p, d)
+	if o == nil || d.Reason == ReasonNoPressure || !o.say(once) {
 		return nil
 	}
 	t.emit(now, EventStepRefused, Step{
 		IncidentID: d.IncidentID, At: now, From: d.From, To: d.To, Ceiling: p.Ceiling, Reason: d.Reason,
-		Trigger: d.Trigger, Mode: p.Mode, NetNS: d.NetNS,
+		Trigger: d.Trigger, Mode: p.Mode, NetNS: d.NetNS, Error: why,
 	})
 	return t.take()
 }

@@ -27,7 +27,7 @@ const (
 	ReasonCooldown      Reason = "cooldown"       // too soon after the last step
 	ReasonBudget        Reason = "budget"         // the hour's steps are used up
 	ReasonReadOnly      Reason = "read_only"      // the limit cannot be written from here
-	ReasonForeignChange Reason = "foreign_change" // somebody else changed the limit a short while ago
+	ReasonForeignChange Reason = "foreign_change" // somebody else changed the limit: a short while ago, on purpose, or again and again
 	ReasonFlood         Reason = "flood"          // the table is filled by a flood, which a higher limit feeds
 )
 
@@ -52,6 +52,6 @@ var reasonText = map[Reason]string{
 	ReasonCooldown:      "remediate.cooldown has not passed since the last step",
 	ReasonBudget:        "remediate.steps_per_hour are used up",
 	ReasonReadOnly:      "the limit cannot be written from here; set it on the host",
-	ReasonForeignChange: "somebody else changed the limit less than remediate.foreign_pause ago",
+	ReasonForeignChange: "somebody else changed the limit, and automatic steps keep still for a while",
 	ReasonFlood:         "the table is filled by a flood; a higher limit would feed it",
 }

@@ -24,6 +24,7 @@ const (
 // Applied takes a step that was written and read back. Its outcome is awaited. It takes the place of a step that was
 // awaited until now: the outcome of the last of a chain stands for all of it.
 func (t *Tracker) Applied(now time.Time, s Step, resized bool) []Event {
+	t.noteReraise(now, s)
 	t.setLimit(s.To, now)
 	pending := s
 	if pending.At.After(now) {

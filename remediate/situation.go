@@ -21,6 +21,8 @@ type Situation struct {
 	Flood bool
 	// ForeignAt is when somebody else last changed the limit; zero: never seen.
 	ForeignAt time.Time
+	// Foreign is what somebody else's lowering of the limit means for a step.
+	Foreign Foreign
 	// StepTimes are the times of the automatic steps of the last hour or longer, in any order.
 	StepTimes []time.Time
 }

@@ -33,6 +33,10 @@ type TrackerConfig struct {
 	UpdateEvery time.Duration
 	// Horizon is how far ahead a full table is foreseen.
 	Horizon time.Duration
+	// ForeignPause is how long automatic steps pause after somebody else's change; 0: they do not.
+	ForeignPause time.Duration
+	// Decay is how long the tables must be nearly empty before a step back down; 0: there is none.
+	Decay time.Duration
 }
 
 // TrackerState is what must survive a restart, in JSON.
@@ -47,6 +51,12 @@ type TrackerState struct {
 	Limit *uint64 `json:"limit,omitempty"`
 	// ForeignAt is when somebody else last changed the limit.
 	ForeignAt time.Time `json:"foreign_at,omitzero"`
+	// Foreign is what is known of others who write the limit in this boot.
+	Foreign foreignWriters `json:"foreign,omitzero"`
+	// FirstLimit is the limit found at the very first start, in whatever boot; nil: not read yet.
+	FirstLimit *uint64 `json:"first_limit,omitempty"`
+	// Quiet is for how long, watched, every table has stayed below a quarter of the limit in this boot.
+	Quiet time.Duration `json:"quiet,omitempty"`
 	// StepTimes are the times of the automatic steps of the last hour.
 	StepTimes []time.Time `json:"step_times,omitempty"`
 	// Past has the old records that are not published yet; nil: none.
@@ -81,7 +91,10 @@ type Tracker struct {
 	limitAt    time.Time        // when that was; zero: before the start, or never
 	mark       Reading          // where what the pending step did not prevent is counted from, with counters
 	settled    bool             // the pending step's outcome was told
-	booked     uint64           // records counted to an incident, to the past or as unverified
+	quietAt    time.Time        // when the first namespace was last read; zero: not since the start
+	// pausedTotal is what was refused while steps kept still on account of somebody else's change.
+	pausedTotal uint64
+	booked      uint64 // records counted to an incident, to the past or as unverified
 }
 
 // NewTracker returns a tracker that goes on from a saved state; the zero state is a fresh start. Incidents of another
@@ -108,11 +121,14 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	if st.BootID != cfg.BootID {
 		t.orphan = st.Pending
 		t.st.Pending, t.st.ForeignAt, t.rebooted = nil, time.Time{}, true
+		t.st.Foreign, t.st.Quiet = foreignWriters{}, 0
 		return t
 	}
 	if st.Limit != nil {
 		t.limit, t.limitKnown = *st.Limit, true
 	}
+	t.st.Quiet = max(t.st.Quiet, 0)
+	t.resumeForeign()
 	t.before = st.Counters
 	if p := st.Pending; p != nil && p.At.After(cfg.Start) {
 		p.At = cfg.Start
@@ -293,6 +309,7 @@ func (t *Tracker) observe(now time.Time, o *ongoing, r Reading, seen growth) {
 		seen.chainDrops > 0 && o.Severity != SeverityCritical
 	o.NetNS = tb.ns
 	o.take(r, seen)
+	o.RefusedInPause += t.countPaused(now, seen)
 	o.foresee(&tb.trend)
 	o.Verified = o.Verified || !r.Blind && t.filling(tb)
 	if seen.refusing {

@@ -40,9 +40,6 @@ func (c *Config) onMachine(file *config.File) (mistakes, warnings []config.Probl
 		warnings = append(warnings, file.Problem("remediate.persist_file",
 			"nothing but ctwarden reads %s at boot; use a file in /etc/sysctl.d", dir))
 	}
-	if c.Remediate.Decay > 0 {
-		warnings = append(warnings, file.Problem("remediate.decay", "is not in force in this version: a raised limit stays until \"ctwarden revert\""))
-	}
 	return mistakes, warnings
 }
 

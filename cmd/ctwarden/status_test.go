@@ -32,8 +32,11 @@ func busy() agent.Status {
 			{Source: remediate.SourceSyslog, Path: "/var/log/messages", Unused: true, Problem: "it is not there"},
 		},
 		Incidents: []remediate.Incident{{Severity: remediate.SeverityCritical, Verified: true, NetNS: init, OpenedAt: at.Add(-time.Minute),
-			Drops: 41, EarlyDrops: 42, Matches: 43, PeakCount: 65536, Max: 65536, Outcome: remediate.OutcomeEffective}},
+			Drops: 41, EarlyDrops: 42, RefusedInPause: 40, Matches: 43, PeakCount: 65536, Max: 65536, Outcome: remediate.OutcomeEffective}},
 		IncidentsTotal: 7,
+		Foreign: &remediate.ForeignStatus{At: at.Add(-10 * time.Minute), Steps: "automatic steps pause for 20s more", LimitChange: remediate.LimitChange{
+			Old: 131072, New: 65536, By: "/etc/sysctl.d/50-db.conf:3", ByKind: remediate.WriterSysctl, Times: 1,
+		}},
 		Steps: []remediate.Step{{At: at.Add(-time.Minute), From: 32768, To: 65536, Reason: remediate.ReasonFull,
 			Outcome: remediate.OutcomeEffective, Persisted: "/etc/sysctl.d/99-zz-ctwarden.conf"}},
 		Outbox: agent.OutboxStatus{Enabled: true, Events: 51, Max: 100000, Dropped: 52},
@@ -51,6 +54,7 @@ refused  11 packets, 12 entries thrown out early, 13 for long hash chains, since
 others   1 more namespaces, the fullest blue with 500 (0.8%); see --namespaces
 limit    net.netfilter.nf_conntrack_max = 65536
          net.nf_conntrack_max = 65000, WHICH DIFFERS
+         set from 131072 to 65536 by /etc/sysctl.d/50-db.conf:3, which has this value, 2026-03-01 02:50:00: automatic steps pause for 20s more
          read-only for this process
 buckets  16384 (4.0 entries each at the limit)
 memory   20.0 MiB now, 24.0 MiB at worst: 0.05% of 48.0 GiB (30.0 GiB available)
@@ -64,7 +68,7 @@ nats     NOT CONNECTED since 2026-03-01 02:59:00: no route to host
 outbox   51 of 100000 events wait, 52 dropped
 
 1 open of 7 incidents since the start:
-  2026-03-01 02:59:00  CRITICAL in init: 41 refused, 42 thrown out early, 43 matches, peak 65536 of 65536, the last step was effective
+  2026-03-01 02:59:00  CRITICAL in init: 41 refused, 42 thrown out early (40 of both in the pause after somebody else's change), 43 matches, peak 65536 of 65536, the last step was effective
 
 last steps:
   2026-03-01 02:59:00  32768 -> 65536  full, effective, persisted in /etc/sysctl.d/99-zz-ctwarden.conf

@@ -83,6 +83,9 @@ func tableRows(w io.Writer, st agent.Status) {
 	default:
 		row("", "net.nf_conntrack_max = %d", st.Limits.OldMax)
 	}
+	if f := st.Foreign; f != nil {
+		row("", "set from %d to %d by %s, %s: %s", f.Old, f.New, f.Who(), clock(f.At), f.Steps)
+	}
 	if !st.Limits.Writable {
 		row("", "read-only for this process")
 	}
@@ -167,8 +170,12 @@ func incidentLines(b *strings.Builder, st agent.Status) {
 		if !in.Verified {
 			verified = ", not verified"
 		}
-		fmt.Fprintf(b, "  %s  %s in %s%s: %d refused, %d thrown out early, %d matches, peak %d of %d%s\n", clock(in.OpenedAt),
-			strings.ToUpper(string(in.Severity)), in.NetNS.Name, verified, in.Drops, in.EarlyDrops, in.Matches, in.PeakCount, in.Max,
+		paused := ""
+		if in.RefusedInPause > 0 {
+			paused = fmt.Sprintf(" (%d of both in the pause after somebody else's change)", in.RefusedInPause)
+		}
+		fmt.Fprintf(b, "  %s  %s in %s%s: %d refused, %d thrown out early%s, %d matches, peak %d of %d%s\n", clock(in.OpenedAt),
+			strings.ToUpper(string(in.Severity)), in.NetNS.Name, verified, in.Drops, in.EarlyDrops, paused, in.Matches, in.PeakCount, in.Max,
 			prefixed(", the last step was ", string(in.Outcome)))
 	}
 }

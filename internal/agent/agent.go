@@ -86,6 +86,9 @@ type Agent struct {
 	toldAt       time.Time
 	stepAfter    time.Time // no step is tried before, after one that failed
 	stepFails    int       // failures in a row
+	writers      writerFinder
+	decayAfter   time.Time     // no step back down is looked for before
+	savedQuiet   time.Duration // Tracker.Quiet as of the last save
 
 	memory   remediate.Memory
 	memoryAt time.Time
@@ -111,6 +114,7 @@ func Open(cfg Config) (*Agent, error) {
 		notes: map[string]string{}, following: map[string]bool{}, startedAt: time.Now(), holds: newHoldReader(cfg.holdPlaces()),
 		audit:    auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
 		throttle: watcher.NewThrottle(filesShare),
+		writers:  writerFinder{root: cfg.Root, within: writerWithin},
 	}
 	var err error
 	if a.bootID, err = watcher.BootID(); err != nil {
@@ -134,10 +138,15 @@ func Open(cfg Config) (*Agent, error) {
 }
 
 func (a *Agent) trackerConfig() remediate.TrackerConfig {
-	return remediate.TrackerConfig{
+	cfg := remediate.TrackerConfig{
 		Host: a.cfg.Host, BootID: a.bootID, Start: a.startedAt, Pressure: a.cfg.Policy.Pressure,
 		CloseAfter: a.cfg.CloseAfter, UpdateEvery: a.cfg.UpdateEvery, Horizon: a.cfg.Policy.Horizon,
+		Decay: a.cfg.Policy.Decay,
 	}
+	if a.cfg.Policy.Mode == remediate.ModeRemediate { // else there are no steps that could pause
+		cfg.ForeignPause = a.cfg.Policy.ForeignPause
+	}
+	return cfg
 }
 
 // openApplier finishes or undoes what an earlier run left between intent and outcome.
@@ -155,6 +164,7 @@ func (a *Agent) openApplier() error {
 		a.saved.Limit = nil // the limit may be what the boot set: that is nobody's change
 	}
 	a.tracker = remediate.NewTracker(a.trackerConfig(), a.saved)
+	a.savedQuiet = a.tracker.Quiet()
 	recovered, err := a.applier.Recover()
 	a.noteIf(noteRecover, err)
 	for _, r := range recovered {

@@ -32,6 +32,7 @@ func newFragile(t *testing.T) *fragile {
 	f := &fragile{scratch: newScratch(t)}
 	f.cfg.NATS.Servers = []string{"nats://127.0.0.1:1"} // nobody dials it: it turns the outbox on
 	f.cfg.CloseAfter = 10 * time.Second
+	f.cfg.Policy.Decay = time.Minute
 	f.cfg.Fail = func(stage string) {
 		f.stages = append(f.stages, stage)
 		if len(f.stages) == f.killAt {
@@ -137,6 +138,14 @@ func crashActs(t *testing.T, f *fragile) map[string][2]func(a *Agent) {
 				a.turn()
 			},
 		},
+		"decay": {
+			func(a *Agent) {
+				f.twoSteps(t, a)
+				f.traffic(t, 100, f.refused)
+				a.pass(12) // the incident is closed
+			},
+			func(a *Agent) { a.pass(65) },
+		},
 		"boot": {
 			func(a *Agent) {
 				raise(a)
@@ -157,7 +166,7 @@ func TestCrashAtEveryStage(t *testing.T) {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		t.Setenv("TMPDIR", "/dev/shm") // nothing here is about the disk, and every life waits for it many times
 	}
-	for _, what := range []string{"step", "persist", "ineffective", "revert", "boot"} {
+	for _, what := range []string{"step", "persist", "ineffective", "revert", "decay", "boot"} {
 		t.Run(what, func(t *testing.T) {
 			for k := 1; ; k++ {
 				more := false

@@ -103,7 +103,7 @@ func (a *Agent) save(all bool) {
 		return
 	}
 	a.savedBooked = booked
-	change.Tracker = a.encodeTracker()
+	change.Tracker, a.savedQuiet = a.encodeTracker(), a.tracker.Quiet()
 	for _, ev := range a.events {
 		a.countEvent(ev)
 		out, err := notify.Encode(a.identity, ev)

@@ -69,8 +69,10 @@ func (a *Agent) revert(all bool) (Reply, func() string) {
 	}, func() string { return a.bringBack(back, meta, first) }
 }
 
-// isRevert tells whether a step is an operator's taking back.
-func isRevert(s remediate.Step) bool { return s.To < s.From && s.Reason == remediate.ReasonManual }
+// isRevert tells whether a step is a taking back that the sysctl.d file follows: an operator's, or a decay.
+func isRevert(s remediate.Step) bool {
+	return s.To < s.From && (s.Reason == remediate.ReasonManual || s.Reason == remediate.ReasonDecay)
+}
 
 // bringBack has the sysctl.d file follow a revert, and only then lets go of the revert's intent: a kill before that has
 // the next start do it again.
@@ -123,6 +125,9 @@ func standing(steps []remediate.Step, limit uint64) []remediate.Step {
 		case !written(s):
 		case s.To < s.From:
 			chain = slices.DeleteFunc(chain, func(c remediate.Step) bool { return c.From >= s.To })
+			if n := len(chain); n > 0 && chain[n-1].To > s.To {
+				chain[n-1].To = s.To // a decay takes back a part of a step
+			}
 		case n > 0 && chain[n-1].To != s.From:
 			chain = []remediate.Step{s}
 		default:

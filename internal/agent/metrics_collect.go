@@ -33,7 +33,7 @@ type metricSet struct {
 	records, matches, lost, sourceUp, sourceLag, sourceLast metric
 	entries, limit, buckets, drops, earlyDrops              metric
 	chainDrops, insertFailed                                metric
-	incidentsOpen, incidents, steps                         metric
+	incidentsOpen, incidents, steps, pausedRefused          metric
 	outbox, eventsDropped, eventsUnsaved, stateSaved        metric
 	natsConnected, natsProblem, buildVersion                metric
 }
@@ -56,6 +56,7 @@ func newMetricSet() metricSet {
 		incidentsOpen: gauge("incidents_open", "Incidents that are open now.", "severity"),
 		incidents:     counter("incidents_total", "Incidents opened since the agent's start."),
 		steps:         counter("steps_total", "Changes of the limit by result and reason, since the agent's start.", "result", "reason"),
+		pausedRefused: counter("foreign_pause_refused_total", "Packets refused and entries thrown out while automatic steps kept still after somebody else's change of the limit, since the agent's start."),
 		outbox:        gauge("outbox_events", "Events that NATS has not acknowledged yet."),
 		eventsDropped: counter("events_dropped_total", "Events dropped because the outbox was full, or it or the host's journal could not be written."),
 		eventsUnsaved: gauge("outbox_unsaved_events", "Events that wait in memory because the disk does not take them."),
@@ -85,7 +86,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	s := c.set
 	for _, m := range []metric{
 		s.records, s.matches, s.lost, s.sourceUp, s.sourceLag, s.sourceLast, s.entries, s.limit, s.buckets, s.drops, s.earlyDrops,
-		s.chainDrops, s.insertFailed, s.incidentsOpen, s.incidents, s.steps, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected,
+		s.chainDrops, s.insertFailed, s.incidentsOpen, s.incidents, s.steps, s.pausedRefused, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected,
 		s.natsProblem, s.buildVersion,
 	} {
 		ch <- m.desc
@@ -173,6 +174,7 @@ func (c *collector) incidents(st Status, send sendFunc) {
 		send(c.set.incidentsOpen, float64(open[severity]), string(severity))
 	}
 	send(c.set.incidents, float64(st.IncidentsTotal))
+	send(c.set.pausedRefused, float64(st.RefusedInPause))
 	for _, t := range st.StepsTotal {
 		send(c.set.steps, float64(t.Count), t.Result, string(t.Reason))
 	}

@@ -38,10 +38,10 @@ func busyStatus() Status {
 			{Source: remediate.SourceJournal, Path: "/j", Problem: "not there", Unused: true},
 		},
 		Incidents:      []remediate.Incident{{Severity: remediate.SeverityCritical}, {Severity: remediate.SeverityCritical}},
-		IncidentsTotal: 31,
-		StepsTotal:     []StepTotal{{Result: "applied", Reason: remediate.ReasonFull, Count: 32}},
-		State:          StateStatus{Saved: true},
-		Outbox:         OutboxStatus{Events: 41, Dropped: 40, Unsaved: 43, JournalDropped: 2}, NATS: NATSStatus{Connected: true, Problem: notify.ProblemFull},
+		IncidentsTotal: 31, RefusedInPause: 17,
+		StepsTotal: []StepTotal{{Result: "applied", Reason: remediate.ReasonFull, Count: 32}},
+		State:      StateStatus{Saved: true},
+		Outbox:     OutboxStatus{Events: 41, Dropped: 40, Unsaved: 43, JournalDropped: 2}, NATS: NATSStatus{Connected: true, Problem: notify.ProblemFull},
 	}
 }
 
@@ -72,6 +72,9 @@ ctwarden_conntrack_limit 65536
 # HELP ctwarden_events_dropped_total Events dropped because the outbox was full, or it or the host's journal could not be written.
 # TYPE ctwarden_events_dropped_total counter
 ctwarden_events_dropped_total 42
+# HELP ctwarden_foreign_pause_refused_total Packets refused and entries thrown out while automatic steps kept still after somebody else's change of the limit, since the agent's start.
+# TYPE ctwarden_foreign_pause_refused_total counter
+ctwarden_foreign_pause_refused_total 17
 # HELP ctwarden_incidents_open Incidents that are open now.
 # TYPE ctwarden_incidents_open gauge
 ctwarden_incidents_open{severity="critical"} 2
@@ -131,7 +134,7 @@ ctwarden_steps_total{reason="full",result="applied"} 32
 
 func TestCollector(t *testing.T) {
 	names := metricNames(busyText)
-	if len(names) != 20 {
+	if len(names) != 21 {
 		t.Fatalf("the test names %d metrics", len(names))
 	}
 	c := newCollector(statusFunc(busyStatus()))

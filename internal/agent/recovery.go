@@ -68,7 +68,7 @@ func (a *Agent) finishUndo(back remediate.Step) {
 	}
 	a.queue(a.tracker.Reverted(time.Now(), back)...)
 	a.keep(back)
-	if back.Reason == remediate.ReasonManual {
+	if isRevert(back) {
 		a.finishRevert(back)
 	}
 }
@@ -97,7 +97,7 @@ func (a *Agent) bookPersisted() {
 		return // that is said where the file is to be applied or replaced
 	}
 	s, ok := a.journalled(file.StepID)
-	if !ok || s.Outcome != "" {
+	if !ok || s.Outcome != "" || s.To < s.From { // a taking back has no outcome
 		return
 	}
 	s.Outcome, s.Persisted = remediate.OutcomeEffective, file.Path

@@ -26,6 +26,7 @@ const (
 	noteDiscover = "discover"
 	noteIntent   = "intent"
 	noteReadOnly = "read_only"
+	noteDecay    = "decay"
 )
 
 // shownSteps is how many steps the status shows.
@@ -58,6 +59,7 @@ func (a *Agent) status() Status {
 		Running: true, Version: a.cfg.Version, Host: a.cfg.Host, Site: a.cfg.Site, Mode: a.cfg.Policy.Mode,
 		Kernel: a.kernel, BootID: a.bootID, StartedAt: a.startedAt, At: now, Incidents: a.tracker.Open(),
 		IncidentsTotal: a.incidentsTotal, StepsTotal: slices.Clone(a.stepTotals),
+		RefusedInPause: a.tracker.RefusedInPause(),
 	}
 	if held := a.heldNow(now); held.Active(now) {
 		s.Held = held
@@ -65,6 +67,9 @@ func (a *Agent) status() Status {
 	limits, err := a.table.Limits()
 	a.noteIf(noteTable, err)
 	s.Limits = limits
+	if a.cfg.Policy.Mode == remediate.ModeRemediate {
+		s.Foreign = a.tracker.ForeignStatus(now, a.cfg.Policy)
+	}
 	a.reportTables(&s, now)
 	for _, st := range a.streams {
 		s.Sources = append(s.Sources, a.audited(st))

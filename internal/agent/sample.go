@@ -79,6 +79,10 @@ func (a *Agent) follow() {
 		a.tickedAt = now
 		a.queue(a.tracker.Tick(now)...)
 		a.auditSources(now)
+		if !a.byHand {
+			a.decay(now)
+			a.saveQuiet()
+		}
 		a.tellState()
 	}
 }
@@ -171,7 +175,7 @@ func (a *Agent) read(s *space, counters bool) {
 		s.counted, s.totals = now, r.Counters
 	}
 	s.last, s.peak = r, max(s.peak, r.Count)
-	a.queue(a.tracker.Read(now, r)...)
+	a.queue(a.nameWriters(a.tracker.Read(now, r))...)
 	growth, _ := a.tracker.Growth(s.ns.Inode)
 	s.next = now.Add(remediate.SamplePeriod(a.cfg.Policy, r, growth, a.tracker.Critical(s.ns.Inode)))
 }

@@ -33,8 +33,12 @@ type Status struct {
 	State  StateStatus      `json:"state"`
 	Outbox OutboxStatus     `json:"outbox"`
 	NATS   NATSStatus       `json:"nats"`
+	// Foreign is somebody else's change of the limit, while automatic steps keep still on account of it.
+	Foreign *remediate.ForeignStatus `json:"foreign,omitempty"`
 	// Totals since the agent's start.
-	IncidentsTotal uint64      `json:"incidents_total"`
+	IncidentsTotal uint64 `json:"incidents_total"`
+	// RefusedInPause is what was refused and thrown out while automatic steps kept still on account of such a change.
+	RefusedInPause uint64      `json:"refused_in_pause_total"`
 	StepsTotal     []StepTotal `json:"steps_total,omitempty"`
 	// Notes are problems that an operator should know of, each with its remedy.
 	Notes []string `json:"notes,omitempty"`

@@ -47,7 +47,7 @@ func (a *Agent) situation(now time.Time, ask remediate.Ask, limits remediate.Lim
 	s := remediate.Situation{
 		Now: now, Ask: ask, Limits: limits, Memory: a.memoryNow(now), ChainLimited: a.chainLimited,
 		OtherPeaks: a.tracker.Peaks(ask.Reading.NetNS.Inode),
-		Held:       a.heldNow(now), ForeignAt: a.tracker.ForeignAt(), StepTimes: a.tracker.StepTimes(),
+		Held:       a.heldNow(now), ForeignAt: a.tracker.ForeignAt(), Foreign: a.tracker.Foreign(now), StepTimes: a.tracker.StepTimes(),
 	}
 	for _, space := range a.spaces {
 		s.Entries += space.last.Count
@@ -204,12 +204,8 @@ func (a *Agent) confirm(s remediate.Step) {
 
 // undo takes a step back to a lower limit, if the limit is still what the step wrote and live use allows it.
 func (a *Agent) undo(s remediate.Step, to uint64, reason remediate.Reason) (remediate.Step, error) {
-	var live uint64
-	for _, space := range a.spaces {
-		live = max(live, space.last.Count)
-	}
 	back, err := a.applier.Undo(s, apply.UndoMeta{
-		To: to, Live: live, Reason: reason, Mode: a.cfg.Policy.Mode, Ceiling: a.cfg.Policy.Ceiling,
+		To: to, Live: a.live(), Reason: reason, Mode: a.cfg.Policy.Mode, Ceiling: a.cfg.Policy.Ceiling,
 	})
 	if err != nil {
 		a.dropIntent(back.ID) // said by whoever asked for the undo

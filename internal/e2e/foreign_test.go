@@ -1,10 +1,15 @@
 package e2e
 
 import (
+	"fmt"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/internal/testkernel"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -61,4 +66,99 @@ func TestForeignChange(t *testing.T) {
 	if n := len(h.of(remediate.EventStepRefused)); n != 1 {
 		t.Errorf("%d step.refused, want one", n)
 	}
+}
+
+// TestPromiseNeverAFight has somebody set the limit back after each step, as a file does that is applied again and again. The
+// agent raises it twice, across a restart, and then gives in and says what to change.
+func TestPromiseNeverAFight(t *testing.T) {
+	lock, ns := lowered(t)
+	setMax(t, lock, 30000)
+	file := fmt.Sprintf("/etc/sysctl.d/50-ctwarden-e2e-%d.conf", os.Getpid())
+	t.Cleanup(func() { os.Remove(file) })
+	writeFile(t, file, fmt.Sprintf("# a test's\nnet.netfilter.nf_conntrack_max = %d\n", limit), 0o644)
+	h := startHub(t)
+	a := startAgent(t, strings.Replace(plain(h.url), "max_insert_rate: 1000,", "max_insert_rate: 1000, foreign_pause: 2s,", 1))
+	watched(t, a, ns.Inode)
+	for i := 1; i <= 2; i++ {
+		setMax(t, lock, limit)
+		h.wait(t, remediate.EventLimitChanged, i)
+		fill(t, ns)
+		if n := len(reraised(h)); n != i-1 {
+			t.Fatalf("%d steps in the pause after %d changes", n, i)
+		}
+		refusedUntil(t, ns, fmt.Sprintf("step %d", i), func() bool { return len(reraised(h)) >= i })
+		if s := reraised(h)[i-1]; s.Reason != remediate.ReasonFull {
+			t.Fatalf("step %d: %+v", i, s)
+		}
+		if err := ns.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The third time, while nobody looks.
+	a.stop(t, syscall.SIGTERM)
+	setMax(t, lock, limit)
+	a.start(t)
+	watched(t, a, ns.Inode)
+	change := h.wait(t, remediate.EventLimitChanged, 3).Data.(remediate.LimitChange)
+	if change.New != limit || change.By != file+":2" || change.ByKind != remediate.WriterSysctl || change.Times != 3 {
+		t.Errorf("changed %+v", change)
+	}
+	fill(t, ns)
+	refused := func() (why []string) {
+		for _, r := range h.of(remediate.EventStepRefused) {
+			s := r.Event.Data.(remediate.Step)
+			if s.Reason == remediate.ReasonForeignChange && strings.Contains(s.Error, "raised again 2 times within the hour") {
+				why = append(why, s.Error)
+			}
+		}
+		return why
+	}
+	refusedUntil(t, ns, "the agent gives in", func() bool { return len(refused()) > 0 })
+	wantWords(t, refused()[0], file+":2, which has this value, 3 times in this boot", "change or remove "+file+":2")
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); { // longer than the pause
+		if _, err := ns.Burst(t.Context(), 2000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantLimit(t, limit)
+	if n := len(reraised(h)); n != 2 {
+		t.Errorf("raised again %d times, want two", n)
+	}
+	if n := len(refused()); n != 1 {
+		t.Errorf("said %d times in one incident, want once", n)
+	}
+	st := a.status(t)
+	if st.Foreign == nil || st.Foreign.By != file+":2" || st.RefusedInPause == 0 {
+		t.Errorf("status: %+v, %d refused in the pause", st.Foreign, st.RefusedInPause)
+	}
+	// All but what was refused between a step's reading and its write.
+	if i := st.Incidents; len(i) != 1 || i[0].RefusedInPause > i[0].Drops+i[0].EarlyDrops ||
+		i[0].RefusedInPause < (i[0].Drops+i[0].EarlyDrops)/2 {
+		t.Errorf("incidents %+v", i)
+	}
+	h.once(t)
+	testhost.Held(t, "9.1 never a fight", "the limit set back three times: raised twice, then left alone; %d packets refused in the last pause",
+		st.RefusedInPause)
+}
+
+// reraised has the steps that began where the test set the limit; more may follow each.
+func reraised(h *hub) []remediate.Step {
+	var steps []remediate.Step
+	for _, r := range h.of(remediate.EventStepApplied) {
+		if s := r.Event.Data.(remediate.Step); s.From == limit {
+			steps = append(steps, s)
+		}
+	}
+	return steps
+}
+
+// refusedUntil sends packets that the full table refuses until something is so.
+func refusedUntil(t *testing.T, ns *testkernel.Namespace, what string, done func() bool) {
+	t.Helper()
+	testhost.Eventually(t, what, func() bool {
+		if _, err := ns.Burst(t.Context(), 2000); err != nil {
+			t.Fatal(err)
+		}
+		return done()
+	})
 }

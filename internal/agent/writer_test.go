@@ -1,0 +1,139 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+const fourCores = "cpu  1 2 3\ncpu0 1 2\ncpu1 1 2\ncpu2 1 2\ncpu3 1 2\nintr 5\ncpus 9\n"
+
+func TestWriterIsFoundByTheValue(t *testing.T) {
+	type files map[string]string
+	const key = "net.netfilter.nf_conntrack_max"
+	kubeProxy := files{"proc/stat": fourCores, "proc/31/comm": "bash\n", "proc/2817/comm": "kube-proxy\n"}
+	for _, c := range []struct {
+		name  string
+		files files
+		limit uint64
+		want  remediate.Writer
+	}{
+		{"nothing", nil, 50000, remediate.Writer{}},
+		{"a line", files{"etc/sysctl.d/50-db.conf": "# db\n" + key + " = 50000\n"}, 50000, remediate.Writer{
+			Kind: remediate.WriterSysctl, Name: "/etc/sysctl.d/50-db.conf:2"}},
+		{"a line under the other name", files{"etc/sysctl.conf": "net/nf_conntrack_max=50000\n"}, 50000, remediate.Writer{
+			Kind: remediate.WriterSysctl, Name: "/etc/sysctl.conf:1"}},
+		{"another value", files{"etc/sysctl.d/50-db.conf": key + " = 50001\n"}, 50000, remediate.Writer{}},
+		{"the line with the last word", files{
+			"etc/sysctl.d/10-a.conf": key + " = 50000\n", "etc/sysctl.d/20-b.conf": key + " = 60000\n" + key + " = 50000\n",
+		}, 50000, remediate.Writer{Kind: remediate.WriterSysctl, Name: "/etc/sysctl.d/20-b.conf:2"}},
+		{"a line that is loaded alone", files{
+			"etc/sysctl.d/10-a.conf": key + " = 50000\n", "etc/sysctl.d/20-b.conf": key + " = 60000\n",
+		}, 50000, remediate.Writer{Kind: remediate.WriterSysctl, Name: "/etc/sysctl.d/10-a.conf:1"}},
+		{"kube-proxy", kubeProxy, 131072, remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy (process 2817)"}},
+		{"kube-proxy would set another value", kubeProxy, 262144, remediate.Writer{}},
+		{"kube-proxy's value without kube-proxy", files{"proc/stat": fourCores, "proc/31/comm": "bash\n"}, 131072, remediate.Writer{}},
+		{"kube-proxy on a large machine", files{"proc/stat": fourCores + "cpu4 1\ncpu15 1\n", "proc/2817/comm": "kube-proxy\n"}, 196608,
+			remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy (process 2817)"}},
+		{"tuned", files{
+			"etc/tuned/active_profile":             "network-db powersave\n",
+			"usr/lib/tuned/powersave/tuned.conf":   "[sysctl]\n" + key + " = 50000\n",
+			"etc/tuned/profiles/network-db/x.conf": "",
+		}, 50000, remediate.Writer{Kind: remediate.WriterTuned, Name: "/usr/lib/tuned/powersave/tuned.conf:2"}},
+		{"a profile that tuned's includes", files{
+			"etc/tuned/active_profile":    "db\n",
+			"etc/tuned/db/tuned.conf":     "[main]\ninclude=base\n",
+			"usr/lib/tuned/db/tuned.conf": "[sysctl]\n" + key + "=50000\n", // hidden by the one in /etc
+			"etc/tuned/base/tuned.conf":   "[sysctl]\n\n net/nf_conntrack_max = \"50000\"\n",
+		}, 50000, remediate.Writer{Kind: remediate.WriterTuned, Name: "/etc/tuned/base/tuned.conf:3"}},
+		{"a profile that includes itself, and one that is a path", files{
+			"etc/tuned/active_profile": "db ../../x ..\n", "etc/tuned/db/tuned.conf": "include=db, db\n",
+			"x/tuned.conf": key + "=50000\n",
+		}, 50000, remediate.Writer{}},
+		{"two places", files{
+			"proc/stat": fourCores, "proc/2817/comm": "kube-proxy\n", "etc/sysctl.d/50-db.conf": key + " = 131072\n",
+		}, 131072, remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy (process 2817) or /etc/sysctl.d/50-db.conf:1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := scratch{root: t.TempDir()}
+			for name, text := range c.files {
+				h.put(t, name, text)
+			}
+			f := writerFinder{root: h.root, within: time.Minute}
+			if got := f.find(c.limit); got != c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestWriterOnADiskThatHangs has a file that does not answer: the loop waits once, and no more until it has.
+func TestWriterOnADiskThatHangs(t *testing.T) {
+	h := scratch{root: t.TempDir()}
+	h.put(t, "etc/tuned/db/tuned.conf", "net.nf_conntrack_max = 50000\n")
+	pipe := filepath.Join(h.root, "etc/tuned/active_profile")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := writerFinder{root: h.root, within: 50 * time.Millisecond}
+	if got := f.find(50000); got != (remediate.Writer{}) {
+		t.Fatalf("got %+v from a disk that hangs", got)
+	}
+	hung := f.finding
+	if hung == nil {
+		t.Fatal("the search that hangs is forgotten")
+	}
+	f.within = time.Hour // it must not be waited for
+	if got := f.find(50000); got != (remediate.Writer{}) || f.finding != hung {
+		t.Fatalf("got %+v, and another search", got)
+	}
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.WriteString("none\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.finding = make(chan remediate.Writer, 1)
+	f.finding <- <-hung // as it is when it has answered at last
+	if err := os.Remove(pipe); err != nil {
+		t.Fatal(err)
+	}
+	h.put(t, "etc/tuned/active_profile", "db\n")
+	if got := f.find(50000); got.Kind != remediate.WriterTuned || f.finding != nil {
+		t.Errorf("got %+v once it answers", got)
+	}
+}
+
+// TestLimitChangedNamesTheWriter goes through the agent, and over a restart.
+func TestLimitChangedNamesTheWriter(t *testing.T) {
+	h := newScratch(t)
+	h.put(t, "etc/sysctl.d/50-db.conf", "net.netfilter.nf_conntrack_max = 50000\n")
+	a := h.open(t)
+	a.sample()
+	h.table(t, 100, 50000, 0)
+	for _, s := range a.spaces {
+		s.next = time.Time{}
+	}
+	a.sample()
+	var got []remediate.LimitChange
+	for _, ev := range a.events {
+		if c, ok := ev.Data.(remediate.LimitChange); ok {
+			got = append(got, c)
+		}
+	}
+	want := remediate.LimitChange{Old: 65536, New: 50000, By: "/etc/sysctl.d/50-db.conf:1", ByKind: remediate.WriterSysctl, Times: 1}
+	if len(got) != 1 || got[0] != want {
+		t.Errorf("told %+v, want %+v", got, want)
+	}
+	if st := a.status(); st.Foreign == nil || st.Foreign.LimitChange != want {
+		t.Errorf("status %+v", st.Foreign)
+	}
+}
