@@ -17,8 +17,9 @@ const (
 	StepLead = 100 * time.Millisecond
 	// leadReadings is the same in times between two readings, where these follow each other faster.
 	leadReadings = 3
-	// demandLeast and demandMost bound how far ahead demand is foreseen.
-	demandLeast = time.Second
+	// demandLeast and demandMost bound how far ahead demand is foreseen: with less than the first a load that goes on
+	// takes a step a second, of an hour's twelve.
+	demandLeast = 1250 * time.Millisecond
 	demandMost  = time.Minute
 	// riseEnds is the part (1/2) of a rise that must be lost again for it to be over.
 	riseEnds = 2
@@ -130,7 +131,7 @@ func (t *trend) confidence() float64 {
 }
 
 // demand is how many entries the table will hold if it goes on rising as it did: as much again as it has risen, at least
-// for a second and at most for a minute. Zero: it does not grow.
+// for demandLeast and at most for a minute. Zero: it does not grow.
 func (t *trend) demand() uint64 {
 	began := max(t.last.At.Sub(t.burst.At), burstWindow)
 	rate := max(t.burstRate, grown(t.burst, t.last)/began.Seconds())
