@@ -5,7 +5,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -X main.version=$(VERSION)
 PACKAGES := ./...
 # Test programs that no shipped program imports; ./... leaves testdata out.
-TESTPROGRAMS := ./testdata/flood ./testdata/demo
+TESTPROGRAMS := ./testdata/flood ./testdata/demo ./testdata/refused
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
