@@ -105,9 +105,6 @@ func (l *Lock) Saved() Limits { return l.saved }
 // SetMax writes the limit, in entries.
 func (l *Lock) SetMax(entries uint64) error { return writeNumber(maxPath, entries) }
 
-// Reset puts the limit and the buckets back as they were when the lock was taken, and keeps the lock.
-func (l *Lock) Reset() error { return restore(l.saved) }
-
 // Release removes what FirstNamespace set up, puts the limits back and gives the lock away. It does all of it whatever
 // fails, and may be called again.
 func (l *Lock) Release() error {
