@@ -81,10 +81,9 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := b.head(ctx); err != nil {
 		return err
 	}
+	var errs []error // of one row, which the others are measured without
 	for _, t := range b.tables() {
-		if err := b.table(ctx, t); err != nil {
-			return err
-		}
+		errs = append(errs, b.table(ctx, t))
 	}
-	return b.latencies(ctx)
+	return errors.Join(append(errs, b.latencies(ctx))...)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -61,7 +62,7 @@ var columns = []struct {
 	{"packets/s", func(o outcome) int { return int(o.rate) }},
 }
 
-// table plays the rows of a table that are wanted, and prints each as it is done.
+// table plays the rows of a table that are wanted, and prints each as it is done. It goes on after a row that failed.
 func (b *bench) table(ctx context.Context, t table) error {
 	wanted := slices.DeleteFunc(t.rows, func(r row) bool { return !b.rows.MatchString(r.name) })
 	if len(wanted) == 0 {
@@ -72,14 +73,16 @@ func (b *bench) table(ctx context.Context, t table) error {
 		fmt.Printf(" %s |", c.name)
 	}
 	fmt.Printf("\n|---|%s\n", strings.Repeat("---|", len(columns)))
+	var errs []error
 	for _, r := range wanted {
 		outcomes, err := b.play(ctx, r)
 		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+			errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
+			continue
 		}
 		fmt.Println(line(r, outcomes))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // play plays a row as often as it is wanted.

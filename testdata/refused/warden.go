@@ -30,7 +30,8 @@ runtime_dir: %[3]s/run
 // secondly has the agent sample once a second until it sees a refusal, and read no lines.
 const secondly = ", max_insert_rate: 1"
 
-const noLines = ", kmsg: {enabled: false}, journal: {enabled: false}, syslog: {enabled: false}"
+// noLines leaves one source on, as the agent insists, on a file that nobody writes.
+const noLines = ", kmsg: {enabled: false}, journal: {enabled: false}, syslog: {files: [%s/none.log]}"
 
 // warden is the agent, with further settings of the section remediate.
 func (b *bench) warden(settings string) tool {
@@ -44,7 +45,7 @@ func startWarden(ctx context.Context, s stage, program, settings string) (runnin
 	}
 	sources := ""
 	if settings == secondly {
-		sources = noLines
+		sources = fmt.Sprintf(noLines, s.dir)
 	}
 	file := filepath.Join(s.dir, "ctwarden.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, config, ceiling, share, s.dir, settings, sources), 0o600); err != nil {
@@ -61,8 +62,9 @@ func startWarden(ctx context.Context, s stage, program, settings string) (runnin
 	}
 	client := agent.NewClient(agent.ControlSocket(filepath.Join(s.dir, "run")))
 	if err := testhost.Poll(ctx, startWithin, func() bool { return watches(ctx, client, s) }); err != nil {
-		said, _ := os.ReadFile(log.Name()) // better than nothing
-		return running{}, errors.Join(fmt.Errorf("start the agent: %w: %s", err, said), p.Stop())
+		err = errors.Join(fmt.Errorf("start the agent: %w", err), p.Stop())
+		said, _ := os.ReadFile(log.Name()) // empty where it cannot be read
+		return running{}, fmt.Errorf("%w:\n%s", err, said)
 	}
 	return running{stop: p.Stop, steps: func(ctx context.Context) (int, error) { return applied(ctx, client) }}, nil
 }
