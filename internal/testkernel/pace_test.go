@@ -58,3 +58,21 @@ func TestTheFirstRefusalHasItsTime(t *testing.T) {
 		t.Errorf("%+v, begun at %v: want a first refusal in between", result, before)
 	}
 }
+
+func TestTheClockOfThePaceStandsStillWhileTheThreadWaits(t *testing.T) {
+	begin := time.Now()
+	c := clock{begin: begin}
+	for _, step := range []struct {
+		name        string
+		after, want time.Duration // since the beginning
+	}{
+		{"in time", 5 * time.Millisecond, 5 * time.Millisecond},
+		{"late, but within the backlog", 15 * time.Millisecond, 15 * time.Millisecond},
+		{"half a second late", 515 * time.Millisecond, 25 * time.Millisecond},
+		{"in time again", 516 * time.Millisecond, 26 * time.Millisecond},
+	} {
+		if got := c.since(begin.Add(step.after)); got != step.want {
+			t.Errorf("%s: %v, want %v", step.name, got, step.want)
+		}
+	}
+}

@@ -83,13 +83,13 @@ func (s *sender) close() {
 	}
 }
 
-// run sends the flows as they fall due. One that comes late, since the thread had to wait for a CPU, is made up for.
+// run sends the flows as they fall due.
 func (s *sender) run(ctx context.Context) (r Result, err error) {
-	begin := time.Now()
+	c := clock{begin: time.Now()}
 	for done := 0; s.left > 0 && ctx.Err() == nil; {
 		flows := min(s.most, s.left)
 		if s.pace != nil {
-			if flows = min(flows, int(s.pace(time.Since(begin)))-done); flows <= 0 {
+			if flows = min(flows, int(s.pace(c.since(time.Now())))-done); flows <= 0 {
 				time.Sleep(time.Millisecond)
 				continue
 			}
@@ -107,6 +107,24 @@ func (s *sender) run(ctx context.Context) (r Result, err error) {
 		}
 	}
 	return r, nil
+}
+
+// backlog is what a thread makes up for after it had to wait for a CPU. A network card's queue holds no more either; at
+// a rate that is to be measured, a burst without bound would be another rate.
+const backlog = 10 * time.Millisecond
+
+// clock is the time by which flows fall due. It stands still while the thread waits for longer than the backlog.
+type clock struct {
+	begin time.Time
+	last  time.Duration
+}
+
+func (c *clock) since(now time.Time) time.Duration {
+	if late := now.Sub(c.begin) - c.last - backlog; late > 0 {
+		c.begin = c.begin.Add(late)
+	}
+	c.last = now.Sub(c.begin)
+	return c.last
 }
 
 // fill makes the packets of the next flows and returns their number.

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 // double is what the operators' recipes come down to: for a line, both settings doubled, up to the ceiling. A step leaves
-// a line in a file; the word ready in place of a message only leaves a mark that it came through.
+// a line in a file; the word of the run, in place of a message, only leaves a mark that it came through.
 const double = `#!/bin/sh
 double() {
 	case $1 in *%[2]s*) : >%[1]s/ready; return ;; esac
@@ -26,8 +27,8 @@ double() {
 }
 `
 
-// ready is the word.
-const ready = "ctwarden_bench_ready"
+// word is the one that shows that this run's log comes through. The kernel's log still has those of runs before.
+func (s stage) word() string { return strings.NewReplacer("/", "_", "-", "_").Replace("ready" + s.dir) }
 
 // rsyslogConf reads the kernel's messages, into a file and into the script.
 const rsyslogConf = `global(workDirectory="%[1]s")
@@ -51,7 +52,7 @@ func omprog(ctx context.Context, s stage) (running, error) {
 	if err := s.script("while read -r line; do double \"$line\"; done\n"); err != nil {
 		return running{}, err
 	}
-	p, err := s.rsyslog(ctx, fmt.Sprintf(omprogRule, s.dir, ready))
+	p, err := s.rsyslog(ctx, fmt.Sprintf(omprogRule, s.dir, s.word()))
 	if err != nil {
 		return running{}, err
 	}
@@ -62,7 +63,7 @@ func omprog(ctx context.Context, s stage) (running, error) {
 func swatchdog(ctx context.Context, s stage) (running, error) {
 	conf := filepath.Join(s.dir, "swatch.conf")
 	err := errors.Join(s.script("double \"$1\"\n"),
-		os.WriteFile(conf, fmt.Appendf(nil, swatchConf, s.dir, ready), 0o600))
+		os.WriteFile(conf, fmt.Appendf(nil, swatchConf, s.dir, s.word()), 0o600))
 	if err != nil {
 		return running{}, err
 	}
@@ -80,7 +81,7 @@ func swatchdog(ctx context.Context, s stage) (running, error) {
 }
 
 func (s stage) script(body string) error {
-	return os.WriteFile(filepath.Join(s.dir, "double"), fmt.Appendf(nil, double+body, s.dir, ready, ceiling), 0o700)
+	return os.WriteFile(filepath.Join(s.dir, "double"), fmt.Appendf(nil, double+body, s.dir, s.word(), ceiling), 0o700)
 }
 
 // rsyslog starts rsyslogd and waits until it has written what the kernel said before.
@@ -95,7 +96,7 @@ func (s stage) rsyslog(ctx context.Context, rule string) (testhost.Program, erro
 	}
 	err = s.await(ctx, func() bool {
 		text, _ := os.ReadFile(filepath.Join(s.dir, "kern.log")) // it may not be there yet
-		return bytes.Contains(text, []byte(ready+" "+s.dir))
+		return bytes.Contains(text, []byte(s.word()))
 	})
 	if err != nil {
 		p.Kill()
@@ -140,7 +141,7 @@ func (s stage) await(ctx context.Context, done func() bool) error {
 	err = testhost.Poll(ctx, startWithin, func() bool {
 		if time.Since(last) > time.Second { // one that gets lost is followed by another; the kernel takes ten in five seconds
 			last = time.Now()
-			fmt.Fprintf(kmsg, "<14>%s %s\n", ready, s.dir)
+			fmt.Fprintf(kmsg, "<14>%s\n", s.word())
 		}
 		return done()
 	})

@@ -30,8 +30,8 @@ runtime_dir: %[3]s/run
 // secondly has the agent sample once a second until it sees a refusal, and read no lines.
 const secondly = ", max_insert_rate: 1"
 
-// noLines leaves one source on, as the agent insists, on a file that nobody writes.
-const noLines = ", kmsg: {enabled: false}, journal: {enabled: false}, syslog: {files: [%s/none.log]}"
+// noLines leaves one source on, as the agent insists: a file that nobody writes to.
+const noLines = ", kmsg: {enabled: false}, journal: {enabled: false}, syslog: {files: [%s]}"
 
 // warden is the agent, with further settings of the section remediate.
 func (b *bench) warden(settings string) tool {
@@ -45,7 +45,11 @@ func startWarden(ctx context.Context, s stage, program, settings string) (runnin
 	}
 	sources := ""
 	if settings == secondly {
-		sources = fmt.Sprintf(noLines, s.dir)
+		empty := filepath.Join(s.dir, "empty.log")
+		if err := os.WriteFile(empty, nil, 0o600); err != nil {
+			return running{}, err
+		}
+		sources = fmt.Sprintf(noLines, empty)
 	}
 	file := filepath.Join(s.dir, "ctwarden.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, config, ceiling, share, s.dir, settings, sources), 0o600); err != nil {
