@@ -5,12 +5,12 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -X main.version=$(VERSION)
 PACKAGES := ./...
 # Test programs that no shipped program imports; ./... leaves testdata out.
-TESTPROGRAMS := ./testdata/flood ./testdata/demo
+TESTPROGRAMS := ./testdata/flood ./testdata/demo ./testdata/refused
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## build both programs into bin/
@@ -69,6 +69,13 @@ check: lint ## what CI runs: lint, then make test under the race detector
 bench: ## the benchmarks behind the figures in README.md
 	@scripts/setup.sh test
 	$(GO) test -run '^$$' -bench . -benchmem ./watcher ./remediate/... ./internal/replay ./internal/state
+
+.PHONY: bench-refused
+bench-refused: ## measure what a filling table refuses under ctwarden, other tools and none (root; 45 min); RUNS=3 ROWS=regexp: less
+	@scripts/setup.sh bench-refused
+	@$(MAKE) --no-print-directory -s build
+	@$(GO) build -o bin/ ./testdata/refused
+	@bin/refused -runs '$(or $(RUNS),10)' -rows '$(ROWS)'
 
 .PHONY: clean
 clean: ## remove what was built

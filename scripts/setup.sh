@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a target needs: setup.sh build | run | test | torture-long
+# Installs what a target needs: setup.sh build | run | test | torture-long | bench-refused
 # As root it installs what is missing through apt-get or dnf; otherwise it prints the exact command and ends with 3.
 set -eu
 
@@ -30,7 +30,7 @@ fi
 need gcc gcc gcc
 need /usr/include/stdio.h libc6-dev glibc-devel
 need /usr/include/systemd/sd-journal.h libsystemd-dev systemd-devel
-if [ "$want" = run ] || [ "$want" = test ] || [ "$want" = torture-long ]; then
+if [ "$want" != build ]; then
     need ip iproute2 iproute
     need nft nftables nftables
     need flock util-linux util-linux
@@ -53,6 +53,12 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need strace strace strace
     need logger bsdutils util-linux
     need curl curl curl
+fi
+if [ "$want" = bench-refused ]; then
+    need rsyslogd rsyslog rsyslog
+    need swatchdog swatch swatch
+    need taskset util-linux util-linux
+    need sysctl procps procps-ng
 fi
 if [ "$want" = torture-long ]; then
     need qemu-system-x86_64 qemu-system-x86 qemu-system-x86-core

@@ -101,24 +101,33 @@ func KernelRecords(t testing.TB, n int) []string {
 // together) lets the next one through.
 func WaitForRatelimit(t testing.TB) {
 	t.Helper()
-	const window = 5500 * time.Millisecond
 	Eventually(t, "the kernel's rate limit to be over", func() bool {
-		out, err := exec.Command("dmesg").Output()
+		over, err := RatelimitOver()
 		if err != nil {
 			t.Fatal(err)
 		}
-		var now unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-			t.Fatal(err)
-		}
-		last := 0.0
-		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, "table full") || strings.Contains(line, "callbacks suppressed") {
-				_, _ = fmt.Sscanf(line, "[%f]", &last) // a line without a time does not count
-			}
-		}
-		return time.Duration(now.Nano())-time.Duration(last*float64(time.Second)) > window
+		return over
 	})
+}
+
+// RatelimitOver tells whether the kernel's rate limit on networking messages would let the next one through.
+func RatelimitOver() (bool, error) {
+	const window = 5500 * time.Millisecond
+	out, err := exec.Command("dmesg").Output()
+	if err != nil {
+		return false, fmt.Errorf("read the kernel's log: %w", err)
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return false, fmt.Errorf("read the clock: %w", err)
+	}
+	last := 0.0
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "table full") || strings.Contains(line, "callbacks suppressed") {
+			_, _ = fmt.Sscanf(line, "[%f]", &last) // a line without a time does not count
+		}
+	}
+	return time.Duration(now.Nano())-time.Duration(last*float64(time.Second)) > window, nil
 }
 
 // daemon is a process that ends with the test.

@@ -6,15 +6,11 @@ import (
 	"runtime"
 	"sync"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 )
 
 const (
-	// batch is the number of packets of one system call. More made it slower: they no longer fit the cache.
-	batch = 64
 	// maxFlows and maxTime bound one Send, so that a mistake in a test cannot run away with the machine.
 	maxFlows = 5_000_000
 	maxTime  = 2 * time.Minute
@@ -26,8 +22,31 @@ type Traffic struct {
 	Flows int
 	// Rate is the number of flows per second; 0: as fast as this machine can.
 	Rate float64
-	// Senders is the number of threads; 0: one when there is a rate, else one per CPU.
+	// Pace, where it is set, replaces Rate: the number of flows due so long after the beginning. It never falls, and is
+	// called by all senders at once.
+	Pace func(time.Duration) float64
+	// Senders is the number of threads; 0: one when there is a pace or a rate, else one per CPU.
 	Senders int
+	// Batch is the number of packets of one system call, and so of flows between two looks at Until; 0: as many as is
+	// fastest, which is also the most.
+	Batch int
+	// Nice is the senders' priority, from -20 (first) to 19. Below 0, other load on the machine does not slow the traffic
+	// down, as it would not slow down what comes from the network.
+	Nice int
+	// Until, where it is set, is asked after each system call of each sender; once it says true, that sender ends.
+	Until func() bool
+}
+
+// pace is the number of flows due at a time for each sender; nil: all at once.
+func (t Traffic) pace() func(time.Duration) float64 {
+	share := 1 / float64(t.Senders)
+	switch {
+	case t.Pace != nil:
+		return func(since time.Duration) float64 { return t.Pace(since) * share }
+	case t.Rate > 0:
+		return func(since time.Duration) float64 { return since.Seconds() * t.Rate * share }
+	}
+	return nil
 }
 
 // Result says what became of the packets: one a flow, three for Established.
@@ -36,6 +55,17 @@ type Result struct {
 	Sent    uint64
 	Refused uint64
 	Took    time.Duration
+	// FirstRefused is when the first refusal came back from the kernel; zero: there was none.
+	FirstRefused time.Time
+}
+
+// add takes in what another sender saw, but for the time it took.
+func (r *Result) add(other Result) {
+	r.Sent += other.Sent
+	r.Refused += other.Refused
+	if r.FirstRefused.IsZero() || !other.FirstRefused.IsZero() && other.FirstRefused.Before(r.FirstRefused) {
+		r.FirstRefused = other.FirstRefused
+	}
 }
 
 // PerSecond is the number of packets sent and refused per second.
@@ -53,7 +83,7 @@ func (n *Namespace) Send(ctx context.Context, t Traffic) (Result, error) {
 	}
 	if t.Senders == 0 {
 		t.Senders = 1
-		if t.Rate == 0 {
+		if t.Rate == 0 && t.Pace == nil {
 			t.Senders = runtime.NumCPU()
 		}
 	}
@@ -80,7 +110,7 @@ func (n *Namespace) senders(t Traffic) ([]*sender, error) {
 		if i < t.Flows%t.Senders {
 			share++
 		}
-		s := newSender(t.Kind, first, share, t.Rate/float64(t.Senders))
+		s := newSender(t, first, share)
 		if err := n.Do(s.open); err != nil {
 			return senders, err
 		}
@@ -99,12 +129,11 @@ func sendAll(ctx context.Context, senders []*sender) (Result, error) {
 	begin := time.Now()
 	for _, s := range senders {
 		group.Go(func() error {
-			return quiet(func() error {
-				sent, refused, err := s.run(ctx)
+			return quiet(s.nice, func() error {
+				result, err := s.run(ctx)
 				mu.Lock()
 				defer mu.Unlock()
-				total.Sent += sent
-				total.Refused += refused
+				total.add(result)
 				return err
 			})
 		})
@@ -112,131 +141,4 @@ func sendAll(ctx context.Context, senders []*sender) (Result, error) {
 	err := group.Wait()
 	total.Took = time.Since(begin)
 	return total, err
-}
-
-// sender is one thread's socket and the packets of one system call.
-type sender struct {
-	kind  Kind
-	next  uint64  // the number of the next flow
-	left  int     // flows still to send
-	rate  float64 // flows per second; 0: unbounded
-	fd    int
-	size  int
-	bufs  [batch][packetSize]byte
-	addrs [batch][unix.SizeofSockaddrInet6]byte
-	iovs  [batch]unix.Iovec
-	msgs  [batch]message
-}
-
-// message is the kernel's struct mmsghdr.
-type message struct {
-	header unix.Msghdr
-	length uint32
-	_      [4]byte
-}
-
-func newSender(kind Kind, first uint64, flows int, rate float64) *sender {
-	s := &sender{kind: kind, next: first, left: flows, rate: rate, fd: -1}
-	family, length := uint16(unix.AF_INET), uint32(unix.SizeofSockaddrInet4)
-	if kind == UDP6 {
-		family, length = unix.AF_INET6, unix.SizeofSockaddrInet6
-	}
-	for i := range batch {
-		s.size = kind.template(s.bufs[i][:])
-		*(*uint16)(unsafe.Pointer(&s.addrs[i])) = family
-		s.iovs[i] = unix.Iovec{Base: &s.bufs[i][0]}
-		s.iovs[i].SetLen(s.size)
-		s.msgs[i].header = unix.Msghdr{Name: &s.addrs[i][0], Namelen: length, Iov: &s.iovs[i]}
-		s.msgs[i].header.SetIovlen(1)
-	}
-	return s
-}
-
-// open opens a raw socket: it writes whole packets, whatever their source, and is told of refusals like any other.
-func (s *sender) open() error {
-	family := unix.AF_INET
-	if s.kind == UDP6 {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-	if err != nil {
-		return fmt.Errorf("open a raw socket: %w", err)
-	}
-	s.fd = fd
-	return nil
-}
-
-func (s *sender) close() {
-	if s.fd >= 0 {
-		unix.Close(s.fd)
-	}
-}
-
-func (s *sender) run(ctx context.Context) (sent, refused uint64, err error) {
-	begin := time.Now()
-	for done := 0; s.left > 0 && ctx.Err() == nil; {
-		flows := min(batch/s.kind.packets(), s.left)
-		if s.rate > 0 {
-			if flows = min(flows, int(time.Since(begin).Seconds()*s.rate)-done); flows <= 0 {
-				time.Sleep(time.Millisecond)
-				continue
-			}
-		}
-		packets := s.fill(flows)
-		no, err := s.flush(packets)
-		sent, refused = sent+uint64(packets-no), refused+uint64(no)
-		if err != nil {
-			return sent, refused, err
-		}
-		done += flows
-		s.left -= flows
-	}
-	return sent, refused, nil
-}
-
-// fill makes the packets of the next flows and returns their number.
-func (s *sender) fill(flows int) int {
-	per := s.kind.packets()
-	for i := range flows * per {
-		s.kind.aim(s.bufs[i][:], s.addrs[i][:], s.next+uint64(i/per), i%per == 1)
-	}
-	s.next += uint64(flows)
-	return flows * per
-}
-
-// flush sends the first n packets and counts the refused. The kernel stops at a refusal, and names it only if it was
-// the first packet of the call; with signals blocked (quiet) nothing else stops it short.
-func (s *sender) flush(n int) (refused int, err error) {
-	for i := 0; i < n; i++ {
-		sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd),
-			uintptr(unsafe.Pointer(&s.msgs[i])), uintptr(n-i), 0, 0, 0)
-		switch errno {
-		case 0:
-			i += int(sent)
-			if i < n {
-				refused++
-			}
-		case unix.EPERM:
-			refused++
-		default:
-			return refused + n - i, fmt.Errorf("send: %w", errno)
-		}
-	}
-	return refused, nil
-}
-
-// quiet runs f on one thread, with all signals blocked: the runtime's own would cut a system call short, which looks
-// like a refusal.
-func quiet(f func() error) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var all, old unix.Sigset_t
-	for i := range all.Val {
-		all.Val[i] = ^all.Val[i]
-	}
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, &old); err != nil {
-		return fmt.Errorf("block signals: %w", err)
-	}
-	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
-	return f()
 }

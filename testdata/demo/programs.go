@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
@@ -29,7 +27,7 @@ const (
 
 // programs are the hub and the agent as they run.
 type programs struct {
-	hub, agent program
+	hub, agent testhost.Program
 	lines      *lines
 }
 
@@ -54,7 +52,7 @@ func (d demo) start(ctx context.Context) (*programs, error) {
 	out, in := io.Pipe()
 	go p.lines.read(out)
 	var err error
-	p.hub, err = start(in, nil, filepath.Join(d.bin, "ctwarden-hub"), "serve", "--embedded", "--listen", "127.0.0.1:0",
+	p.hub, err = testhost.Launch(in, nil, filepath.Join(d.bin, "ctwarden-hub"), "serve", "--embedded", "--listen", "127.0.0.1:0",
 		"--store", filepath.Join(d.scratch, "hub"))
 	if err != nil {
 		return nil, fmt.Errorf("start the hub: %w", err)
@@ -73,7 +71,7 @@ func (d demo) start(ctx context.Context) (*programs, error) {
 		return nil, errors.Join(err, p.stop())
 	}
 	defer log.Close()
-	p.agent, err = start(log, log, filepath.Join(d.bin, "ctwarden"), "run", "--config", file)
+	p.agent, err = testhost.Launch(log, log, filepath.Join(d.bin, "ctwarden"), "run", "--config", file)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the agent: %w", err), p.stop())
 	}
@@ -84,25 +82,10 @@ func (d demo) start(ctx context.Context) (*programs, error) {
 	return p, nil
 }
 
-// program is one that runs.
-type program struct {
-	cmd   *exec.Cmd
-	ended <-chan error
-}
-
-// start runs a program in a process group of its own, so that Ctrl-C reaches the demo alone, which ends it in order.
-func start(stdout, stderr io.Writer, name string, args ...string) (program, error) {
-	c := exec.Command(name, args...)
-	c.Stdout, c.Stderr = stdout, stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	ended, err := testhost.Spawn(c)
-	return program{cmd: c, ended: ended}, err
-}
-
 // watched waits until the agent has caught up with its sources and reads the namespace.
 func (d demo) watched(ctx context.Context) error {
 	client := agent.NewClient(agent.ControlSocket(filepath.Join(d.scratch, "run")))
-	return poll(ctx, startWithin, func() bool {
+	return testhost.Poll(ctx, startWithin, func() bool {
 		s, err := client.Status(ctx)
 		if err != nil {
 			return false
@@ -118,7 +101,7 @@ func (d demo) watched(ctx context.Context) error {
 
 // wait waits for a line of the hub that holds the text.
 func (p *programs) wait(ctx context.Context, text string) error {
-	if err := poll(ctx, waitFor, func() bool { return p.lines.find(text) != "" }); err != nil {
+	if err := testhost.Poll(ctx, waitFor, func() bool { return p.lines.find(text) != "" }); err != nil {
 		return fmt.Errorf("wait for %q: %w", text, err)
 	}
 	return nil
@@ -126,35 +109,7 @@ func (p *programs) wait(ctx context.Context, text string) error {
 
 // stop ends both, the agent first, so that what it says last still arrives.
 func (p *programs) stop() error {
-	var errs []error
-	for _, c := range []program{p.agent, p.hub} {
-		if c.ended == nil {
-			continue
-		}
-		if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			errs = append(errs, err)
-		}
-		if err := <-c.ended; err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", filepath.Base(c.cmd.Path), err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// poll asks until done, for at most so long.
-func poll(ctx context.Context, within time.Duration, done func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-	return nil
+	return errors.Join(p.agent.Stop(), p.hub.Stop())
 }
 
 // lines prints what the hub prints, and remembers it.

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/testkernel"
+)
+
+const (
+	latencyName = "latency"
+	// room is what is left of the limit before the burst: too little for any reading to see it fill up.
+	room = 100
+	// trialsPerRun is the number of latencies for each run of the other rows.
+	trialsPerRun = 10
+	// triesPerTrial bounds the trials that refuse nothing, since the limit was raised before.
+	triesPerTrial = 3
+)
+
+// trial is one latency.
+type trial struct {
+	refused int
+	after   time.Duration // from the first refusal to the raised limit; 0: nothing was refused
+}
+
+// latencies measures how long after the first refused packet the limit is raised, as the sender sees both: after every
+// eight packets it reads the limit.
+func (b *bench) latencies(ctx context.Context) error {
+	if !b.rows.MatchString(latencyName) {
+		return nil
+	}
+	want := trialsPerRun * b.runs
+	var after []time.Duration
+	var refused []int
+	early := 0
+	for len(after) < want {
+		t, err := b.trial(ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", latencyName, err)
+		}
+		fmt.Fprintf(os.Stderr, "%s: %d refused, raised after %v\n", latencyName, t.refused, t.after)
+		if t.after > 0 {
+			after, refused = append(after, t.after), append(refused, t.refused)
+			continue
+		}
+		if early++; early > triesPerTrial*want {
+			return errors.New("the limit is raised before anything is refused: there is nothing to measure")
+		}
+	}
+	slices.Sort(after)
+	fmt.Printf("\n### From the first refused packet to the raised limit\n\n| trials | refused meanwhile | p50 | p99 | most |\n|---|---|---|---|---|\n")
+	fmt.Printf("| %d | %s | %s | %s | %s |\n", want, spread(refused), ms(percentile(after, 50)), ms(percentile(after, 99)), ms(after[want-1]))
+	if early > 0 {
+		fmt.Printf("\n%d more trials refused nothing: the limit was raised first.\n", early)
+	}
+	return nil
+}
+
+// trial fills what room is left in one burst, and goes on until the limit is raised.
+func (b *bench) trial(ctx context.Context) (t trial, err error) {
+	s, leave, err := b.setUp(ctx, row{before: limit - room})
+	defer func() { err = errors.Join(err, leave()) }()
+	if err != nil {
+		return t, err
+	}
+	agent, err := b.warden("")(ctx, s)
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, agent.stop()) }()
+	if err := settle(ctx); err != nil {
+		return t, err
+	}
+	max, err := os.Open("/proc/sys/net/netfilter/nf_conntrack_max")
+	if err != nil {
+		return t, err
+	}
+	defer max.Close()
+	var raised time.Time
+	until := func() bool {
+		if !aboveLimit(max) {
+			return false
+		}
+		raised = time.Now()
+		return true
+	}
+	r, err := s.spaces[0].Send(ctx, testkernel.Traffic{Flows: flows, Senders: 1, Batch: 8, Nice: first, Until: until})
+	if err != nil {
+		return t, err
+	}
+	switch {
+	case raised.IsZero():
+		return t, fmt.Errorf("not raised in %v", r.Took)
+	case r.FirstRefused.IsZero():
+		return t, ctx.Err()
+	}
+	return trial{refused: int(r.Refused), after: raised.Sub(r.FirstRefused)}, ctx.Err()
+}
+
+// aboveLimit tells whether the kernel's limit, which reads the file anew, is above the one of the start.
+func aboveLimit(max *os.File) bool {
+	var buf [32]byte
+	n, _ := max.ReadAt(buf[:], 0) // what cannot be read is not above, and ends the trial with an error
+	now, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+	return err == nil && now > limit
+}
+
+// percentile is the least value that p percent of the sorted values do not exceed.
+func percentile(sorted []time.Duration, p int) time.Duration {
+	return sorted[(len(sorted)*p+99)/100-1]
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1000) }

@@ -1,0 +1,55 @@
+package main
+
+import "github.com/ctwarden/ctwarden/internal/testkernel"
+
+// table is a table to be: rows that can be compared with each other.
+type table struct {
+	title string
+	rows  []row
+}
+
+// row is one line of a table.
+type row struct {
+	name string
+	tool tool
+	// busy has a busy loop run on every CPU.
+	busy bool
+	// spaces is the number of namespaces, each with the traffic; 0: one.
+	spaces int
+	// before is the number of entries, of connections in use, in each namespace before the tool starts.
+	before int
+	send   shape
+	// still is true where the table does not get fuller in the end, so that every step is needless.
+	still bool
+}
+
+// tables lists all that is measured, but for the latencies.
+func (b *bench) tables() []table {
+	warden := b.warden("")
+	return []table{
+		{"300,000 new UDP flows at 100,000/s", []row{
+			{name: "no tool", tool: none, send: steady()},
+			{name: "ctwarden", tool: warden, send: steady()},
+			{name: "ctwarden, busy loops on all CPUs", tool: warden, busy: true, send: steady()},
+			{name: "ctwarden that never samples: lines alone", tool: b.lines, send: steady()},
+			{name: "ctwarden that samples every second, no lines", tool: b.warden(secondly), send: steady()},
+			{name: "swatchdog, a script per line", tool: swatchdog, send: steady()},
+			{name: "rsyslog omprog, a script per line", tool: omprog, send: steady()},
+		}},
+		{"300,000 new UDP flows as fast as one sender on each CPU can", []row{
+			{name: "no tool, all senders", tool: none, send: flatOut},
+			{name: "ctwarden, all senders", tool: warden, send: flatOut},
+		}},
+		{"Other shapes, ctwarden", []row{
+			{name: "ramp from 0 to 100,000/s in 6 s", tool: warden, send: ramp()},
+			{name: "bursts of 50 ms at 100,000/s, five a second, 5 s", tool: warden, send: bursts()},
+			{name: "sawtooth from 89 to 91 % of the limit, a tooth a second, 8 s", tool: warden, before: limit * 89 / 100, send: sawtooth, still: true},
+			{name: "standing still at 91 %, 8 s", tool: warden, before: limit * 91 / 100, send: standing, still: true},
+			{name: "four namespaces at once, 25,000/s each, 3 s", tool: warden, spaces: 4, send: paced(testkernel.Traffic{Flows: flows / 4, Rate: rate / 4})},
+			{name: "slow leak of 10/s from 60 below the limit, 12 s", tool: warden, before: limit - 60, send: paced(testkernel.Traffic{Kind: testkernel.Established, Flows: 120, Rate: 10})},
+			{name: "TCP, first packets, 100,000/s, 3 s", tool: warden, send: paced(testkernel.Traffic{Kind: testkernel.SYN, Flows: flows, Rate: rate})},
+			{name: "TCP, connections in use, 33,000/s, 3 s", tool: warden, send: paced(testkernel.Traffic{Kind: testkernel.Established, Flows: flows / 3, Rate: rate / 3})},
+			{name: "UDP over IPv6, 100,000/s, 3 s", tool: warden, send: paced(testkernel.Traffic{Kind: testkernel.UDP6, Flows: flows, Rate: rate})},
+		}},
+	}
+}
