@@ -51,7 +51,7 @@ func guardChain(p Policy, s Situation, d *Decision) Reason {
 	if !s.ChainLimited || d.To <= carries {
 		return ""
 	}
-	if p.Buckets == BucketsPresize && s.Limits.BucketsWritable && stallBearable(p, s) {
+	if p.Buckets == BucketsPresize && s.Limits.BucketsWritable && stallBearable(p, s) && !justFailed(s) {
 		d.Buckets = max(PresizedBuckets(p.Ceiling), PresizedBuckets(d.To), s.Limits.Buckets)
 		return ""
 	}
@@ -64,16 +64,25 @@ func guardChain(p Policy, s Situation, d *Decision) Reason {
 // stallBearable says whether the hash may be resized now: always when the stall is short, once an incident up to
 // max_stall while connections are refused, since a short stall beats an outage.
 func stallBearable(p Policy, s Situation) bool {
-	stall := PredictedStall(s.Entries)
+	stall := PredictedStall(s.Entries, s.StallPerEntry)
 	return stall <= QuietStall || s.Ask.Reason == ReasonFull && !s.Ask.Resized && stall <= p.MaxStall
 }
 
-// PredictedStall is how long a resize of the hash would stop all inserts.
-func PredictedStall(entries uint64) time.Duration {
-	if entries > uint64(time.Hour/StallPerEntry) {
+// justFailed tells whether the kernel refused a resize so short a while ago that a step had better do without: a smaller
+// one helps, another failure does not. What an operator or a boot asks for is tried in any case.
+func justFailed(s Situation) bool {
+	return !s.Ask.named() && within(s.Now, s.ResizeFailedAt, stepWithout)
+}
+
+// PredictedStall is how long a resize of the hash would stop all inserts, at that much an entry; zero: the usual.
+func PredictedStall(entries uint64, perEntry time.Duration) time.Duration {
+	if perEntry <= 0 {
+		perEntry = StallPerEntry
+	}
+	if entries > uint64(time.Hour/perEntry) {
 		return time.Hour
 	}
-	return time.Duration(entries) * StallPerEntry
+	return time.Duration(entries) * perEntry
 }
 
 // PresizedBuckets is the hash size that serves a limit well, as a multiple of what the kernel rounds to.
