@@ -48,11 +48,15 @@ func WorstEntries(limit uint64, otherPeaks []uint64) uint64 {
 // guardChain keeps the limit within what the hash can carry, or asks for a larger hash where its price is bearable.
 func guardChain(p Policy, s Situation, d *Decision) Reason {
 	carries := ChainFactor * s.Limits.Buckets
-	if !s.ChainLimited || d.To <= carries {
+	fits := d.To <= carries
+	if !s.ChainLimited || fits && !lastChance(p, s, d.To) {
 		return ""
 	}
 	if p.Buckets == BucketsPresize && s.Limits.BucketsWritable && stallBearable(p, s) && !justFailed(s) {
 		d.Buckets = max(PresizedBuckets(p.Ceiling), PresizedBuckets(d.To), s.Limits.Buckets)
+		return ""
+	}
+	if fits {
 		return ""
 	}
 	if s.Ask.named() {
@@ -66,6 +70,16 @@ func guardChain(p Policy, s Situation, d *Decision) Reason {
 func stallBearable(p Policy, s Situation) bool {
 	stall := PredictedStall(s.Entries, s.StallPerEntry)
 	return stall <= QuietStall || s.Ask.Reason == ReasonFull && !s.Ask.Resized && stall <= p.MaxStall
+}
+
+// lastChance tells whether a step to a limit that the hash still carries had better resize it all the same: once the table
+// has filled up to that limit, a resize would take longer than max_stall, and no further step could be taken.
+func lastChance(p Policy, s Situation, to uint64) bool {
+	if s.Ask.Reason != ReasonFull || p.Ceiling <= ChainFactor*s.Limits.Buckets {
+		return false
+	}
+	later := s.Entries + to - min(s.Ask.Reading.Count, to)
+	return PredictedStall(later, s.StallPerEntry) > p.MaxStall
 }
 
 // justFailed tells whether the kernel refused a resize so short a while ago that a step had better do without: a smaller

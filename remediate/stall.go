@@ -13,7 +13,7 @@ const (
 	leastPerEntry = 50 * time.Nanosecond
 	mostPerEntry  = 20 * time.Microsecond
 	// aloneAtMost bounds what a single measurement counts for until another bears it out.
-	aloneAtMost = 2 * StallPerEntry
+	aloneAtMost = StallPerEntry * 3 / 2
 )
 
 // Resize is one resize of the kernel's hash, as it went.
@@ -49,7 +49,7 @@ func (r Resize) Teaches() bool {
 
 // LearnedStall is the price of an entry in a resize, from the resizes measured on this machine: the highest of the last
 // [LearnedResizes]. Nothing rests on one measurement alone, which a busy hypervisor may have spoilt: until another bears
-// it out it makes the price neither less than the usual one nor more than twice as high.
+// it out it makes the price neither less than the usual one nor more than half as high again.
 func LearnedStall(resizes []Resize) time.Duration {
 	var highest, second time.Duration
 	taken := 0
