@@ -13,13 +13,24 @@ type climb struct {
 	why     Reason          // why it ended
 }
 
-// climbFrom takes step after step for as long as refusals ask for one, with so many entries in other namespaces besides.
-func climbFrom(p Policy, s Situation, others uint64) climb {
+// climbFrom takes step after step, with so many entries in other namespaces besides. Where foreseen is true, each is asked
+// for before anything is refused, and by the refusals only where it was not taken then.
+func climbFrom(p Policy, s Situation, others uint64, foreseen bool) climb {
 	var c climb
 	for range 20 {
-		s.Ask.Reading.Count, s.Ask.Reading.Max, s.Ask.Reading.At = s.Limits.Max, s.Limits.Max, s.Now
-		s.Entries = s.Limits.Max + others
-		d := Decide(p, s)
+		s.Ask.Reading.Max, s.Ask.Reading.At = s.Limits.Max, s.Now
+		d := Decision{}
+		if foreseen {
+			s.Ask.Reading.Count, s.Ask.Reason = s.Limits.Max-1000, ReasonPressure
+			s.Ask.TimeToFull, s.Ask.Confidence, s.Ask.Surge = time.Second, 1, 2000
+			s.Entries = s.Ask.Reading.Count + others
+			d = Decide(p, s)
+		}
+		if !d.Do {
+			s.Ask.Reading.Count, s.Ask.Reason = s.Limits.Max, ReasonFull
+			s.Entries = s.Limits.Max + others
+			d = Decide(p, s)
+		}
 		if !d.Do {
 			c.why = d.Reason
 			return c
@@ -97,12 +108,18 @@ func TestFoundingCase(t *testing.T) {
 			if c.change != nil {
 				c.change(&p, &s)
 			}
-			got := climbFrom(p, s, c.others)
+			got := climbFrom(p, s, c.others, false)
 			if !slices.Equal(got.limits, c.limits) || !slices.Equal(got.resizes, c.resizes) || got.why != c.why {
 				t.Errorf("limits %d, stalls %v, then %s\nwant   %d, stalls %v, then %s", got.limits, got.resizes, got.why,
 					c.limits, c.resizes, c.why)
 			}
-			for _, stall := range got.resizes {
+			// Foreseen or not, it ends where it has to, and no resize takes too long.
+			early := climbFrom(p, s, c.others, true)
+			if n := len(early.limits); n == 0 || early.limits[n-1] != c.limits[len(c.limits)-1] || early.why != c.why ||
+				len(early.resizes) > 1 {
+				t.Errorf("foreseen: limits %d, stalls %v, then %s", early.limits, early.resizes, early.why)
+			}
+			for _, stall := range append(got.resizes, early.resizes...) {
 				if stall > p.MaxStall {
 					t.Errorf("a stall of %v", stall)
 				}
