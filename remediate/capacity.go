@@ -45,35 +45,70 @@ func WorstEntries(limit uint64, otherPeaks []uint64) uint64 {
 	return sum
 }
 
-// guardChain keeps the limit within what the hash can carry, or asks for a larger hash where its price is bearable.
+// guardChain keeps the limit within what the hash can carry, or asks for a larger hash where its price is bearable. It also
+// keeps a step from being the last one: where a resize would take longer than max_stall once the table has filled up to the
+// new limit, the hash is resized now where refusals ask, and else the step is made smaller, or waits for them.
 func guardChain(p Policy, s Situation, d *Decision) Reason {
-	carries := ChainFactor * s.Limits.Buckets
-	if !s.ChainLimited || d.To <= carries {
+	fits := min(ChainFactor*s.Limits.Buckets, bearable(p, s))
+	if !s.ChainLimited || d.To <= fits {
 		return ""
 	}
-	if p.Buckets == BucketsPresize && s.Limits.BucketsWritable && stallBearable(p, s) {
+	if mayResize(p, s) && stallBearable(p, s) {
 		d.Buckets = max(PresizedBuckets(p.Ceiling), PresizedBuckets(d.To), s.Limits.Buckets)
 		return ""
 	}
 	if s.Ask.named() {
 		return ReasonChainLimit
 	}
-	return shrink(d, carries, ReasonChainLimit)
+	return shrink(d, fits, ReasonChainLimit)
+}
+
+// mayResize says whether a resize is allowed at all, whatever it costs.
+func mayResize(p Policy, s Situation) bool {
+	return p.Buckets == BucketsPresize && s.Limits.BucketsWritable && !justFailed(s)
 }
 
 // stallBearable says whether the hash may be resized now: always when the stall is short, once an incident up to
 // max_stall while connections are refused, since a short stall beats an outage.
 func stallBearable(p Policy, s Situation) bool {
-	stall := PredictedStall(s.Entries)
+	stall := PredictedStall(s.Entries, s.StallPerEntry)
 	return stall <= QuietStall || s.Ask.Reason == ReasonFull && !s.Ask.Resized && stall <= p.MaxStall
 }
 
-// PredictedStall is how long a resize of the hash would stop all inserts.
-func PredictedStall(entries uint64) time.Duration {
-	if entries > uint64(time.Hour/StallPerEntry) {
+// bearable is the highest limit up to which the table may fill and its hash still be resized within max_stall when refusals ask. It bounds
+// nothing where no such resize is needed to reach the ceiling, or none is to be had as it is, or a person names the limit.
+func bearable(p Policy, s Situation) uint64 {
+	moved := movedWithin(max(p.MaxStall, QuietStall), s.StallPerEntry)
+	if s.Ask.named() || p.Ceiling <= ChainFactor*s.Limits.Buckets || !mayResize(p, s) || s.Ask.Resized || s.Entries > moved {
+		return MaxLimit
+	}
+	others := s.Entries - min(s.Entries, s.Ask.Reading.Count)
+	return moved - others
+}
+
+// justFailed tells whether the kernel refused a resize so short a while ago that a step had better do without: a smaller
+// one helps, another failure does not. What an operator or a boot asks for is tried in any case.
+func justFailed(s Situation) bool {
+	return !s.Ask.named() && within(s.Now, s.ResizeFailedAt, stepWithout)
+}
+
+// PredictedStall is how long a resize of the hash would stop all inserts, at that much an entry; zero: the usual.
+func PredictedStall(entries uint64, perEntry time.Duration) time.Duration {
+	if perEntry <= 0 {
+		perEntry = StallPerEntry
+	}
+	if entries > uint64(time.Hour/perEntry) {
 		return time.Hour
 	}
-	return time.Duration(entries) * StallPerEntry
+	return time.Duration(entries) * perEntry
+}
+
+// movedWithin is how many entries a resize moves in a time, at that much an entry; zero: the usual.
+func movedWithin(span, perEntry time.Duration) uint64 {
+	if perEntry <= 0 {
+		perEntry = StallPerEntry
+	}
+	return uint64(max(span, 0) / perEntry)
 }
 
 // PresizedBuckets is the hash size that serves a limit well, as a multiple of what the kernel rounds to.

@@ -112,11 +112,21 @@ func TestPresizedBuckets(t *testing.T) {
 }
 
 func TestPredictedStall(t *testing.T) {
-	for entries, want := range map[uint64]time.Duration{
-		0: 0, 1000: 450 * time.Microsecond, 1_000_000: 450 * time.Millisecond, math.MaxUint64: time.Hour,
+	for _, c := range []struct {
+		entries  uint64
+		perEntry time.Duration
+		want     time.Duration
+	}{
+		{0, 0, 0},
+		{1000, 0, 450 * time.Microsecond},
+		{1_000_000, 0, 450 * time.Millisecond},
+		{math.MaxUint64, 0, time.Hour},
+		{1000, 70 * time.Nanosecond, 70 * time.Microsecond},
+		{1_000_000, 20 * time.Microsecond, 20 * time.Second},
+		{math.MaxUint64, 1, time.Hour},
 	} {
-		if got := PredictedStall(entries); got != want {
-			t.Errorf("PredictedStall(%d) = %s, want %s", entries, got, want)
+		if got := PredictedStall(c.entries, c.perEntry); got != c.want {
+			t.Errorf("PredictedStall(%d, %s) = %s, want %s", c.entries, c.perEntry, got, c.want)
 		}
 	}
 }

@@ -111,7 +111,7 @@ func checkDecision(p Policy, s Situation, d Decision) string {
 		return "shrinks the hash"
 	case d.Buckets != 0 && (p.Buckets != BucketsPresize || !s.Limits.BucketsWritable):
 		return "resizes a hash that is not to be resized"
-	case d.Buckets != 0 && PredictedStall(s.Entries) > max(p.MaxStall, QuietStall):
+	case d.Buckets != 0 && PredictedStall(s.Entries, s.StallPerEntry) > max(p.MaxStall, QuietStall):
 		return "stalls for too long"
 	case s.ChainLimited && d.To > ChainFactor*max(s.Limits.Buckets, d.Buckets):
 		return "outgrows its hash"

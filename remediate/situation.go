@@ -25,6 +25,14 @@ type Situation struct {
 	Foreign Foreign
 	// StepTimes are the times of the automatic steps of the last hour or longer, in any order.
 	StepTimes []time.Time
+	// StallPerEntry is what a resize of the hash costs an entry here, from [LearnedStall]; zero: not known yet.
+	StallPerEntry time.Duration
+	// Refusing is true while connections are refused in any namespace, or were until a short while ago.
+	Refusing bool
+	// HashSet is the largest hash that ctwarden asked the kernel for in this boot, in buckets; zero: it did not.
+	HashSet uint64
+	// ResizeFailedAt is when a resize of the hash last failed; zero: never.
+	ResizeFailedAt time.Time
 }
 
 // Ask is a request for a step: who asks, and on what evidence.

@@ -40,7 +40,24 @@ func kernelStatus(ctx context.Context, cfg Config) (agent.Status, error) {
 		st.Notes = append(st.Notes, err.Error())
 	}
 	err = readTables(ctx, &st)
+	st.Hash = hashStatus(cfg.policy(), st)
 	return st, err
+}
+
+// hashStatus says how the hash stands to the ceiling, as far as that is known without an agent.
+func hashStatus(p remediate.Policy, st agent.Status) *agent.HashStatus {
+	if st.Limits.Buckets == 0 {
+		return nil
+	}
+	s := remediate.Situation{Now: st.At, Limits: st.Limits, Memory: st.Memory.Memory, Held: st.Held}
+	for _, ns := range st.NetNS {
+		s.Entries += ns.Count
+		if !ns.Init {
+			s.OtherPeaks = append(s.OtherPeaks, ns.Count)
+		}
+	}
+	h := agent.HashStatusOf(remediate.Presize(p, s), remediate.StallPerEntry)
+	return &h
 }
 
 // readTables fills in the limits, the namespaces and the cost.

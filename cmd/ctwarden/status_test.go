@@ -19,6 +19,8 @@ func busy() agent.Status {
 		StartedAt: at.Add(-90 * time.Minute), At: at,
 		Held:   &remediate.Hold{Since: at.Add(-time.Hour), Until: at.Add(time.Hour), By: "ann", File: "/run/ctwarden/hold", UntilBoot: true},
 		Limits: remediate.Limits{Max: 65536, OldMax: 65000, Buckets: 16384},
+		Hash: &agent.HashStatus{Wanted: 131072, StallUS: 27_450, StallPerEntryNS: 450, Reason: remediate.HashHeld,
+			Text: remediate.HashHeld.Text()},
 		Memory: agent.MemoryStatus{Memory: remediate.Memory{Total: 48 << 30, Available: 30 << 30}, TableBytes: 20 << 20, WorstBytes: 24 << 20},
 		NetNS: []agent.NetNSStatus{
 			{NetNS: init, Count: 61000, Peak: 65536, Counters: remediate.Counters{Drop: 11, EarlyDrop: 12, ChainLength: 13}, InsertRate: 365, TimeToFull: &left},
@@ -57,6 +59,7 @@ limit    net.netfilter.nf_conntrack_max = 65536
          set from 131072 to 65536 by /etc/sysctl.d/50-db.conf:3, which has this value, 2026-03-01 02:50:00: automatic steps pause for 20s more
          read-only for this process
 buckets  16384 (4.0 entries each at the limit)
+         131072 for the ceiling; a resize would stall packets for about 27ms; held: automatic writes are held; ctwarden unhold releases them
 memory   20.0 MiB now, 24.0 MiB at worst: 0.05% of 48.0 GiB (30.0 GiB available)
 sources  kmsg: up, 100 records, 9 matches, 3 lost, lag 2ms
          journal: DOWN, 0 records, 0 matches, 0 lost, lag 0s

@@ -90,8 +90,31 @@ func tableRows(w io.Writer, st agent.Status) {
 		row("", "read-only for this process")
 	}
 	row("buckets", "%d (%.1f entries each at the limit)", st.Limits.Buckets, ratio(st.Limits.Max, st.Limits.Buckets))
+	hashRow(w, st)
 	row("memory", "%s now, %s at worst: %.2f%% of %s (%s available)", bytesText(st.Memory.TableBytes), bytesText(st.Memory.WorstBytes),
 		100*ratio(st.Memory.WorstBytes, st.Memory.Total), bytesText(st.Memory.Total), bytesText(st.Memory.Available))
+}
+
+// hashRow says how the hash stands to the ceiling, where that is known.
+func hashRow(w io.Writer, st agent.Status) {
+	h := st.Hash
+	if h == nil {
+		return
+	}
+	if h.Reason == remediate.HashSized {
+		fmt.Fprintf(w, "\t%s\n", h.Text)
+		return
+	}
+	why := fmt.Sprintf("%s: %s", h.Reason, h.Text)
+	switch {
+	case h.Reason != "":
+	case st.Running:
+		why = "being sized"
+	default:
+		why = "no agent runs that would size it"
+	}
+	fmt.Fprintf(w, "\t%d for the ceiling; a resize would stall packets for about %s; %s\n", h.Wanted,
+		rough(time.Duration(h.StallUS)*time.Microsecond), why)
 }
 
 func sourceRows(w io.Writer, st agent.Status) {

@@ -89,6 +89,7 @@ type Agent struct {
 	writers      writerFinder
 	decayAfter   time.Time     // no step back down is looked for before
 	savedQuiet   time.Duration // Tracker.Quiet as of the last save
+	hash         hash
 
 	memory   remediate.Memory
 	memoryAt time.Time
@@ -155,11 +156,12 @@ func (a *Agent) openApplier() error {
 	a.applier, err = apply.New(apply.Config{
 		Root: a.cfg.Root, RuntimeDir: a.cfg.RuntimeDir, PersistFile: a.cfg.PersistFile,
 		Host: a.cfg.Host, MachineID: machineID(a.cfg.Root), BootID: a.bootID, Version: a.cfg.Version,
-		Fail: a.cfg.Fail,
+		Fail: a.cfg.Fail, Resized: a.tookResize,
 	})
 	if err != nil {
 		return err
 	}
+	a.restoreHash()
 	if !a.applier.BootApplied() {
 		a.saved.Limit = nil // the limit may be what the boot set: that is nobody's change
 	}

@@ -112,7 +112,7 @@ func overridden(res apply.Persistence) error {
 
 // persistMeta says what besides the limit has to last: the hash, once ctwarden has sized it.
 func (a *Agent) persistMeta() apply.PersistMeta {
-	var m apply.PersistMeta
+	m := apply.PersistMeta{Buckets: a.hash.Ours}
 	for _, s := range a.steps {
 		m.Buckets = max(m.Buckets, s.Keys[apply.KeyBuckets])
 	}

@@ -24,6 +24,10 @@ func (a *Agent) takeRecovery(r apply.Recovery) {
 	if r.ID == "" {
 		return // a damaged intent, which is set aside
 	}
+	if s.From == s.To {
+		a.takeHash(r)
+		return
+	}
 	a.markBoot(r)
 	if saved && r.Undo && isRevert(known) {
 		a.finishRevert(known) // the sysctl.d file may not have followed

@@ -27,6 +27,7 @@ const (
 	noteIntent   = "intent"
 	noteReadOnly = "read_only"
 	noteDecay    = "decay"
+	noteHash     = "hash"
 )
 
 // shownSteps is how many steps the status shows.
@@ -70,6 +71,7 @@ func (a *Agent) status() Status {
 	if a.cfg.Policy.Mode == remediate.ModeRemediate {
 		s.Foreign = a.tracker.ForeignStatus(now, a.cfg.Policy)
 	}
+	s.Hash = a.hashStatus(now, limits)
 	a.reportTables(&s, now)
 	for _, st := range a.streams {
 		s.Sources = append(s.Sources, a.audited(st))

@@ -73,6 +73,7 @@ func (a *Agent) follow() {
 	if !a.byHand {
 		a.boot()
 		a.step()
+		a.presize()
 	}
 	a.settle()
 	if now := time.Now(); now.Sub(a.tickedAt) >= tickEvery {
@@ -197,6 +198,7 @@ func (a *Agent) unreadable(s *space, err error) {
 		a.noteIf(noteTable, err)
 		if errors.Is(err, conntrack.ErrNotLoaded) {
 			a.unloaded = true
+			a.hashGone()
 			a.tracker.TableGone()
 		}
 	case errors.Is(err, conntrack.ErrGone):

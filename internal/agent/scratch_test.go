@@ -81,7 +81,7 @@ func (h scratch) table(t *testing.T, count, limit, refused int) {
 		h.put(t, "proc/sys/net/"+name, fmt.Sprintln(limit))
 	}
 	h.put(t, "proc/sys/net/netfilter/nf_conntrack_count", fmt.Sprintln(count))
-	h.put(t, "proc/sys/net/netfilter/nf_conntrack_buckets", "65536\n")
+	h.put(t, "proc/sys/net/netfilter/nf_conntrack_buckets", "131072\n")
 	h.put(t, "proc/777/net/stat/nf_conntrack", fmt.Sprintf(scratchStat, count, refused))
 }
 
@@ -196,7 +196,7 @@ func TestFailingStepsLeaveTheJournalOfStepsAlone(t *testing.T) {
 			t.Error("tried again at once")
 		}
 	}
-	h.put(t, "proc/sys/net/netfilter/nf_conntrack_buckets", "65536\n")
+	h.put(t, "proc/sys/net/netfilter/nf_conntrack_buckets", "131072\n")
 	if wait := time.Until(a.stepAfter); wait < 10*time.Second {
 		t.Errorf("after five failures the next try is in %v", wait)
 	}

@@ -21,7 +21,9 @@ type Status struct {
 	At        time.Time        `json:"at"`
 	Held      *remediate.Hold  `json:"held,omitempty"`
 	Limits    remediate.Limits `json:"limits"`
-	Memory    MemoryStatus     `json:"memory"`
+	// Hash is nil where there is no table.
+	Hash   *HashStatus  `json:"hash,omitempty"`
+	Memory MemoryStatus `json:"memory"`
 	// NetNS has the first namespace first, then the others by falling count. In the fleet's bucket these are the busiest
 	// 100 only; NetNSTotal is the number of all.
 	NetNS      []NetNSStatus        `json:"netns"`
@@ -42,6 +44,32 @@ type Status struct {
 	StepsTotal     []StepTotal `json:"steps_total,omitempty"`
 	// Notes are problems that an operator should know of, each with its remedy.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// HashStatus is how the kernel's hash stands to the ceiling; its size is in Limits.
+type HashStatus struct {
+	// Wanted is the number of buckets that the ceiling needs.
+	Wanted uint64 `json:"wanted"`
+	// StallUS is for how long a resize would stop all packets now, in microseconds, as predicted from the entries of all
+	// namespaces at StallPerEntryNS each. The latter was learned from that many resizes on this machine; 0: it is the
+	// usual one.
+	StallUS         int64 `json:"predicted_stall_us"`
+	StallPerEntryNS int64 `json:"stall_per_entry_ns"`
+	Learned         int   `json:"learned_from"`
+	// Reason is the word for why the hash is not sized for the ceiling now, Text says it for a person; both are empty where
+	// it is about to be, and where no agent answered.
+	Reason remediate.HashReason `json:"reason,omitempty"`
+	Text   string               `json:"text,omitempty"`
+	// Last is the last resize by ctwarden; nil: none is known.
+	Last *remediate.Resize `json:"last,omitempty"`
+}
+
+// HashStatusOf is the status as far as a decision tells it.
+func HashStatusOf(d remediate.Presizing, perEntry time.Duration) HashStatus {
+	return HashStatus{
+		Wanted: d.Buckets, StallUS: d.Stall.Microseconds(), StallPerEntryNS: perEntry.Nanoseconds(),
+		Reason: d.Reason, Text: d.Reason.Text(),
+	}
 }
 
 // MemoryStatus is what the table costs.

@@ -44,15 +44,13 @@ func (a *Agent) step() {
 
 // situation gathers what Decide may know.
 func (a *Agent) situation(now time.Time, ask remediate.Ask, limits remediate.Limits) remediate.Situation {
-	s := remediate.Situation{
+	return remediate.Situation{
 		Now: now, Ask: ask, Limits: limits, Memory: a.memoryNow(now), ChainLimited: a.chainLimited,
 		OtherPeaks: a.tracker.Peaks(ask.Reading.NetNS.Inode),
 		Held:       a.heldNow(now), ForeignAt: a.tracker.ForeignAt(), Foreign: a.tracker.Foreign(now), StepTimes: a.tracker.StepTimes(),
+		Entries: a.entries(), StallPerEntry: a.hash.stallPerEntry(), Refusing: a.refusing(), HashSet: a.hash.Set,
+		ResizeFailedAt: a.hash.failed,
 	}
-	for _, space := range a.spaces {
-		s.Entries += space.last.Count
-	}
-	return s
 }
 
 // memoryNow reads what the host has, at most once a second.

@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"fmt"
-	"os"
 	"syscall"
 	"testing"
 
@@ -51,14 +49,16 @@ func TestPromiseKilledInAStep(t *testing.T) {
 
 func (k stepKill) run(t *testing.T) {
 	_, ns := lowered(t)
-	if k.resize {
-		setBuckets(t, 4096) // carries 32,768 entries
-	}
 	h := startHub(t)
 	a := newFailing(t, plain(h.url))
+	starts := 1
+	if k.resize {
+		a.smallHash(t, 4096) // carries 32,768 entries
+		starts++
+	}
 	a.start(t, until(k.stage)...)
 	watched(t, a, ns.Inode)
-	h.wait(t, remediate.EventAgentStarted, 1)
+	h.wait(t, remediate.EventAgentStarted, starts)
 	fill(t, ns, a)
 	a.killed(t)
 	if k.wrote {
@@ -73,7 +73,7 @@ func (k stepKill) run(t *testing.T) {
 		a.startUntilKilled(t, k.then)
 	}
 	a.start(t)
-	h.started(t, 2, k.says)
+	h.started(t, starts+1, k.says)
 	applied := h.wait(t, remediate.EventStepApplied, 1).Data.(remediate.Step)
 	if opened := incidents(h.of(remediate.EventIncidentOpened)); len(opened) != 1 || opened[0].ID != applied.IncidentID {
 		t.Errorf("opened %+v; the step is %+v", opened, applied)
@@ -101,19 +101,6 @@ func (k stepKill) outcome(t *testing.T, h *hub, a *agentProcess, applied remedia
 	closed := live(t, h, remediate.EventIncidentClosed)
 	if rose := drops(t, ns); closed.ID != applied.IncidentID || closed.Drops+closed.EarlyDrops != rose {
 		t.Errorf("closed %+v; the kernel refused %d", closed, rose)
-	}
-}
-
-// setBuckets sizes the kernel's hash; the lock on the limit puts it back.
-func setBuckets(t *testing.T, buckets uint64) {
-	t.Helper()
-	f, err := os.OpenFile("/proc/sys/net/netfilter/nf_conntrack_buckets", os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := fmt.Fprintln(f, buckets); err != nil {
-		t.Fatal(err)
 	}
 }
 

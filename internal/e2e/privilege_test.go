@@ -43,14 +43,6 @@ func ownDirs(t *testing.T, config string) *agentProcess {
 	return a
 }
 
-// fewBuckets makes the hash so small that a step to twice the limit needs it resized.
-func fewBuckets(t *testing.T) {
-	t.Helper()
-	if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_buckets", []byte("2560\n"), 0); err != nil {
-		t.Fatal(err) // the lock's release puts the size back
-	}
-}
-
 // TestPromiseLeastPrivilege has the agent do its whole job as an ordinary user with two capabilities, and looks at each
 // system call that it makes on the way.
 func TestPromiseLeastPrivilege(t *testing.T) {
@@ -69,7 +61,7 @@ func TestPromiseLeastPrivilege(t *testing.T) {
 	if err := lock.SetMax(limit); err != nil {
 		t.Fatal(err)
 	}
-	fewBuckets(t)
+	setBuckets(t, 2560) // so few that the agent sizes the hash
 	trace := filepath.Join(t.TempDir(), "trace")
 	a.start(t, append(straced(t, trace), withCaps("net_admin", "syslog")...)...)
 	if s := a.source(t, remediate.SourceKmsg, ""); !s.Up {

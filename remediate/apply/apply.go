@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // The settings, by the names that sysctl(8) knows them by.
@@ -73,6 +75,9 @@ type Config struct {
 	BootID string
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
+	// Resized is told of each resize of the hash as soon as it is over, within [Applier.Step]: how it went, its Entries
+	// left to whoever knows them, and its error. Nil: nobody is told.
+	Resized func(remediate.Resize, error)
 	// Fail is called between the stages of a write. It is nil but in tests, which stop the program there.
 	Fail func(stage string)
 }
@@ -93,6 +98,9 @@ func New(cfg Config) (*Applier, error) {
 	}
 	if cfg.Fail == nil {
 		cfg.Fail = func(string) {}
+	}
+	if cfg.Resized == nil {
+		cfg.Resized = func(remediate.Resize, error) {}
 	}
 	cfg.PersistFile = path.Join("/", cfg.PersistFile)
 	root, err := os.OpenRoot(cfg.Root)

@@ -31,7 +31,7 @@ type Recovery struct {
 	// Step is what was intended, its Keys as the kernel has them now or as it was recorded; zero for a damaged file. Its
 	// Keys are empty where the boot in which they held is over.
 	Step remediate.Step
-	// Resized is true where the hash was to be resized too.
+	// Resized is true where the hash was to be resized too. Where the step's From and To are the same, it alone was.
 	Resized bool
 	// Incident is what StepMeta.Incident was.
 	Incident []byte
@@ -96,6 +96,9 @@ func otherBoot(in intent) Recovery {
 	r := Recovery{ID: in.ID, Undo: in.Kind == kindUndo, Step: in.Step, Result: ResultOtherBoot}
 	r.Text = fmt.Sprintf("a change of the limit from %d to %d was cut short by a reboot, and is dropped: the kernel's limit"+
 		" is the boot's own again", in.Step.From, in.Step.To)
+	if hashAlone(in.Step) {
+		r.Text = "a resize of the hash was cut short by a reboot, and is dropped: the kernel's hash is the boot's own again"
+	}
 	r.Step.Keys, r.Step.Error = nil, r.Text
 	return r
 }
@@ -162,14 +165,20 @@ func judge(in intent, v values, there bool) Recovery {
 			r.Step.Keys = v.keys(in.Buckets > 0)
 		}
 	}
-	switch r.Result {
-	case ResultDone:
+	switch hash := hashAlone(in.Step); {
+	case hash && r.Result == ResultDone:
+		r.Text = fmt.Sprintf("the hash was sized: %s is %d", KeyBuckets, r.Step.Keys[KeyBuckets])
+	case hash && r.Result == ResultFailed:
+		r.Text = "the hash was not sized: " + in.Step.Error
+	case hash:
+		r.Text = fmt.Sprintf("the hash was to be sized for %d buckets and was not", in.Buckets)
+	case r.Result == ResultDone:
 		r.Text = fmt.Sprintf("the limit was set from %d to %d: %s", in.Step.From, in.Step.To, now)
-	case ResultFailed:
+	case r.Result == ResultFailed:
 		r.Text = "the step had failed: " + in.Step.Error
-	case ResultNotWritten:
+	case r.Result == ResultNotWritten:
 		r.Text = fmt.Sprintf("the limit was not written and stays at %d", in.Step.From)
-	case ResultLeftAlone:
+	case r.Result == ResultLeftAlone:
 		r.Text = fmt.Sprintf("a step from %d to %d was cut short and is left as it is: %s", in.Step.From, in.Step.To, now)
 	}
 	if r.Result != ResultDone && r.Step.Error == "" {
@@ -178,14 +187,19 @@ func judge(in intent, v values, there bool) Recovery {
 	return r
 }
 
+// hashAlone tells whether the hash alone was to be resized.
+func hashAlone(s remediate.Step) bool { return s.From == s.To }
+
 // found is the result of an intent whose outcome was not recorded.
 func found(in intent, v values, there bool) Result {
 	s := in.Step
 	switch {
 	case !there:
 		return ResultLeftAlone
-	case s.From == s.To && v.is(s.To) && v.buckets < in.Buckets:
-		return ResultNotWritten // the hash alone was to be resized
+	case hashAlone(s) && v.buckets < in.Buckets:
+		return ResultNotWritten
+	case hashAlone(s):
+		return ResultDone // whatever the limit is by now
 	case v.is(s.To):
 		return ResultDone
 	case v.is(s.From):

@@ -32,6 +32,8 @@ func childCrash(args []string) {
 	switch args[2] {
 	case "step":
 		_, err = a.Step(raise(100, 200, 80), meta)
+	case "hash":
+		_, err = a.Step(raise(100, 100, 80), meta)
 	case "undo":
 		_, err = a.Undo(remediate.Step{ID: "step-1", From: 50, To: 100}, UndoMeta{To: 50, Live: 10})
 	case "persist":

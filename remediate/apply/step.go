@@ -134,7 +134,7 @@ func (a *Applier) write(in *intent) error {
 	}
 	start := a.cfg.Now()
 	if in.Buckets > v.buckets {
-		if err := a.resize(in.Buckets); err != nil {
+		if err := a.resize(v.buckets, in.Buckets); err != nil {
 			return err
 		}
 		a.cfg.Fail(StageBuckets)
@@ -177,19 +177,4 @@ func (a *Applier) readExpecting(n uint64) (values, error) {
 		err = fmt.Errorf("%w: %v, expected %d", ErrChanged, v, n)
 	}
 	return v, err
-}
-
-// resize sets the size of the hash. The kernel rounds it up.
-func (a *Applier) resize(buckets uint64) error {
-	if err := a.set(KeyBuckets, buckets); err != nil {
-		return err
-	}
-	got, err := a.get(KeyBuckets)
-	if err != nil {
-		return err
-	}
-	if got < buckets {
-		return fmt.Errorf("set %s to %d: %w: it is %d", KeyBuckets, buckets, ErrReadBack, got)
-	}
-	return nil
 }

@@ -1,0 +1,206 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/internal/state"
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
+)
+
+// presizeEvery is how often a hash that is too small is looked at.
+const presizeEvery = time.Second
+
+// hashKey is the name in the state file of what the agent knows of the hash.
+const hashKey = "hash"
+
+// hash is what the agent knows of the kernel's hash beside its size. A resize alone is no step: it changes no limit, so it
+// is not in the journal of steps, where revert and whoever follows the limit look, and it makes no event.
+type hash struct {
+	hashBook
+	after  time.Time // it is not looked at before
+	failed time.Time // when a resize last failed
+	said   remediate.HashReason
+}
+
+// hashBook is what is saved of it.
+type hashBook struct {
+	// Kernel is the release under which Resizes were measured: another one's price is another's.
+	Kernel  string             `json:"kernel"`
+	Resizes []remediate.Resize `json:"resizes,omitempty"`
+	// Last is the last resize of all, whether or not it says anything about the price.
+	Last *remediate.Resize `json:"last,omitempty"`
+	// BootID is the boot in which ctwarden asked for Set buckets; Ours is the largest hash that it ever got.
+	BootID string `json:"boot_id"`
+	Set    uint64 `json:"set"`
+	Ours   uint64 `json:"ours"`
+}
+
+// restoreHash takes over what the run before knew.
+func (a *Agent) restoreHash() {
+	if saved := a.meta[hashKey]; len(saved) > 0 {
+		if err := json.Unmarshal(saved, &a.hash.hashBook); err != nil {
+			a.cfg.Log.Warn("what was known of the hash is not understood, and learned anew", zap.Error(err))
+			a.hash.hashBook = hashBook{}
+		}
+	}
+	if a.hash.Kernel != a.kernel {
+		a.hash.Kernel, a.hash.Resizes = a.kernel, nil
+	}
+	if a.hash.BootID != a.bootID {
+		a.hash.BootID, a.hash.Set = a.bootID, 0
+	}
+}
+
+// saveHash hands it to the recorder, which drops the intent of that id after the commit; empty: there is none.
+func (a *Agent) saveHash(intent string) {
+	b, err := json.Marshal(a.hash.hashBook)
+	if err != nil {
+		a.cfg.Log.Error("what is known of the hash is not saved", zap.Error(err))
+		return
+	}
+	var committed func()
+	if intent != "" {
+		committed = func() { a.forgetIntent(intent) }
+	}
+	a.recorder.add(state.Change{Meta: map[string][]byte{hashKey: b}}, committed)
+}
+
+// tookResize books a resize that was just carried out, in quiet or within a step, and says it.
+func (a *Agent) tookResize(r remediate.Resize, err error) {
+	r.Entries = a.entries()
+	h := &a.hash
+	h.failed = time.Time{}
+	if err != nil {
+		h.failed = time.Now()
+	} else {
+		a.noteIf(noteHash, nil)
+	}
+	if err != nil && !errors.Is(err, apply.ErrReadBack) {
+		return // nothing was written; whoever asked says why
+	}
+	h.Last, h.Set, h.Ours = &r, max(h.Set, r.Asked), max(h.Ours, r.To)
+	if err == nil && r.Teaches() {
+		h.Resizes = append(h.Resizes, r)
+		h.Resizes = h.Resizes[max(len(h.Resizes)-remediate.LearnedResizes, 0):]
+	}
+	a.saveHash("")
+	a.cfg.Log.Info("hash sized", zap.Uint64("buckets_before", r.From), zap.Uint64("asked", r.Asked), zap.Uint64("buckets", r.To),
+		zap.Uint64("entries", r.Entries), zap.Int64("took_us", r.TookUS), zap.Int64("busy_us", r.BusyUS),
+		zap.Duration("stall_per_entry", h.stallPerEntry()))
+}
+
+// hashGone takes note that the module was unloaded: it starts with a hash of its own choice.
+func (a *Agent) hashGone() {
+	if a.hash.Set != 0 {
+		a.hash.Set = 0
+		a.saveHash("")
+	}
+}
+
+// stallPerEntry is the price of an entry in a resize, as learned here.
+func (h *hash) stallPerEntry() time.Duration { return remediate.LearnedStall(h.Resizes) }
+
+// entries is how many entries all namespaces have, as last counted. Those that cannot be read are not in it.
+func (a *Agent) entries() (n uint64) {
+	for _, space := range a.spaces {
+		n += space.last.Count
+	}
+	return n
+}
+
+// refusing tells whether connections are refused anywhere.
+func (a *Agent) refusing() bool {
+	for inode := range a.spaces {
+		if a.tracker.Critical(inode) {
+			return true
+		}
+	}
+	return false
+}
+
+// presizing decides about the hash as things are now.
+func (a *Agent) presizing(now time.Time, limits remediate.Limits) remediate.Presizing {
+	ask := remediate.Ask{}
+	ask.Reading.NetNS = a.initNetNS()
+	return remediate.Presize(a.cfg.Policy, a.situation(now, ask, limits))
+}
+
+// presize sizes the hash for the ceiling where that is due.
+func (a *Agent) presize() {
+	now := time.Now()
+	p := a.cfg.Policy
+	if p.Mode != remediate.ModeRemediate || p.Buckets != remediate.BucketsPresize || now.Before(a.hash.after) {
+		return
+	}
+	a.hash.after = now.Add(presizeEvery)
+	limits, err := a.table.Limits()
+	if err != nil {
+		return // that is said where the table is read
+	}
+	d := a.presizing(now, limits)
+	if d.Do { // the last counts may be a second old, and a table can fill in less
+		for _, s := range a.spaces {
+			a.read(s, false)
+		}
+		d = a.presizing(time.Now(), limits)
+	}
+	a.sayHash(d)
+	if d.Do {
+		a.sizeHash(limits, d)
+	}
+}
+
+// sayHash says once in the log why the hash stays too small.
+func (a *Agent) sayHash(d remediate.Presizing) {
+	if d.Reason == a.hash.said {
+		return
+	}
+	a.hash.said = d.Reason
+	if d.Reason != "" && d.Reason != remediate.HashSized {
+		a.cfg.Log.Info("hash not sized", zap.String("reason", string(d.Reason)), zap.String("text", d.Reason.Text()),
+			zap.Uint64("wanted", d.Buckets), zap.Duration("predicted_stall", d.Stall))
+	}
+}
+
+// sizeHash has the kernel make the hash larger, journalled as any write is. Its intent is dropped once the state file has
+// what came of it.
+func (a *Agent) sizeHash(limits remediate.Limits, d remediate.Presizing) {
+	now := time.Now()
+	s, err := a.applier.Step(remediate.Decision{
+		Do: true, From: limits.Max, To: limits.Max, Buckets: d.Buckets, NetNS: a.initNetNS(),
+	}, apply.StepMeta{ID: a.nextStepID(now), Mode: a.cfg.Policy.Mode, Ceiling: a.cfg.Policy.Ceiling})
+	switch {
+	case s.Keys[apply.KeyBuckets] >= d.Buckets: // where the limit was changed meanwhile, the hash is sized nevertheless
+		a.saveHash(s.ID)
+		return
+	case errors.Is(err, apply.ErrChanged):
+	case err != nil:
+		a.hash.failed = now
+		a.noteIf(noteHash, fmt.Errorf("the hash was not sized for remediate.ceiling: %w", err))
+	}
+	a.dropIntent(s.ID)
+}
+
+// takeHash books a resize in quiet that an earlier run left between intent and outcome.
+func (a *Agent) takeHash(r apply.Recovery) {
+	if got := r.Step.Keys[apply.KeyBuckets]; r.Result == apply.ResultDone {
+		a.hash.Set, a.hash.Ours = max(a.hash.Set, got), max(a.hash.Ours, got)
+	}
+	a.saveHash(r.ID)
+}
+
+// hashStatus says how the hash stands to the ceiling.
+func (a *Agent) hashStatus(now time.Time, limits remediate.Limits) *HashStatus {
+	if limits.Buckets == 0 {
+		return nil // there is no table
+	}
+	s := HashStatusOf(a.presizing(now, limits), a.hash.stallPerEntry())
+	s.Learned, s.Last = len(a.hash.Resizes), a.hash.Last
+	return &s
+}
