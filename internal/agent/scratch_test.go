@@ -42,7 +42,7 @@ func newScratch(t *testing.T) scratch {
 	h.put(t, "etc/sysctl.d/README", "")
 	dir := t.TempDir()
 	p := remediate.DefaultPolicy()
-	p.Mode = remediate.ModeRemediate
+	p.Mode, p.MaxStep = remediate.ModeRemediate, p.Step // each step doubles the limit, whatever demand asks for
 	h.cfg = Config{
 		Version: "test", Host: "hv1", Site: "lab", Root: h.root, Policy: p, CloseAfter: 2 * time.Minute,
 		UpdateEvery: 30 * time.Second, StateDir: filepath.Join(dir, "state"), RuntimeDir: filepath.Join(dir, "run"),
