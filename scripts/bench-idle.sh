@@ -11,10 +11,11 @@ bin=${CTWARDEN_BIN:-$(cd "$(dirname "$0")/../bin" && pwd)}
 
 # inside SCRATCH NAMESPACES NATS: makes a small host and becomes the agent on it.
 inside() {
+    # Namespaces of others are seen by what they are mounted on.
+    awk '/ - nsfs / {print $5}' /proc/self/mountinfo | while read -r at; do umount -l "$at"; done
     mount -t tmpfs none /run
     mkdir -p /run/netns /run/log/journal /run/systemd/journal /run/systemd/journald.conf.d "$1/log"
     printf '[Journal]\nStorage=volatile\nReadKMsg=yes\nRateLimitBurst=0\n' >/run/systemd/journald.conf.d/bench.conf
-    # In places of its own, so that it takes no port or socket of the host's.
     /lib/systemd/systemd-journald >/dev/null 2>&1 &
     for name in kern.log syslog; do
         echo "$(date -Iseconds) $(uname -n) kernel: [    1.000000] Linux" >"$1/log/$name"
@@ -50,7 +51,7 @@ measure() { # SECONDS NAMESPACES NATS
         "$0" inside "$scratch" "$2" "$3" >"$scratch/agent.log" 2>&1 &
     outer=$!
     tries=0
-    until grep -q 'agent ready' "$scratch/agent.log"; do
+    until grep -q 'agent ready' "$scratch/agent.log" 2>/dev/null; do
         tries=$((tries + 1))
         if [ $tries -gt 600 ] || ! kill -0 $outer 2>/dev/null; then
             cat "$scratch/agent.log" "$scratch"/hub.log >&2 2>/dev/null || true

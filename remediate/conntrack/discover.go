@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +37,9 @@ func (t *Table) Discover() ([]remediate.NetNS, error) {
 		}
 		if !known || s.stale(now, at) {
 			s.ns, s.named = t.name(inode, now), at
+		}
+		if !s.as(now) {
+			s.noWay = time.Time{}
 		}
 		s.sighting = *now
 		if s.count == nil {

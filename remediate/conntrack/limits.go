@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -77,11 +78,15 @@ func (t *Table) number(name string) (uint64, error) {
 	return n, errors.Join(err, file.Close())
 }
 
-// numberIn reads the number in an open file, from its start.
+// numberIn reads the number in an open file, from its start. The kernel hands it out in one piece: [os.File.ReadAt] would
+// ask for the end too, which doubles what a look at a table costs.
 func (t *Table) numberIn(file *os.File) (uint64, error) {
-	size, err := file.ReadAt(t.buf[:64], 0)
-	if err != nil && err != io.EOF {
-		return 0, err // names the file
+	size, err := unix.Pread(int(file.Fd()), t.buf[:64], 0)
+	for err == unix.EINTR {
+		size, err = unix.Pread(int(file.Fd()), t.buf[:64], 0)
+	}
+	if err != nil {
+		return 0, &os.PathError{Op: "read", Path: file.Name(), Err: err}
 	}
 	n, err := parseNumber(t.buf[:size])
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 type space struct {
 	ns    remediate.NetNS
 	named time.Time // when the name was last looked up
+	noWay time.Time // when no way led in, as it is seen now
 	// sighting is where it was last seen: the ways in.
 	sighting
 	// count is its nf_conntrack_count, kept open: it does not keep the namespace alive. Nil: it could not be opened.
@@ -74,6 +75,11 @@ func (s *space) close() error {
 // nameEvery is how often the name of a namespace is looked up again where it is seen just as before: a process may
 // execute something else or move to another cgroup.
 const nameEvery = 10 * time.Second
+
+// as tells whether the namespace is seen just as before.
+func (s *sighting) as(now *sighting) bool {
+	return slices.Equal(s.pids, now.pids) && slices.Equal(s.mounts, now.mounts)
+}
 
 // stale tells whether the name is to be looked up again. A container keeps its name while the process that gave it is
 // there and the mounts are the same.
