@@ -23,7 +23,7 @@ const (
 // tickPeriod is how long what depends on time alone may wait. It is looked at with a reading of the table where one falls
 // into the second half of that.
 func (a *Agent) tickPeriod() time.Duration {
-	if a.tracker.Quiet() && a.ready {
+	if a.tracker.Uneventful() && a.ready {
 		return tickQuiet
 	}
 	return tickEvery
