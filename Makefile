@@ -77,6 +77,12 @@ bench-refused: ## measure what a filling table refuses under ctwarden, other too
 	@$(GO) build -o bin/ ./testdata/refused
 	@bin/refused -runs '$(or $(RUNS),10)' -rows '$(ROWS)'
 
+.PHONY: bench-idle
+bench-idle: ## what the agent costs a host where nothing happens (root; half an hour); SECONDS=300; NAMESPACES="0 200"
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory -s build
+	@scripts/bench-idle.sh $(or $(SECONDS),300) $(NAMESPACES)
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin

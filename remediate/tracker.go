@@ -257,6 +257,9 @@ func (t *Tracker) Open() []Incident {
 	return out
 }
 
+// Uneventful tells that no incident is open and no step's outcome is awaited: time alone brings nothing that is urgent.
+func (t *Tracker) Uneventful() bool { return len(t.st.Open) == 0 && !t.Settling() }
+
 // Critical tells whether connections are being refused in a namespace or were until a short while ago: its sampling must
 // stay fast, since the kernel will be silent.
 func (t *Tracker) Critical(inode uint64) bool {

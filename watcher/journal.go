@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// journalLook is how often the journal is looked at.
-	journalLook = 100 * time.Millisecond
 	// journalReopen is how often the journal is opened anew while nothing comes. It finds directories that libsystemd
 	// does not watch (/var/log/journal, when it is made after the boot), and lets the position follow the journal's
 	// end, so that it is not vacuumed away under a host whose kernel says nothing.

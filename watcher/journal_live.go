@@ -11,17 +11,20 @@ import (
 
 // live reads what comes, until it is time to open the journal anew or something fails.
 //
-// It looks ten times a second, whatever wakes it: journald tells of new records up to a quarter of a second late, and a
-// reader that waits for that is late too. What is there is read before libsystemd is told of files that came and went,
-// since it closes those that went with whatever was unread.
+// While records come it looks ten times a second, whatever wakes it: journald tells of new records up to a quarter of a
+// second late, and a reader that waits for that is late too. Else it waits for that, or for a file that comes or goes.
+// What is there is read before libsystemd is told of files that came and went, since it closes those that went with
+// whatever was unread.
 func (j *Journal) live(ctx context.Context, h *sdjournal.Journal) error {
-	failing := false
+	failing, came := false, true
 	behind := watch{}
+	pace := newPace(j.tails.watched)
+	defer pace.close()
 	for last := time.Now(); time.Since(last) < journalReopen; {
 		if err := j.send.tick(ctx); err != nil {
 			return err
 		}
-		if err := sleep(ctx, journalLook); err != nil {
+		if err := pace.wait(ctx, came, j.send.wait(quietLook)); err != nil {
 			return err
 		}
 		n, err := j.drain(ctx, h)
@@ -40,6 +43,7 @@ func (j *Journal) live(ctx context.Context, h *sdjournal.Journal) error {
 		if err != nil || stuck || j.tails.begunAfresh() {
 			return err
 		}
+		came = n > 0 || changed || failing
 		if n > 0 {
 			last = time.Now()
 		}

@@ -5,6 +5,7 @@ package watcher
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -54,6 +55,21 @@ func (t *journalTails) paths() (paths []string) {
 		}
 	}
 	return paths
+}
+
+// watched is what tells of new records and files: those that journald writes to, and all directories.
+func (t *journalTails) watched() (w watched) {
+	for _, tail := range t.files {
+		w.files = append(w.files, fmt.Sprintf("/proc/self/fd/%d", tail.file.Fd()))
+	}
+	for _, dir := range t.dirs {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			continue
+		}
+		below, _ := filepath.Glob(filepath.Join(dir, "*", ".")) // the pattern is a good one
+		w.dirs = append(append(w.dirs, dir), below...)
+	}
+	return w
 }
 
 // look opens the files that are new in their place, and hands over each with the one before it; nil: none.

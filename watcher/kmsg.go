@@ -19,8 +19,6 @@ const (
 	// kmsgBuffer holds the longest record that the kernel hands out (CONSOLE_EXT_LOG_MAX, 8 KiB, before 6.x; 2 KiB
 	// after). With a smaller buffer read fails with EINVAL.
 	kmsgBuffer = 16 << 10
-	// kmsgIdle is how long the source sleeps at most without looking, should a wake-up ever be missed.
-	kmsgIdle = time.Second
 	// retryEvery is how often a source that is not there is looked for.
 	retryEvery = 2 * time.Second
 )
@@ -169,7 +167,7 @@ func (k *Kmsg) follow(ctx context.Context, dev kmsgReader) error {
 			k.live, k.since = true, 0
 			k.send.caughtUp()
 			err = k.send.tick(ctx)
-			wait = max(time.Millisecond, k.send.wait(kmsgIdle))
+			wait = max(time.Millisecond, k.send.wait(untilLook()))
 		case errors.Is(err, unix.EPIPE): // overrun: the gap shows in the next sequence number
 			err = nil
 		case errors.Is(err, unix.EINTR):

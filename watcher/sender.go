@@ -11,6 +11,8 @@ import (
 const (
 	// sendEvery is the least time between two batches that hold nothing urgent: no match, no change of state.
 	sendEvery = time.Second
+	// beatSlack has a sign of life go out a little early rather than at the next look but one.
+	beatSlack = 100 * time.Millisecond
 	// sendMatches is how many matches are gathered at most before they are sent, while a backlog is read.
 	sendMatches = 256
 )
@@ -91,7 +93,7 @@ func (s *sender) urgent() bool {
 // pending tells whether there is anything to send, if it is only a sign of life.
 func (s *sender) pending() bool {
 	return s.urgent() || s.batch.Position.Data != nil || s.batch.Stats != Stats{} ||
-		!s.sent.IsZero() && s.now().Sub(s.sent) >= BeatEvery
+		!s.sent.IsZero() && s.now().Sub(s.sent) >= BeatEvery-beatSlack
 }
 
 // wait is how long what is pending may still wait; idle if nothing is.

@@ -124,7 +124,7 @@ func (s *Syslog) Run(ctx context.Context, out chan<- Batch) error {
 		}
 		s.send.setState(syslogProblem(s.cfg.Path, err))
 		s.send.caughtUp()
-		if s.send.flush(ctx) != nil || sleep(ctx, time.Second) != nil {
+		if s.send.flush(ctx) != nil || s.awaitOpen(ctx, err) != nil {
 			return nil
 		}
 	}

@@ -183,6 +183,9 @@ func realPath(path string) string {
 // belongs tells whether a file of place's directory is one of the family.
 func belongs(e fs.DirEntry, place string, pos *syslogPosition) (member, bool) {
 	name, rotated := parseRotated(e.Name(), filepath.Base(place))
+	if !rotated && e.Name() != filepath.Base(place) && (pos == nil || pos.fileID == fileID{}) {
+		return member{}, false
+	}
 	info, err := e.Info()
 	if err != nil || !info.Mode().IsRegular() {
 		return member{}, false

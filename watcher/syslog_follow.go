@@ -24,9 +24,10 @@ const (
 
 // follow reads the files of the queue until ctx is done or one of them fails.
 func (s *Syslog) follow(ctx context.Context) error {
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
+	pace := newPace(s.watched)
+	defer pace.close()
 	for {
+		before := s.glance()
 		s.notice()
 		if err := s.read(ctx); err != nil {
 			return err
@@ -34,10 +35,8 @@ func (s *Syslog) follow(ctx context.Context) error {
 		if err := s.report(ctx); err != nil {
 			return err
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pace.wait(ctx, s.glance() != before || s.unsettled(), s.send.wait(quietLook)); err != nil {
+			return err
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/hpcloud/tail"
 	"golang.org/x/sys/unix"
@@ -104,7 +103,3 @@ func (t *tailer) line(ctx context.Context) (string, error) {
 		return "", ctx.Err()
 	}
 }
-
-// pollEvery is how often a followed file is looked at: a line is delivered half of it late at the mean. One
-// system call a time while the file is quiet, about 0.1% of one CPU.
-const pollEvery = 100 * time.Millisecond

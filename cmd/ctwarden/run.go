@@ -110,6 +110,10 @@ func (s settings) runAgent(ctx context.Context, cfg agent.Config, hup <-chan os.
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
 	g.Go(func() error {
+		slim(ctx)
+		return nil
+	})
+	g.Go(func() error {
 		for {
 			select {
 			case <-ctx.Done():

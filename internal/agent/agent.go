@@ -79,6 +79,7 @@ type Agent struct {
 	tickedAt     time.Time
 	discoveredAt time.Time
 	discoverCost time.Duration // of the last look for namespaces
+	writableAt   time.Time     // when it was last asked whether the limit may be written
 	discovered   bool          // the first such look succeeded: what is found from now on is new
 	unloaded     bool          // the table was not there at some time: the kernel starts it with its default limit
 	byHand       bool          // Once: nothing is done but what was asked

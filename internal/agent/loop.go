@@ -13,8 +13,21 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// tickEvery is how often what depends on time alone is looked at: incidents to close, updates to send.
-const tickEvery = 250 * time.Millisecond
+// tickEvery is how often what depends on time alone is looked at: incidents to close, updates to send. tickQuiet is the
+// same while there are none.
+const (
+	tickEvery = 250 * time.Millisecond
+	tickQuiet = time.Second
+)
+
+// tickPeriod is how long what depends on time alone may wait. It is looked at with a reading of the table where one falls
+// into the second half of that.
+func (a *Agent) tickPeriod() time.Duration {
+	if a.tracker.Uneventful() && a.ready {
+		return tickQuiet
+	}
+	return tickEvery
+}
 
 // loop is the one goroutine that owns the tracker and all books. It never waits for a disk, the network or a log.
 func (a *Agent) loop(ctx context.Context) error {

@@ -14,23 +14,33 @@ import (
 )
 
 const (
-	// discoverEvery is how often namespaces are looked for; a record that names an unknown one has it done at once.
+	// discoverEvery is how often namespaces are looked for; a record that names an unknown one has it done at once. Where
+	// a look takes long, as among thousands of processes, they are further apart, up to discoverMost, so that they take
+	// no more than discoverQuiet of the time (1/1000).
 	discoverEvery = 2 * time.Second
+	discoverMost  = 10 * time.Second
+	discoverQuiet = 1000
 	// discoverShare is the part of the time (1/10) that such looks may take, since records can be old or forged.
 	discoverShare = 10
 	// countersEvery is how often the counters of a quiet namespace other than the first are read. Its count is read
 	// far more often, and its counters with it once it stands at countersShare.
 	countersEvery = 10 * time.Second
+	// countersStill is the same where the count has not moved since: nothing came to that table.
+	countersStill = time.Minute
 	// countersSettling is the same while the outcome of a step is awaited, which takes the counters of all.
 	countersSettling = 500 * time.Millisecond
 	countersShare    = 0.80
+	// writableEvery is how often it is asked whether the limit may be written, which opens it six times.
+	writableEvery = 10 * time.Second
 )
 
 // space is a namespace under watch.
 type space struct {
 	ns      remediate.NetNS
 	next    time.Time // when it is to be read again
+	period  time.Duration
 	counted time.Time // when its counters were last read
+	moved   bool      // its count has been another since
 	last    remediate.Reading
 	// totals are the counters as last read with them.
 	totals remediate.Counters
@@ -43,13 +53,19 @@ func (a *Agent) sample() {
 	if a.needsDiscovery(now) {
 		a.discover(now)
 	}
-	for _, s := range a.spaces {
-		if !now.Before(s.next) {
-			a.read(s, false)
+	a.table.Together(func() {
+		for _, s := range a.spaces {
+			if s.due(now) {
+				a.read(s, false)
+			}
 		}
-	}
+	})
 	a.follow()
 }
+
+// due tells whether a namespace is to be read in a turn at now. Some are read before their time, so that those which are
+// read equally often come to be read together: each turn of its own wakes the processor up.
+func (s *space) due(now time.Time) bool { return s.next.Sub(now) <= s.period/4 }
 
 // check reads every namespace on account of records that just came: the ones that they name first, with a step at once
 // where it is due. A record that names none means the first namespace, or before Linux 6.17 any.
@@ -76,7 +92,7 @@ func (a *Agent) follow() {
 		a.presize()
 	}
 	a.settle()
-	if now := time.Now(); now.Sub(a.tickedAt) >= tickEvery {
+	if now := time.Now(); now.Sub(a.tickedAt) >= a.tickPeriod()/2 {
 		a.tickedAt = now
 		a.queue(a.tracker.Tick(now)...)
 		a.auditSources(now)
@@ -90,12 +106,12 @@ func (a *Agent) follow() {
 
 // needsDiscovery tells whether it is time to look for namespaces.
 func (a *Agent) needsDiscovery(now time.Time) bool {
-	return now.Sub(a.discoveredAt) >= discoverEvery
+	return now.Sub(a.discoveredAt) >= min(max(discoverEvery, discoverQuiet*a.discoverCost), discoverMost)
 }
 
 // discover brings the list of namespaces up to date.
 func (a *Agent) discover(now time.Time) {
-	a.noteWritable()
+	a.noteWritable(now)
 	found, err := a.table.Discover()
 	a.discoveredAt, a.discoverCost = now, time.Since(now)
 	a.noteIf(noteDiscover, err)
@@ -126,7 +142,11 @@ func (a *Agent) discover(now time.Time) {
 }
 
 // noteWritable says it early where the agent may raise the limit but cannot, as in a container.
-func (a *Agent) noteWritable() {
+func (a *Agent) noteWritable(now time.Time) {
+	if now.Sub(a.writableAt) < writableEvery {
+		return
+	}
+	a.writableAt = now
 	if a.cfg.Policy.Mode != remediate.ModeRemediate {
 		a.noteIf(noteReadOnly, nil)
 		return
@@ -156,6 +176,15 @@ func (a *Agent) discoverFor(named map[uint64]bool) {
 	}
 }
 
+// discoverUnnamed looks for namespaces where new records name none and the last look is long ago: they may be of one that
+// nobody has seen yet. The known ones have been read before.
+func (a *Agent) discoverUnnamed(named map[uint64]bool) {
+	if now := time.Now(); named[0] && now.Sub(a.discoveredAt) >= max(discoverEvery, discoverShare*a.discoverCost) {
+		a.discover(now)
+		a.sample()
+	}
+}
+
 // read takes one reading and hands it to the tracker.
 func (a *Agent) read(s *space, counters bool) {
 	now := time.Now()
@@ -172,27 +201,33 @@ func (a *Agent) read(s *space, counters bool) {
 	if s.ns.Init {
 		a.noteIf(noteTable, nil)
 	}
+	s.moved = s.moved || r.Count != s.last.Count
 	if r.CountersOK {
-		s.counted, s.totals = now, r.Counters
+		s.counted, s.totals, s.moved = now, r.Counters, false
 	}
 	s.last, s.peak = r, max(s.peak, r.Count)
 	a.queue(a.nameWriters(a.tracker.Read(now, r))...)
 	growth, _ := a.tracker.Growth(s.ns.Inode)
-	s.next = now.Add(remediate.SamplePeriod(a.cfg.Policy, r, growth, a.tracker.Critical(s.ns.Inode)))
+	s.period = remediate.SamplePeriod(a.cfg.Policy, r, growth, a.tracker.Critical(s.ns.Inode))
+	s.next = now.Add(s.period)
 }
 
 // wantsCounters tells whether a namespace's counters are worth their price, which is high where it has to be entered.
 func (a *Agent) wantsCounters(s *space, now time.Time) bool {
 	every := countersEvery
-	if a.tracker.Settling() {
+	switch {
+	case a.tracker.Settling():
 		every = countersSettling
+	case !s.moved:
+		every = countersStill
 	}
 	return s.ns.Init || s.last.Fill() >= countersShare || now.Sub(s.counted) >= every
 }
 
 // unreadable handles a reading that failed: the namespace is gone, or the table is not there.
 func (a *Agent) unreadable(s *space, err error) {
-	s.next = time.Now().Add(remediate.MaxPeriod)
+	s.period = remediate.MaxPeriod
+	s.next = time.Now().Add(s.period)
 	switch {
 	case s.ns.Init:
 		a.noteIf(noteTable, err)
@@ -216,7 +251,7 @@ func (a *Agent) forget(inode uint64) {
 
 // nextSample is when the next namespace is due.
 func (a *Agent) nextSample(now time.Time) time.Duration {
-	next := now.Add(tickEvery)
+	next := a.tickedAt.Add(a.tickPeriod())
 	for _, s := range a.spaces {
 		if s.next.Before(next) {
 			next = s.next

@@ -159,6 +159,7 @@ drain:
 	if len(named) > 0 {
 		a.discoverFor(named)
 		a.check(named)
+		a.discoverUnnamed(named)
 	}
 	for _, b := range batches {
 		a.takeBatch(b)

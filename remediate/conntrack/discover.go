@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +22,7 @@ import (
 // It costs about 2 µs a process and 20 µs a namespace; call it every second or two. Processes that this one may not
 // look at are passed over.
 func (t *Table) Discover() ([]remediate.NetNS, error) {
-	seen := map[uint64]*sighting{}
+	seen, at := map[uint64]*sighting{}, t.now()
 	if err := errors.Join(t.seeMounts(seen), t.seeProcesses(seen)); err != nil {
 		return nil, err
 	}
@@ -33,8 +35,11 @@ func (t *Table) Discover() ([]remediate.NetNS, error) {
 			s = &space{}
 			t.spaces[inode] = s
 		}
-		if !known || s.stale(now) {
-			s.ns = t.name(inode, now)
+		if !known || s.stale(now, at) {
+			s.ns, s.named = t.name(inode, now), at
+		}
+		if !s.as(now) {
+			s.noWay = time.Time{}
 		}
 		s.sighting = *now
 		if s.count == nil {
@@ -93,11 +98,14 @@ func (t *Table) list() []remediate.NetNS {
 }
 
 func (t *Table) seeMounts(seen map[uint64]*sighting) error {
-	text, err := t.root.ReadFile(mountsFile)
+	if err := t.openProc(); err != nil {
+		return err
+	}
+	mounts, err := t.mounts.now(int(t.proc.Fd()))
 	if err != nil {
 		return fmt.Errorf("look for mounted namespaces: %w", err)
 	}
-	for _, m := range parseMounts(text) {
+	for _, m := range mounts {
 		s := seeing(seen, m.inode)
 		s.mounts = append(s.mounts, m)
 	}
@@ -107,16 +115,17 @@ func (t *Table) seeMounts(seen map[uint64]*sighting) error {
 // seeProcesses reads the link of every process. The links are read relative to the open directory, without walking
 // down from the root each time: there may be thousands.
 func (t *Table) seeProcesses(seen map[uint64]*sighting) error {
-	dir, err := t.root.Open("proc")
+	if err := t.openProc(); err != nil {
+		return err
+	}
+	if _, err := t.proc.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("look for processes: %w", err)
+	}
+	names, err := t.proc.Readdirnames(-1)
 	if err != nil {
 		return fmt.Errorf("look for processes: %w", err)
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return fmt.Errorf("look for processes: %w", err)
-	}
-	fd := int(dir.Fd())
+	fd := int(t.proc.Fd())
 	var link [64]byte
 	for _, pid := range numbers(names) {
 		size, err := unix.Readlinkat(fd, strconv.Itoa(pid)+"/ns/net", link[:])
@@ -131,6 +140,19 @@ func (t *Table) seeProcesses(seen map[uint64]*sighting) error {
 			s.pids = append(s.pids, pid)
 		}
 	}
+	return nil
+}
+
+// openProc opens /proc, once.
+func (t *Table) openProc() error {
+	if t.proc != nil {
+		return nil
+	}
+	dir, err := t.root.Open("proc")
+	if err != nil {
+		return fmt.Errorf("look for processes: %w", err)
+	}
+	t.proc = dir
 	return nil
 }
 

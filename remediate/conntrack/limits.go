@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -77,17 +78,31 @@ func (t *Table) number(name string) (uint64, error) {
 	return n, errors.Join(err, file.Close())
 }
 
-// numberIn reads the number in an open file, from its start.
+// numberIn reads the number in an open file, from its start. The kernel hands it out in one piece: [os.File.ReadAt] would
+// ask for the end too, which doubles what a look at a table costs.
 func (t *Table) numberIn(file *os.File) (uint64, error) {
-	size, err := file.ReadAt(t.buf[:64], 0)
-	if err != nil && err != io.EOF {
-		return 0, err // names the file
+	size, err := pread(file, t.buf[:64])
+	if err != nil {
+		return 0, &os.PathError{Op: "read", Path: file.Name(), Err: err}
 	}
 	n, err := parseNumber(t.buf[:size])
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", file.Name(), err)
 	}
 	return n, nil
+}
+
+// pread reads the beginning of a file with one call. ([os.File.Fd] would make another.)
+func pread(file *os.File, to []byte) (size int, err error) {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	failed := conn.Control(func(fd uintptr) {
+		for size, err = unix.Pread(int(fd), to, 0); err == unix.EINTR; size, err = unix.Pread(int(fd), to, 0) {
+		}
+	})
+	return max(size, 0), errors.Join(failed, err)
 }
 
 // parseNumber reads a setting. Kernels before 6.15 took more than 2³¹ and print it as a negative number.

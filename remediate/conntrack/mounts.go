@@ -2,12 +2,17 @@ package conntrack
 
 import (
 	"bytes"
+	"errors"
+	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-const mountsFile = "proc/self/mountinfo"
+const mountsFile = "self/mountinfo" // below /proc
 
 // mount is a file that a network namespace is mounted on, which keeps it alive: /run/netns/NAME of ip-netns(8), a
 // container engine's handle.
@@ -15,6 +20,76 @@ type mount struct {
 	id    string // the kernel's mount number, unique while the mount is there
 	inode uint64
 	path  string // absolute
+}
+
+// mountTable is the list of mounts, read anew when the kernel says that it has changed. Its zero value has not been read.
+type mountTable struct {
+	// fd is the open file, a bare descriptor: Go's own poller would take the kernel's word of a change for itself.
+	fd     int
+	open   bool
+	polled bool // the kernel tells of changes: it is its own file and not a test's
+	mounts []mount
+}
+
+// now is the list as it is now; proc is /proc, open. Whoever gets the list must not change it.
+func (t *mountTable) now(proc int) ([]mount, error) {
+	if !t.open {
+		if err := t.begin(proc); err != nil {
+			return nil, err
+		}
+	} else if t.polled && !t.changed() {
+		return t.mounts, nil
+	}
+	text, err := t.read()
+	if err != nil {
+		return nil, errors.Join(err, t.close())
+	}
+	t.mounts = parseMounts(text)
+	return t.mounts, nil
+}
+
+func (t *mountTable) begin(proc int) error {
+	fd, err := unix.Openat(proc, mountsFile, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: "/proc/" + mountsFile, Err: err}
+	}
+	var fs unix.Statfs_t
+	t.fd, t.open = fd, true
+	t.polled = unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.PROC_SUPER_MAGIC
+	return nil
+}
+
+// changed tells whether a mount came or went since it was last asked: poll(2) then says so, once (proc_pid_mounts(5)).
+func (t *mountTable) changed() bool {
+	ask := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLPRI}}
+	n, err := unix.Poll(ask, 0)
+	return err != nil || n > 0
+}
+
+func (t *mountTable) read() ([]byte, error) {
+	text := make([]byte, 0, 16<<10)
+	for {
+		n, err := unix.Pread(t.fd, text[len(text):cap(text)], int64(len(text)))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return text, err
+		}
+		if text = text[:len(text)+n]; len(text) == cap(text) {
+			text = slices.Grow(text, len(text))
+		}
+	}
+}
+
+// close closes the file: the next look opens it anew.
+func (t *mountTable) close() error {
+	if !t.open {
+		return nil
+	}
+	err := unix.Close(t.fd)
+	*t = mountTable{}
+	return err
 }
 
 // named tells whether the mount is one of ip-netns(8), whose name an administrator gave.

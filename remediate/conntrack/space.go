@@ -4,13 +4,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // space is what is known of one namespace.
 type space struct {
-	ns remediate.NetNS
+	ns    remediate.NetNS
+	named time.Time // when the name was last looked up
+	noWay time.Time // when no way led in, as it is seen now
 	// sighting is where it was last seen: the ways in.
 	sighting
 	// count is its nf_conntrack_count, kept open: it does not keep the namespace alive. Nil: it could not be opened.
@@ -68,18 +72,24 @@ func (s *space) close() error {
 	return err
 }
 
-// stale tells whether the name is to be looked up again: a container keeps its name while the process that gave it is
-// there, whereas a process may yet execute something else, move to another cgroup or have its namespace mounted.
-func (s *space) stale(now *sighting) bool {
-	if s.ns.Owner != ownerContainer || len(s.pids) == 0 || len(now.pids) == 0 || s.pids[0] != now.pids[0] {
+// nameEvery is how often the name of a namespace is looked up again where it is seen just as before: a process may
+// execute something else or move to another cgroup.
+const nameEvery = 10 * time.Second
+
+// as tells whether the namespace is seen just as before.
+func (s *sighting) as(now *sighting) bool {
+	return slices.Equal(s.pids, now.pids) && slices.Equal(s.mounts, now.mounts)
+}
+
+// stale tells whether the name is to be looked up again. A container keeps its name while the process that gave it is
+// there and the mounts are the same.
+func (s *space) stale(seen *sighting, now time.Time) bool {
+	samePid := len(s.pids) > 0 && len(seen.pids) > 0 && s.pids[0] == seen.pids[0] || len(s.pids)+len(seen.pids) == 0
+	if !samePid || !slices.Equal(s.mounts, seen.mounts) {
 		return true
 	}
-	for _, m := range now.mounts {
-		if m.named() {
-			return true
-		}
-	}
-	return false
+	since := now.Sub(s.named)
+	return s.ns.Owner != ownerContainer && (since >= nameEvery || since < 0)
 }
 
 // openFiles opens the own namespace's files, if they are not open yet. It returns ErrNotLoaded or ErrTooOld where

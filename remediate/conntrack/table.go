@@ -31,8 +31,12 @@ type Table struct {
 	spaces map[uint64]*space
 	// replaced are the inodes that the last look around found to be other namespaces'.
 	replaced []uint64
-	buf      []byte
-	stat     stat
+	mounts   mountTable
+	proc     *os.File // /proc itself, open from the first look around on
+	// shared are the numbers that all namespaces share, while Together runs; nil: each reading has its own.
+	shared *sharedLimits
+	buf    []byte
+	stat   stat
 }
 
 // Open opens the table below root, "/" in use. now is asked for the time of each reading. It is no error if the module
@@ -61,7 +65,11 @@ func (t *Table) Own() remediate.NetNS { return t.spaces[t.own].ns }
 
 // Close closes all files. The table is not to be used afterwards.
 func (t *Table) Close() error {
-	errs := []error{t.closeFiles()}
+	errs := []error{t.closeFiles(), t.mounts.close()}
+	if t.proc != nil {
+		errs = append(errs, t.proc.Close())
+		t.proc = nil
+	}
 	for _, s := range t.spaces {
 		errs = append(errs, s.close())
 	}

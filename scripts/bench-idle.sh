@@ -1,0 +1,91 @@
+#!/bin/sh
+# Measures what `ctwarden run` costs a host on which nothing happens: bench-idle.sh [SECONDS [NAMESPACES...]]
+# For each number of network namespaces, without and with NATS, it prints the share of one CPU over so many seconds (300),
+# the resident memory, and how often the program was woken up. The settings are the defaults; kmsg, a journald of its
+# own and two syslog files are read. It works in mount, process and network namespaces of its own, since whatever else
+# happens on the host would be measured too; lines of the kernel's log still are. Needs root; nothing of the host is
+# changed.
+set -eu
+
+bin=${CTWARDEN_BIN:-$(cd "$(dirname "$0")/../bin" && pwd)}
+
+# inside SCRATCH NAMESPACES NATS: makes a small host and becomes the agent on it.
+inside() {
+    # Namespaces of others are seen by what they are mounted on.
+    awk '/ - nsfs / {print $5}' /proc/self/mountinfo | while read -r at; do umount -l "$at"; done
+    mount -t tmpfs none /run
+    mkdir -p /run/netns /run/log/journal /run/systemd/journal /run/systemd/journald.conf.d "$1/log"
+    printf '[Journal]\nStorage=volatile\nReadKMsg=yes\nRateLimitBurst=0\n' >/run/systemd/journald.conf.d/bench.conf
+    /lib/systemd/systemd-journald >/dev/null 2>&1 &
+    for name in kern.log syslog; do
+        echo "$(date -Iseconds) $(uname -n) kernel: [    1.000000] Linux" >"$1/log/$name"
+    done
+    mount --bind "$1/log" /var/log
+    ip link set lo up
+    for i in $(seq 100); do sleep infinity & done
+    for i in $(seq "$2"); do
+        ip netns add "bench$i"
+        ip -n "bench$i" link set lo up
+        ip netns exec "bench$i" nft 'add table ip t; add chain ip t c { type filter hook output priority 0; }
+            add rule ip t c ct state new accept'
+        ip netns exec "bench$i" bash -c 'for port in 1 2 3; do echo >/dev/udp/127.0.0.1/900$port; done'
+    done
+    if [ "$3" = on ]; then
+        "$bin/ctwarden-hub" serve --embedded --listen 127.0.0.1:4222 --store "$1/nats" >"$1/hub.log" 2>&1 &
+        until grep -q 'ready at' "$1/hub.log"; do sleep 0.2; done
+        echo 'nats: {servers: ["nats://127.0.0.1:4222"]}' >"$1/ctwarden.yaml"
+    fi
+    printf 'state_dir: %s/state\nruntime_dir: %s/run\n' "$1" "$1" >>"$1/ctwarden.yaml"
+    exec "$bin/ctwarden" run --config "$1/ctwarden.yaml"
+}
+
+# usage PID: hundredths of a second on a CPU so far, and waits.
+usage() {
+    awk '{printf "%d ", $14 + $15}' "/proc/$1/stat"
+    cat "/proc/$1/task"/*/status | awk '/^voluntary/ {n += $2} END {print n}'
+}
+
+measure() { # SECONDS NAMESPACES NATS
+    scratch=$(mktemp -d)
+    unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private \
+        "$0" inside "$scratch" "$2" "$3" >"$scratch/agent.log" 2>&1 9>&- &
+    outer=$!
+    tries=0
+    until grep -q 'agent ready' "$scratch/agent.log" 2>/dev/null; do
+        tries=$((tries + 1))
+        if [ $tries -gt 600 ] || ! kill -0 $outer 2>/dev/null; then
+            cat "$scratch/agent.log" "$scratch"/hub.log >&2 2>/dev/null || true
+            exit 3
+        fi
+        sleep 0.2
+    done
+    sleep 60 # the start is over: old records, the first look at every table
+    agent=$(cat "/proc/$outer/task/$outer/children")
+    agent=${agent% }
+    [ "$(cat "/proc/$agent/comm")" = ctwarden ]
+    before=$(usage "$agent")
+    sleep "$1"
+    after=$(usage "$agent")
+    rss=$(awk '/^VmRSS/ {print $2 / 1024}' "/proc/$agent/status")
+    echo "$before $after $1 $2 $3 $rss" | awk '{printf "%d more namespaces, NATS %s: %.3f %% of a CPU, %.1f MB resident, %.0f waits/s\n",
+        $6, $7, ($3 - $1) / $5, $8, ($4 - $2) / $5}'
+    kill -TERM $outer 2>/dev/null || true # the agent is its init process: all in there end with it
+    kill -TERM "$agent" 2>/dev/null || true
+    wait $outer 2>/dev/null || true
+    rm -rf "$scratch"
+}
+
+if [ "${1:-}" = inside ]; then
+    shift
+    inside "$@"
+fi
+# The tests lower the one limit of the kernel: the nearer it is, the more often a table is read.
+exec 9>>/run/lock/ctwarden-kernel.lock
+flock 9
+seconds=${1:-300}
+[ $# -gt 0 ] && shift
+for namespaces in "${@:-0 200}"; do
+    for nats in off on; do
+        for n in $namespaces; do measure "$seconds" "$n" $nats; done
+    done
+done

@@ -1,0 +1,77 @@
+package watcher
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// pollEvery is how often a file or journal is looked at while something comes, and where nothing tells of that: a line
+	// is delivered half of it late at the mean.
+	pollEvery = 100 * time.Millisecond
+	// quietAfter is how long nothing may have come before the next look waits for a [bell].
+	quietAfter = 500 * time.Millisecond
+	// quietLook is how often what is quiet is looked at all the same, should a bell ever not ring. All sources look at
+	// the same moments, since each moment of its own wakes the processor up.
+	quietLook = BeatEvery
+	// bellAgain is how long the looks go on without a bell where none could be had.
+	bellAgain = time.Minute
+)
+
+// pace tells when to look next: [pollEvery] while something comes, and then when the bell rings. It belongs to one
+// goroutine; whoever has it closes it.
+type pace struct {
+	on      func() watched // what matters now
+	bell    *bell          // nil: something came a short while ago, or none could be had
+	stirred time.Time      // when something came last
+	failed  time.Time      // when a bell could not be had
+	rang    bool           // the bell had this look taken
+}
+
+func newPace(on func() watched) *pace { return &pace{on: on, stirred: time.Now()} }
+
+// wait waits until it is time for the next look, at most for d. came tells that the last look found something. It fails
+// only when ctx is done.
+func (p *pace) wait(ctx context.Context, came bool, d time.Duration) error {
+	now := time.Now()
+	if came {
+		p.stirred = now
+		p.close()
+	}
+	if p.bell == nil {
+		if now.Sub(p.stirred) >= quietAfter && now.Sub(p.failed) >= bellAgain {
+			p.hangUp(now) // and one more look: what came before does not ring it
+		}
+		return sleep(ctx, min(d, pollEvery))
+	}
+	if p.rang { // somebody may create and remove files without end where it hangs
+		if err := sleep(ctx, min(d, pollEvery)); err != nil {
+			return err
+		}
+	}
+	rang, err := p.bell.wait(ctx, min(max(0, d-time.Since(now)), untilLook()))
+	p.rang = rang
+	if err != nil && ctx.Err() == nil {
+		p.close()
+		p.failed = now
+		return nil
+	}
+	return err
+}
+
+func (p *pace) hangUp(now time.Time) {
+	var err error
+	if p.bell, err = hangUp(p.on()); err != nil {
+		p.failed = now
+	}
+}
+
+func (p *pace) close() {
+	if p.bell != nil {
+		p.bell.close()
+		p.bell, p.rang = nil, false
+	}
+}
+
+// untilLook is how long it is to the next moment at which everything quiet is looked at.
+func untilLook() time.Duration { return quietLook - sinceBoot()%quietLook }
