@@ -2,6 +2,9 @@ package remediate
 
 import "time"
 
+// bearableSpare is the part (a quarter) of what a bearable resize moves that a step leaves free.
+const bearableSpare = 4
+
 // guardMemory keeps the table's worst case within its share of RAM, and its growth within what is available now. An
 // automatic step is made as small as it must be; a named target is met or refused.
 func guardMemory(p Policy, s Situation, d *Decision) Reason {
@@ -75,15 +78,17 @@ func stallBearable(p Policy, s Situation) bool {
 	return stall <= QuietStall || s.Ask.Reason == ReasonFull && !s.Ask.Resized && stall <= p.MaxStall
 }
 
-// bearable is the highest limit up to which the table may fill and its hash still be resized within max_stall when refusals ask. It bounds
-// nothing where no such resize is needed to reach the ceiling, or none is to be had as it is, or a person names the limit.
+// bearable is the highest limit up to which the table may fill and its hash still be resized within max_stall when
+// refusals ask, with a quarter to spare for what other namespaces come to hold until then. It bounds nothing where no such
+// resize is needed to reach the ceiling, or none is to be had as it is, or a person names the limit.
 func bearable(p Policy, s Situation) uint64 {
 	moved := movedWithin(max(p.MaxStall, QuietStall), s.StallPerEntry)
 	if s.Ask.named() || p.Ceiling <= ChainFactor*s.Limits.Buckets || !mayResize(p, s) || s.Ask.Resized || s.Entries > moved {
 		return MaxLimit
 	}
 	others := s.Entries - min(s.Entries, s.Ask.Reading.Count)
-	return moved - others
+	spared := moved / bearableSpare * (bearableSpare - 1)
+	return spared - min(others, spared)
 }
 
 // justFailed tells whether the kernel refused a resize so short a while ago that a step had better do without: a smaller

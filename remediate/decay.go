@@ -16,8 +16,8 @@ const (
 type Decay struct {
 	// Quiet is for how long, watched, every namespace has stayed below a quarter of the limit, and no incident was open.
 	Quiet time.Duration
-	// Live is the highest count of any namespace now.
-	Live uint64
+	// Live is the highest count of any namespace now, Peak the highest in that time.
+	Live, Peak uint64
 	// Found is the limit found at the very first start, Base the one that the automatic steps which led to the present
 	// limit began at. 0: not known, or the limit is none that ctwarden raised.
 	Found, Base uint64
@@ -25,7 +25,7 @@ type Decay struct {
 
 // DecideDecay says whether the limit is to go one step back down, and why not. It is a pure function, like [Decide].
 //
-// It goes down by the factor of one step, and never below twice the live entries, the limit found at the very first
+// It goes down by the factor of one step, and never below twice the most entries of that time, the limit found at the very first
 // start, or what somebody else or an operator has set. The rest of the situation is as for a step up, with an ask for
 // [ReasonDecay].
 func DecideDecay(p Policy, s Situation, y Decay) Decision {
@@ -36,7 +36,7 @@ func DecideDecay(p Policy, s Situation, y Decay) Decision {
 	case y.Live > MaxLimit/2, float64(y.Live) >= float64(d.From)/decayShare:
 		return d
 	}
-	to := max(uint64(math.Ceil(float64(d.From)/p.Step)), 2*y.Live, y.Found, y.Base)
+	to := max(uint64(math.Ceil(float64(d.From)/p.Step)), 2*max(y.Live, min(y.Peak, MaxLimit/2)), y.Found, y.Base)
 	if to >= d.From {
 		return d
 	}
@@ -62,8 +62,9 @@ func (t *Tracker) watchQuiet(r Reading) {
 	}
 	calm := t.cfg.Decay > 0 && len(t.st.Open) == 0 && r.Max != 0 && r.Fill() < 1.0/decayShare
 	if !calm {
-		t.st.Quiet = 0
+		t.st.Quiet, t.st.QuietPeak = 0, 0
 	}
+	t.st.QuietPeak = max(t.st.QuietPeak, r.Count)
 	if !r.NetNS.Init {
 		return
 	}
@@ -78,6 +79,9 @@ func (t *Tracker) watchQuiet(r Reading) {
 // Quiet is for how long, watched, every namespace has stayed below a quarter of the limit; always 0 without
 // [TrackerConfig.Decay].
 func (t *Tracker) Quiet() time.Duration { return t.st.Quiet }
+
+// QuietPeak is the highest count of any namespace in that time.
+func (t *Tracker) QuietPeak() uint64 { return t.st.QuietPeak }
 
 // FirstLimit is the limit that the very first reading found, on this host's first start; 0: there was none yet, or the
 // table had no limit.

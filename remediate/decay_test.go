@@ -25,6 +25,7 @@ func TestDecideDecay(t *testing.T) {
 	}{
 		{"one step", func(*Policy, *Situation, *Decay) {}, ReasonDecay, true, 262144},
 		{"by the factor of a step, rounded up", func(p *Policy, _ *Situation, _ *Decay) { p.Step = 3 }, ReasonDecay, true, 174763},
+		{"twice the most entries of that time", func(p *Policy, _ *Situation, y *Decay) { p.Step, y.Peak = 4, 96000 }, ReasonDecay, true, 192000},
 		{"twice the live entries", func(_ *Policy, _ *Situation, y *Decay) { y.Live = 131071 }, ReasonDecay, true, 262144},
 		{"more live entries than half a step", func(p *Policy, _ *Situation, y *Decay) { p.Step, y.Live = 4, 100000 }, ReasonDecay, true, 200000},
 		{"the limit found at first", func(_ *Policy, _ *Situation, y *Decay) { y.Found = 300000 }, ReasonDecay, true, 300000},

@@ -30,8 +30,9 @@ const (
 	bucketBytes = 8
 	// leastGain is the smallest part of the limit that is worth a step: 1/16.
 	leastGain = 16
-	// risingWithin is how many horizons ahead a full table must lie for pressure to count as rising demand.
-	risingWithin = 2
+	// risingShare is the part of the horizon (a quarter) within which a table must be foreseen to be full for pressure to
+	// count as rising demand: over longer, the noise of a table that merely stands high looks like growth.
+	risingShare = 4
 	// FoundedForecast is the confidence from which a forecast counts: as much of the way to a full table lies behind as
 	// before. A table that goes to and fro at 90% never comes to that.
 	FoundedForecast = 0.5
@@ -116,10 +117,13 @@ func foreseen(p Policy, a Ask) bool {
 
 // rising tells growing demand from a table that merely stands high, or goes up and down there.
 func rising(p Policy, a Ask, free float64) bool {
+	if a.TimeToFull <= 0 {
+		return free == 0 && a.Confidence >= foundedNearby // it has risen as far as it can
+	}
 	if free <= p.MaxInsertRate*reserveTime.Seconds() {
 		return a.Confidence >= foundedNearby
 	}
-	return a.TimeToFull > 0 && a.TimeToFull <= risingWithin*p.Horizon && a.Confidence >= FoundedForecast
+	return a.TimeToFull <= p.Horizon/risingShare && a.Confidence >= FoundedForecast
 }
 
 // A guard looks at a step that is asked for. It returns the reason why the step must not be, or "" after making it

@@ -34,10 +34,10 @@ func refusing() Situation {
 	}
 }
 
-// filling is the same namespace at 92% and full in 40 s.
+// filling is the same namespace at 92% and full in 15 s, a quarter of the horizon.
 func filling() Situation {
 	s := refusing()
-	s.Ask.Reason, s.Ask.Refused, s.Ask.TimeToFull, s.Ask.Confidence = ReasonPressure, 0, 40*time.Second, 0.5
+	s.Ask.Reason, s.Ask.Refused, s.Ask.TimeToFull, s.Ask.Confidence = ReasonPressure, 0, 15*time.Second, 0.5
 	s.Ask.Reading.Count, s.Ask.Reading.CountersOK = 60300, false
 	return s
 }
@@ -94,21 +94,23 @@ func TestDecideWhatAsks(t *testing.T) {
 		{"pressure below its share", filling(), func(_ *Policy, s *Situation) { s.Ask.Reading.Count = 58982 }, ReasonNoPressure, false, 0, 0},
 		{"pressure at its share", filling(), func(_ *Policy, s *Situation) { s.Ask.Reading.Count = 58983 }, ReasonPressure, true, 131072, 0},
 		{"pressure that does not rise", filling(), func(_ *Policy, s *Situation) { s.Ask.TimeToFull = 0 }, ReasonNoPressure, false, 0, 0},
-		{"pressure that rises slowly", filling(), func(_ *Policy, s *Situation) { s.Ask.TimeToFull = 121 * time.Second }, ReasonNoPressure, false, 0, 0},
-		{"pressure that rises just fast enough", filling(), func(_ *Policy, s *Situation) { s.Ask.TimeToFull = 120 * time.Second }, ReasonPressure, true, 131072, 0},
+		{"pressure that rises slowly", filling(), func(_ *Policy, s *Situation) { s.Ask.TimeToFull++ }, ReasonNoPressure, false, 0, 0},
 		{"pressure on a limit that was raised since", filling(), func(_ *Policy, s *Situation) { s.Limits.Max = 131072 }, ReasonNoPressure, false, 0, 0},
 		{"pressure that goes to and fro", filling(), func(_ *Policy, s *Situation) { s.Ask.Confidence = 0.49 }, ReasonNoPressure, false, 0, 0},
 		{"pressure that a surge could outrun", filling(), func(_ *Policy, s *Situation) {
 			s.Ask.Confidence, s.Ask.TimeToFull, s.Ask.Surge = 0, 0, 5236
 		}, ReasonPressure, true, 131072, 0},
 		{"seven milliseconds from full at the highest rate", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1400, 0.1, 0
+			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1400, 0.1, time.Hour
 		}, ReasonPressure, true, 131072, 0},
 		{"the same, standing still", filling(), func(_ *Policy, s *Situation) {
 			s.Ask.Reading.Count, s.Ask.Confidence = 65536-1400, 0.09
 		}, ReasonNoPressure, false, 0, 0},
+		{"the same, falling", filling(), func(_ *Policy, s *Situation) {
+			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1400, 0.5, 0
+		}, ReasonNoPressure, false, 0, 0},
 		{"the same with one more free", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence = 65536-1401, 0.1
+			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1401, 0.1, time.Hour
 		}, ReasonNoPressure, false, 0, 0},
 		{"a surge as large as what is free", surging(), nil, ReasonForecast, true, 131072, 0},
 		{"a surge that leaves room", surging(), func(_ *Policy, s *Situation) { s.Ask.Surge-- }, ReasonNoPressure, false, 0, 0},

@@ -13,11 +13,11 @@ type climb struct {
 	why     Reason          // why it ended
 }
 
-// climbFrom takes step after step, with so many entries in other namespaces besides. Where foreseen is true, each is asked
+// climbFrom takes step after step, with so many entries in other namespaces besides, and more with each step. Where foreseen is true, each is asked
 // for before anything is refused, and by the refusals only where it was not taken then.
-func climbFrom(p Policy, s Situation, others uint64, foreseen bool) climb {
+func climbFrom(p Policy, s Situation, others, more uint64, foreseen bool) climb {
 	var c climb
-	for range 20 {
+	for ; len(c.limits) < 20; others += more {
 		s.Ask.Reading.Max, s.Ask.Reading.At = s.Limits.Max, s.Now
 		d := Decision{}
 		if foreseen {
@@ -63,8 +63,8 @@ func TestFoundingCase(t *testing.T) {
 			[]uint64{131072, 262144, 524288}, []time.Duration{131072 * 450}, ReasonAtCeiling,
 		},
 		{
-			"with the price of a busy hypervisor", func(_ *Policy, s *Situation) { s.StallPerEntry = aloneAtMost }, 0,
-			[]uint64{131072, 262144, 524288}, []time.Duration{131072 * 675}, ReasonAtCeiling,
+			"with the price of a busy hypervisor, at once", func(_ *Policy, s *Situation) { s.StallPerEntry = aloneAtMost }, 0,
+			[]uint64{131072, 262144, 524288}, []time.Duration{65536 * 675}, ReasonAtCeiling,
 		},
 		{
 			"with the price of a slow one, at once: later it would cost too much",
@@ -108,13 +108,13 @@ func TestFoundingCase(t *testing.T) {
 			if c.change != nil {
 				c.change(&p, &s)
 			}
-			got := climbFrom(p, s, c.others, false)
+			got := climbFrom(p, s, c.others, 0, false)
 			if !slices.Equal(got.limits, c.limits) || !slices.Equal(got.resizes, c.resizes) || got.why != c.why {
 				t.Errorf("limits %d, stalls %v, then %s\nwant   %d, stalls %v, then %s", got.limits, got.resizes, got.why,
 					c.limits, c.resizes, c.why)
 			}
 			// Foreseen or not, it ends where it has to, and no resize takes too long.
-			early := climbFrom(p, s, c.others, true)
+			early := climbFrom(p, s, c.others, 0, true)
 			if n := len(early.limits); n == 0 || early.limits[n-1] != c.limits[len(c.limits)-1] || early.why != c.why ||
 				len(early.resizes) > 1 {
 				t.Errorf("foreseen: limits %d, stalls %v, then %s", early.limits, early.resizes, early.why)
@@ -125,5 +125,21 @@ func TestFoundingCase(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFoundingCaseWhileOthersGrow: what other namespaces come to hold between two steps must not make the one resize too
+// expensive that the climb needs.
+func TestFoundingCaseWhileOthersGrow(t *testing.T) {
+	for _, buckets := range []uint64{16384, 32768, 65536} {
+		for _, more := range []uint64{0, 1, 1000, 10_000} {
+			for _, foreseen := range []bool{false, true} {
+				p, s := allowed(), refusing()
+				s.Limits.Buckets = buckets
+				if got := climbFrom(p, s, 0, more, foreseen); got.why != ReasonAtCeiling || len(got.resizes) > 1 {
+					t.Errorf("%d buckets, %d more elsewhere with each step, foreseen %v: %+v", buckets, more, foreseen, got)
+				}
+			}
+		}
 	}
 }

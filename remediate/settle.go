@@ -19,6 +19,8 @@ const (
 	// the counter also rises for other verdicts.
 	calmFactor = 2
 	calmDrops  = 10
+	// helped is the part (a tenth) of the refusals before a step that may go on after one that helped.
+	helped = 10
 )
 
 // Applied takes a step that was written and read back. Its outcome is awaited. It takes the place of a step that was
@@ -101,8 +103,11 @@ func (t *Tracker) stillDropping(tb *table) bool {
 	if to < from || tb.counted.Fill() >= roomShare {
 		return false
 	}
-	rate := float64(to-from) / tb.counted.At.Sub(t.mark.At).Seconds()
-	return rate > calmFactor*tb.calm+calmDrops
+	d := tb.counted.Counters.Since(t.mark.Counters)
+	lost := to - from
+	lost -= min(lost, d.InsertFailed) // a race for a place is lost on a healthy host too
+	rate := float64(lost+d.ChainLength) / tb.counted.At.Sub(t.mark.At).Seconds()
+	return rate > max(calmFactor*tb.calm+calmDrops, tb.refusedRate/helped)
 }
 
 // otherCauses says where else to look for what a table with room refuses.
@@ -165,6 +170,9 @@ func (t *Tracker) Reverted(now time.Time, s Step) []Event {
 	t.st.Pending, t.settled = nil, false
 	for _, tb := range t.tables {
 		tb.trend.beginRise()
+	}
+	if s.Reason == ReasonDecay {
+		t.st.Foreign.Lowered = 0 // the limit is ours, even where it is a value that somebody had set
 	}
 	t.emit(now, EventStepReverted, s)
 	return t.take()

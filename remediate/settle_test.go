@@ -83,6 +83,43 @@ func TestSettleIneffective(t *testing.T) {
 	decide(ReasonIneffective)
 }
 
+// TestSettleOutcomeByWhatIsDropped: races for a place that are lost are no refusals, long chains are, and a tenth of what
+// was refused before may go on.
+func TestSettleOutcomeByWhatIsDropped(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		second Counters // what comes each second after the step
+		want   Outcome
+	}{
+		{"races for a place", Counters{Drop: 30, InsertFailed: 30}, OutcomeEffective},
+		{"refusals beside races", Counters{Drop: 130, InsertFailed: 30}, OutcomeIneffective},
+		{"long chains, with no drop", Counters{ChainLength: 100, InsertFailed: 100}, OutcomeIneffective},
+		{"a tenth of what it was", Counters{Drop: 50}, OutcomeEffective},
+		{"more than a tenth", Counters{Drop: 60}, OutcomeIneffective},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := play(t)
+			s.read(host, 300, 0, 0).at(sec(1)).read(host, 1000, 500, 0).step(host, ReasonFull, 2000)
+			got, n := Counters{Drop: 500}, 0
+			for at := sec(2); at <= sec(6); at += sec(1) {
+				if n++; n > 1 {
+					got = got.Plus(c.second)
+				}
+				r := s.at(at).reading(host, 1000)
+				r.CountersOK, r.Counters = true, got
+				s.take(s.tr.Read(s.now, r))
+				if step, ok := s.tr.Settle(s.now); ok {
+					if step.Outcome != c.want {
+						t.Errorf("%s: %s", step.Outcome, step.Error)
+					}
+					return
+				}
+			}
+			t.Error("no outcome")
+		})
+	}
+}
+
 // TestSettleSaysWhereElseToLook: an operator is told what else drops packets.
 func TestSettleSaysWhereElseToLook(t *testing.T) {
 	s := stepped(t)

@@ -25,6 +25,8 @@ type table struct {
 	// refused is by how much the counters of refusals last rose at a full table, refusedAt when that was.
 	refused   uint64
 	refusedAt time.Time
+	// refusedRate is how many were refused a second at the worst of the last refusals in a row; zero: not known.
+	refusedRate float64
 	// calm is how many drops a second the table shows while it has room, which have other causes; calmFrom is where
 	// its measurement began.
 	calm     float64
@@ -75,10 +77,22 @@ func (tb *table) take(r Reading) growth {
 		atFull = true // it was refusing before the restart, and nobody looked meanwhile
 	}
 	if g.drops+g.earlyDrops > 0 && atFull {
-		tb.refused, tb.refusedAt, g.refusing = g.drops+g.earlyDrops, r.At, true
+		tb.noteRefusals(r, prev, g)
+		g.refusing = true
 	}
 	tb.measureCalm(r, atFull)
 	return g
+}
+
+// noteRefusals books refusals at a full table. Those within SettleAfter of each other are one row.
+func (tb *table) noteRefusals(r, prev Reading, g growth) {
+	if tb.refusedAt.IsZero() || r.At.Sub(tb.refusedAt) >= SettleAfter {
+		tb.refusedRate = 0
+	}
+	tb.refused, tb.refusedAt = g.drops+g.earlyDrops, r.At
+	if dt := r.At.Sub(prev.At); dt > 0 && !prev.At.IsZero() {
+		tb.refusedRate = max(tb.refusedRate, float64(g.drops)/dt.Seconds())
+	}
 }
 
 // measureCalm keeps the rate of drops at a table with room, over calmWindow.

@@ -57,6 +57,8 @@ type TrackerState struct {
 	FirstLimit *uint64 `json:"first_limit,omitempty"`
 	// Quiet is for how long, watched, every table has stayed below a quarter of the limit in this boot.
 	Quiet time.Duration `json:"quiet,omitempty"`
+	// QuietPeak is the highest count of any of them in that time.
+	QuietPeak uint64 `json:"quiet_peak,omitempty"`
 	// StepTimes are the times of the automatic steps of the last hour.
 	StepTimes []time.Time `json:"step_times,omitempty"`
 	// Past has the old records that are not published yet; nil: none.
@@ -121,7 +123,7 @@ func NewTracker(cfg TrackerConfig, st TrackerState) *Tracker {
 	if st.BootID != cfg.BootID {
 		t.orphan = st.Pending
 		t.st.Pending, t.st.ForeignAt, t.rebooted = nil, time.Time{}, true
-		t.st.Foreign, t.st.Quiet = foreignWriters{}, 0
+		t.st.Foreign, t.st.Quiet, t.st.QuietPeak = foreignWriters{}, 0, 0
 		return t
 	}
 	if st.Limit != nil {

@@ -219,6 +219,28 @@ func TestWorldNothingRefused(t *testing.T) {
 	}
 }
 
+// TestWorldStandsHigh: a table that has come up to 91% and stands there, with the noise of connections that come and go,
+// is never full, so that no step is due however long it stands.
+func TestWorldStandsHigh(t *testing.T) {
+	for _, limit := range []uint64{20_000, 65_536} {
+		for seed := range uint64(3) {
+			rng := rand.New(rand.NewPCG(seed, limit))
+			const lifetime = 60.0 // seconds, exponentially distributed
+			level := 0.91 * float64(limit)
+			var w *world
+			w = newWorld(worldPolicy(), limit, func(time.Duration) float64 {
+				in, out := level/lifetime, float64(w.count)/lifetime
+				return in - out + rng.NormFloat64()*math.Sqrt((in+out)/worldTick.Seconds())
+			})
+			w.count = limit * 8 / 10
+			w.run(5 * time.Minute)
+			if len(w.steps) > 0 || w.refused > 0 {
+				t.Errorf("limit %d, seed %d: %s", limit, seed, w)
+			}
+		}
+	}
+}
+
 // randomLoad changes its mind every now and then: level, rising, in bursts.
 func randomLoad(rng *rand.Rand, most float64) func(time.Duration) float64 {
 	type piece struct {

@@ -25,7 +25,7 @@ func (a *Agent) decay(now time.Time) {
 	ask := remediate.Ask{Reason: remediate.ReasonDecay}
 	ask.Reading.NetNS = a.initNetNS()
 	d := remediate.DecideDecay(p, a.situation(now, ask, limits), remediate.Decay{
-		Quiet: a.tracker.Quiet(), Live: a.live(), Found: a.tracker.FirstLimit(), Base: decayBase(a.steps, limits.Max),
+		Quiet: a.tracker.Quiet(), Live: a.live(), Peak: a.tracker.QuietPeak(), Found: a.tracker.FirstLimit(), Base: decayBase(a.steps, limits.Max),
 	})
 	if !d.Do {
 		return

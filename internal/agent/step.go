@@ -118,10 +118,16 @@ func (a *Agent) apply(d remediate.Decision) (remediate.Step, error) {
 	a.countStep("applied", d.Reason)
 	a.queue(a.tracker.Applied(time.Now(), s, d.Buckets > 0)...)
 	a.keep(s)
-	for _, space := range a.spaces {
-		space.next = now // nothing is asked for until a table was read under the new limit
-	}
+	a.readSoon() // nothing is asked for until a table was read under the new limit
 	return s, nil
+}
+
+// readSoon has every table read in the next turn: it may fill up sooner, or later, under another limit.
+func (a *Agent) readSoon() {
+	now := time.Now()
+	for _, space := range a.spaces {
+		space.next = now
+	}
 }
 
 // backOff puts off the next try after one that failed, ever longer.
@@ -202,6 +208,9 @@ func (a *Agent) confirm(s remediate.Step) {
 
 // undo takes a step back to a lower limit, if the limit is still what the step wrote and live use allows it.
 func (a *Agent) undo(s remediate.Step, to uint64, reason remediate.Reason) (remediate.Step, error) {
+	for _, space := range a.spaces {
+		a.read(space, false) // the last counts may be a second old
+	}
 	back, err := a.applier.Undo(s, apply.UndoMeta{
 		To: to, Live: a.live(), Reason: reason, Mode: a.cfg.Policy.Mode, Ceiling: a.cfg.Policy.Ceiling,
 	})
@@ -212,6 +221,7 @@ func (a *Agent) undo(s remediate.Step, to uint64, reason remediate.Reason) (reme
 	a.countStep("reverted", reason)
 	a.queue(a.tracker.Reverted(time.Now(), back)...)
 	a.keep(back)
+	a.readSoon()
 	return back, nil
 }
 
