@@ -9,15 +9,30 @@ import (
 // scrapers need, and few enough that their buffers are no matter.
 const maxConnections = 64
 
+// places are for connections that are open at a time; a full channel has no room.
+type places chan struct{}
+
+// take gives a connection a place until it is closed. One that there is no room for is closed at once: whoever it is
+// finds it so, and there is nothing to lose. who is nil where nobody has looked.
+func (p places) take(conn net.Conn, who *peer) (net.Conn, bool) {
+	select {
+	case p <- struct{}{}:
+		return &boundedConn{Conn: conn, who: who, leave: sync.OnceFunc(func() { <-p })}, true
+	default:
+		_ = conn.Close()
+		return nil, false
+	}
+}
+
 // boundedListener closes what comes beyond a number of open connections at once, so that neither memory nor files run
 // out, whoever connects. The server's time limits free those that do nothing.
 type boundedListener struct {
 	net.Listener
-	room chan struct{} // one for each open connection; a full one means no room
+	room places
 }
 
 func bounded(l net.Listener, connections int) net.Listener {
-	return &boundedListener{l, make(chan struct{}, connections)}
+	return &boundedListener{l, make(places, connections)}
 }
 
 // Accept implements net.Listener.
@@ -27,17 +42,15 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case l.room <- struct{}{}:
-			return &boundedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.room })}, nil
-		default:
-			_ = conn.Close() // whoever it is finds it closed; there is nothing to lose
+		if taken, ok := l.room.take(conn, nil); ok {
+			return taken, nil
 		}
 	}
 }
 
 type boundedConn struct {
 	net.Conn
+	who   *peer // nil: nobody has looked yet
 	leave func()
 }
 

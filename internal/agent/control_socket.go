@@ -203,6 +203,9 @@ func peerOf(ctx context.Context) peer {
 
 func peerCredentials(conn net.Conn) peer {
 	if b, ok := conn.(*boundedConn); ok {
+		if b.who != nil {
+			return *b.who
+		}
 		conn = b.Conn
 	}
 	switch c := conn.(type) {

@@ -64,13 +64,11 @@ func (m *Metrics) Addr() net.Addr {
 
 // Run serves until ctx is done; it returns nil then.
 func (m *Metrics) Run(ctx context.Context) error {
-	srv := &http.Server{
-		Handler: m.guard(m.handler()), ConnContext: withPeer, ErrorLog: zap.NewStdLog(m.cfg.Log), ReadHeaderTimeout: 2 * time.Second,
-		ReadTimeout: 5 * time.Second, WriteTimeout: 15 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
-	}
+	srv := m.server()
 	g, ctx := errgroup.WithContext(ctx)
+	group := &membership{look: func(uid uint32) bool { return memberOf(uid, m.access.gid) }, known: map[uint32]member{}}
 	g.Go(func() error {
-		if err := srv.Serve(bounded(m.listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(gated(ctx, m.listener, m.access.likely(group))); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve metrics on %s: %w", m.cfg.Listen, err)
 		}
 		return nil
@@ -81,6 +79,17 @@ func (m *Metrics) Run(ctx context.Context) error {
 		return srv.Close() // a scrape that is cut off is tried again
 	})
 	return g.Wait()
+}
+
+// keptIdle is how long a connection is kept between two scrapes. It is longer than a scraper's usual interval of a minute:
+// a new connection is what a full table refuses, just when the metrics are wanted.
+const keptIdle = 5 * time.Minute
+
+func (m *Metrics) server() *http.Server {
+	return &http.Server{
+		Handler: m.guard(m.handler()), ConnContext: withPeer, ErrorLog: zap.NewStdLog(m.cfg.Log), ReadHeaderTimeout: 2 * time.Second,
+		ReadTimeout: 5 * time.Second, WriteTimeout: 15 * time.Second, IdleTimeout: keptIdle, MaxHeaderBytes: 16 << 10,
+	}
 }
 
 func (m *Metrics) handler() http.Handler {

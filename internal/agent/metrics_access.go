@@ -65,7 +65,7 @@ func MetricsUser(name string) (uint32, error) {
 
 // check fails unless the peer may read the metrics; the error says what to set.
 func (a metricsAccess) check(p peer) error {
-	if a.tcp && (a.every || p.elsewhere || p.err == nil && slices.Contains(a.users, p.uid)) {
+	if a.named(p) {
 		return nil
 	}
 	err := a.access.check(p)
@@ -77,6 +77,11 @@ func (a metricsAccess) check(p peer) error {
 	}
 	return fmt.Errorf("%w; metrics.users: [%s] lets this user read the metrics, metrics.listen: unix:/path the group", err,
 		strings.TrimPrefix(userName(p.uid), "uid "))
+}
+
+// named tells whether the peer may read for what is said of TCP alone.
+func (a metricsAccess) named(p peer) bool {
+	return a.tcp && (a.every || p.elsewhere || p.err == nil && slices.Contains(a.users, p.uid))
 }
 
 // guard lets only those through that may read the metrics.

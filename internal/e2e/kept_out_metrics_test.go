@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
@@ -16,8 +17,8 @@ import (
 )
 
 // metricsKeptOut has the agent serve its metrics over TCP, and asks as those who may and those who may not. It returns
-// how many requests were refused, and how many served.
-func metricsKeptOut(t *testing.T, a *agentProcess) (refused, served int) {
+// how many requests were refused, how many served, and what came of an ordinary user's attempt to take all places.
+func metricsKeptOut(t *testing.T, a *agentProcess) (refused, served int, storm string) {
 	t.Helper()
 	if _, err := exec.LookPath("curl"); err != nil {
 		testhost.Skip(t, "needs curl: "+err.Error())
@@ -43,9 +44,37 @@ func metricsKeptOut(t *testing.T, a *agentProcess) (refused, served int) {
 			no, yes := askForMetrics(t, fmt.Sprintf("http://%s:%d/metrics", to, port))
 			refused, served = refused+no, served+yes
 		}
+		if storm == "" {
+			storm = stormMetrics(t, port)
+		}
 		a.stop(t, syscall.SIGTERM)
 	}
-	return refused, served
+	return refused, served, storm
+}
+
+// stormMetrics has an ordinary user hold connections, more than the agent has places, and reopen each that is closed, and
+// asks meanwhile as those who may: the agent is that of [askForMetrics].
+func stormMetrics(t *testing.T, port int) string {
+	t.Helper()
+	const held = 70
+	address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
+	stop := testhost.Flood(t, address, held, "GET /metrics HTTP/1.1\r\nHost: agent\r\n\r\n")
+	served, asked := 0, 0
+	for range testhost.Amount(10, 300) {
+		for _, as := range [][]string{nil, asUser(54322, 54322), asUser(userNumber(t, "daemon"), groupNumber(t, "daemon"))} {
+			asked++
+			if code, said := scrapeAs(t, as, fmt.Sprintf("http://%v/metrics", address)); code == "200" {
+				served++
+			} else {
+				t.Errorf("%v: a scrape in the storm got %s %.200s", as, code, said)
+			}
+		}
+	}
+	opened := stop()
+	if opened < 2*held {
+		t.Errorf("%d connections of %d held were opened, so that this was no storm", opened, held)
+	}
+	return fmt.Sprintf("while an ordinary user held %d connections and opened %d, %d of %d scrapes were served", held, opened, served, asked)
 }
 
 // askForMetrics asks an agent with control_group: daemon and metrics.users: [54322].

@@ -58,10 +58,10 @@ func TestPromiseOthersKeptOut(t *testing.T) {
 	if s := a.status(t); s.Held == nil {
 		t.Error("somebody has released the hold")
 	}
-	refused, served := metricsKeptOut(t, a)
+	refused, served, storm := metricsKeptOut(t, a)
 	testhost.Held(t, "7.3 others kept out", "%d of %d orders of another user refused; of the state, hold, intents and sockets 0 can be opened "+
 		"by others, and by members of control_group the 2 sockets alone; metrics over TCP: %d of another user's requests refused, "+
-		"%d of root, the group and a named user served", kept, len(orders), refused, served)
+		"%d of root, the group and a named user served; %s", kept, len(orders), refused, served, storm)
 }
 
 func groupNumber(t *testing.T, name string) int {
