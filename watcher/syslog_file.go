@@ -81,6 +81,7 @@ type logFile struct {
 
 // openLog opens a regular file and nothing else, at its beginning.
 func openLog(path string) (*logFile, error) {
+	now := time.Now()
 	info, err := os.Stat(path) // first, since opening a pipe or a device may have effects
 	if err != nil {
 		return nil, err
@@ -98,7 +99,9 @@ func openLog(path string) (*logFile, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &logFile{File: f, id: idOf(info), size: -1, end: info.Size(), touched: info.ModTime()}, nil
+	l := &logFile{File: f, id: idOf(info), size: -1, end: info.Size(), touched: info.ModTime()}
+	l.growth.look(now, info.Size())
+	return l, nil
 }
 
 // inProc tells whether the file is one of the kernel's own, which are called regular and are none: reading them may have
@@ -151,7 +154,7 @@ func (f *logFile) read(buf []byte) (data []byte, more bool, err error) {
 	if n < k || !bytes.Equal(buf[:k], f.mark) {
 		return nil, false, errRewritten
 	}
-	if k > 0 || info.Size() == 0 { // else it may be another content each time
+	if k > 0 { // else it may be another content each time
 		f.growth.look(now, info.Size())
 	}
 	f.end, f.touched = info.Size(), info.ModTime()

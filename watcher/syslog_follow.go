@@ -28,17 +28,22 @@ func (s *Syslog) follow(ctx context.Context) error {
 	defer pace.close()
 	for {
 		before := s.glance()
-		s.notice()
-		if err := s.read(ctx); err != nil {
-			return err
-		}
-		if err := s.report(ctx); err != nil {
+		if err := s.look(ctx); err != nil {
 			return err
 		}
 		if err := pace.wait(ctx, s.glance() != before || s.unsettled(), s.send.wait(quietLook)); err != nil {
 			return err
 		}
 	}
+}
+
+// look reads what there is now, and sends it.
+func (s *Syslog) look(ctx context.Context) error {
+	s.notice()
+	if err := s.read(ctx); err != nil {
+		return err
+	}
+	return s.report(ctx)
 }
 
 // report sends what was read and the state.
@@ -206,6 +211,9 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 			if err := s.begin(f); err != nil {
 				f.size = -1 // what was read is to be read again
 				return err
+			}
+			if f.size == 0 {
+				f.growth.look(start, 0) // and not before: begin asks what came since the look before
 			}
 		}
 		n, err := s.block(ctx, f, data, more)

@@ -8,8 +8,13 @@ import (
 	"time"
 )
 
-// busyFor is how long a file is taken to be written to after it was last seen to grow.
-const busyFor = 2 * time.Second
+const (
+	// busyFor is how long a file is taken to be written to after it was last seen to grow.
+	busyFor = 2 * time.Second
+	// fileTick is how far the time of a change may be behind the clock: kernels count the times of files in ticks, of at
+	// most this.
+	fileTick = 10 * time.Millisecond
+)
 
 // growth is what was seen of how a file is written to. The zero value has seen nothing.
 type growth struct {
@@ -51,8 +56,8 @@ func (g *growth) look(now time.Time, size int64) {
 // busy tells whether the file was being written to when it was last looked at.
 func (g *growth) busy() bool { return !g.grew.IsZero() && g.looked.Sub(g.grew) <= busyFor }
 
-// unseen is how many lines came from the last look until now at the rate seen until then, rounded up; 0: there is none.
-func (g *growth) unseen(now time.Time, length lineLength) int64 {
+// unseen is how many lines come in a while at the rate seen until the last look, rounded up; 0: there is none.
+func (g *growth) unseen(while time.Duration, length lineLength) int64 {
 	since := g.before
 	if since.at.IsZero() {
 		since = g.from
@@ -62,20 +67,57 @@ func (g *growth) unseen(now time.Time, length lineLength) int64 {
 		return 0
 	}
 	lines := float64(came) * float64(length.lines) / float64(length.bytes)
-	return int64(math.Ceil(lines * now.Sub(g.looked).Seconds() / span.Seconds()))
+	return int64(math.Ceil(lines * while.Seconds() / span.Seconds()))
 }
 
 // truncated tells what is lost with the truncation of f: unread bytes that were seen, or else, where f was being written
-// to, what came since it was last looked at and behind the end of its copies. How much that is, and whether it is
-// anything, cannot be seen any more. A file that was quiet is not said to have lost a line.
+// to, what came since it was last looked at and behind the end of its copies, as copiesIn tells them. How much that is,
+// and whether it is anything, cannot be seen any more. A file that was quiet is not said to have lost a line.
 func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
 	switch {
 	case unread > 0:
 		s.send.lost(1, fmt.Sprintf("%s was truncated with %d bytes unread", s.cfg.Path, unread))
 	case f.growth.busy() || slices.ContainsFunc(copies, f.grewInto):
-		s.send.lost(0, truncatedText(s.cfg.Path, len(copies), f.growth.unseen(time.Now(), s.length)))
+		lines := f.growth.unseen(f.uncopied(copies, time.Now()), s.length)
+		s.send.lost(0, truncatedText(s.cfg.Path, len(copies), lines))
 	}
 	f.growth.size = 0
+}
+
+// copiesIn are those of list that were copied from f since it was last looked at: that go on where f was read to, or were
+// changed after that look. An old file that somebody unpacks or puts back beside f has the time that it had.
+func (f *logFile) copiesIn(list []*logFile) []*logFile {
+	return slices.DeleteFunc(slices.Clone(list), func(r *logFile) bool {
+		return r.off == 0 && !changedSince(r.touched, f.growth.looked)
+	})
+}
+
+// changedSince tells whether a file whose last change has the time changed may have been changed after t. Some file
+// systems count in whole seconds.
+func changedSince(changed, t time.Time) bool {
+	if changed.Nanosecond() == 0 {
+		changed = changed.Add(time.Second)
+	}
+	return changed.Add(fileTick).After(t)
+}
+
+// uncopied is for how long lines may have come to f that are in none of its copies: since the first copy was written, or
+// since f was last looked at where that is later, or where the time of a copy says nothing: a packer may have set it, or
+// it is yet to come.
+func (f *logFile) uncopied(copies []*logFile, now time.Time) time.Duration {
+	var first time.Time
+	for i, r := range copies {
+		if r.packed || r.touched.After(now) {
+			return now.Sub(f.growth.looked)
+		}
+		if i == 0 || r.touched.Before(first) {
+			first = r.touched
+		}
+	}
+	if first.Before(f.growth.looked) {
+		first = f.growth.looked
+	}
+	return now.Sub(first)
 }
 
 // grewInto tells whether a copy of f has something that was not in f when that was last looked at.

@@ -55,16 +55,21 @@ func (s *Syslog) stirredDir() bool {
 // to them, copied and truncated.
 func (s *Syslog) stirred() error {
 	for _, next := range s.files[1:] {
+		if next.off > 0 {
+			continue
+		}
+		now := time.Now()
 		info, err := next.Stat()
 		if err != nil {
 			return err
 		}
-		if next.off == 0 && !info.ModTime().Equal(next.touched) {
+		if !info.ModTime().Equal(next.touched) {
 			if err := s.begin(next); err != nil {
 				return err
 			}
 			next.touched = info.ModTime()
 		}
+		next.growth.look(now, info.Size())
 	}
 	return nil
 }

@@ -163,9 +163,9 @@ func (s *Syslog) takenBack(live *logFile) bool {
 }
 
 // begin is asked before the first lines of f are taken, and when it was changed and is empty. They may not be what came
-// next: the file may have been copied and truncated, and written to anew, since it was seen to be empty. Then the copies
-// are put before it, and errOlder says so. The lines must have been read before the family is listed, so that no copy can
-// be missed.
+// next: the file may have been copied and truncated, and written to anew, since it was seen to be empty. Then what was
+// not known before, copies or other old files, is put before it, and errOlder says so. The lines must have been read
+// before the family is listed, so that no copy can be missed.
 func (s *Syslog) begin(f *logFile) error {
 	if f.known == nil {
 		return nil
@@ -178,7 +178,9 @@ func (s *Syslog) begin(f *logFile) error {
 	if len(older) == 0 {
 		return m.close(nil)
 	}
-	s.truncated(f, older, 0)
+	if copies := f.copiesIn(older); len(copies) > 0 {
+		s.truncated(f, copies, 0)
+	}
 	f.known = m.known()
 	s.know(older)
 	s.files = slices.Insert(s.files, slices.Index(s.files, f), older...)
@@ -196,7 +198,7 @@ func (s *Syslog) rewritten(ctx context.Context, f *logFile) error {
 	if err != nil {
 		return errors.Join(err, m.close(nil))
 	}
-	s.truncated(f, copies, unread)
+	s.truncated(f, f.copiesIn(copies), unread)
 	s.cfg.Log.Debug("file was truncated", zap.Int64("offset", f.off), zap.Int("copies", len(copies)))
 	f.known = m.known()
 	s.know(copies)
