@@ -147,7 +147,7 @@ func checkIncident(t *testing.T, opened, closed remediate.Incident, ns *testkern
 	if closed.NetNS.Inode != ns.Inode || closed.NetNS.Name != name {
 		t.Errorf("namespace %+v, want %d %s", closed.NetNS, ns.Inode, name)
 	}
-	if closed.Outcome != remediate.OutcomeEffective || closed.PeakCount < limit {
+	if closed.Outcome != remediate.OutcomeEffective || closed.PeakCount < limit*97/100 {
 		t.Errorf("outcome %q, peak %d", closed.Outcome, closed.PeakCount)
 	}
 	largest := 0

@@ -36,7 +36,11 @@ func (t *Table) Discover() ([]remediate.NetNS, error) {
 			t.spaces[inode] = s
 		}
 		if !known || s.stale(now, at) {
-			s.ns, s.named = t.name(inode, now), at
+			ns, best := t.name(inode, now)
+			if best || !known { // else it keeps the name that it had
+				s.ns = ns
+			}
+			s.named = at
 		}
 		if !s.as(now) {
 			s.noWay = time.Time{}

@@ -98,7 +98,7 @@ func FuzzNamespaceName(f *testing.F) {
 			}
 		}
 		for _, seen := range []sighting{{pids: []int{7}}, {mounts: []mount{{"1", 9, at}}}, {mounts: []mount{{"1", 9, at}}, pids: []int{7}}, {}} {
-			ns := table.name(9, &seen)
+			ns, _ := table.name(9, &seen)
 			if ns.Name == "" || strings.ContainsFunc(ns.Name, func(r rune) bool { return !unicode.IsPrint(r) }) || len(ns.Name) > 300 {
 				t.Fatalf("cgroup %q, comm %q, mount %q: %q", cgroup, comm, at, ns.Name)
 			}

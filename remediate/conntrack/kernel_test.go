@@ -233,7 +233,8 @@ func TestANamespaceThatOnlyAProcessHolds(t *testing.T) {
 	inode := inodeOf(t, sleep.Process.Pid)
 	table := open(t, "/")
 	found, ok := find(discover(t, table), inode)
-	want, owner := table.processName(sleep.Process.Pid)
+	named := nameOf(table.root, sleep.Process.Pid)
+	want, owner := named.name, named.owner
 	if !ok || found.Name == "" || found.Name != want || found.Owner != owner {
 		t.Errorf("found %+v, want %s by its %s", found, want, owner)
 	}

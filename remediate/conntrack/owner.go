@@ -2,8 +2,10 @@ package conntrack
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/ctwarden/ctwarden/remediate"
@@ -24,26 +26,31 @@ const shortID = 12
 // in a pod the one that holds the namespace), else the file that it is mounted on.
 //
 // What a name is made of may be any user's choice (a process's name, a cgroup's), and it is shown on terminals: so it
-// is made [plain].
-func (t *Table) name(inode uint64, seen *sighting) remediate.NetNS {
-	ns := t.bestName(inode, seen)
+// is made [plain]. It is not the best one where the kernel did not say in time.
+func (t *Table) name(inode uint64, seen *sighting) (ns remediate.NetNS, best bool) {
+	ns, best = t.bestName(inode, seen)
 	ns.Name = plain(ns.Name)
-	return ns
+	return ns, best
 }
 
-func (t *Table) bestName(inode uint64, seen *sighting) remediate.NetNS {
-	ns := remediate.NetNS{Inode: inode, Owner: ownerNetns}
+func (t *Table) bestName(inode uint64, seen *sighting) (ns remediate.NetNS, best bool) {
+	ns, best = remediate.NetNS{Inode: inode, Owner: ownerNetns}, true
 	for _, m := range seen.mounts {
 		if m.named() && (ns.Name == "" || path.Base(m.path) < ns.Name) {
 			ns.Name = path.Base(m.path)
 		}
 	}
 	if ns.Name != "" {
-		return ns
+		return ns, true
 	}
 	for _, pid := range seen.pids {
-		if ns.Name, ns.Owner = t.processName(pid); ns.Name != "" {
-			return ns
+		var p processName
+		if p, best = t.namer.ask(t.root, pid); p.name != "" {
+			ns.Name, ns.Owner = p.name, p.owner
+			return ns, true
+		}
+		if !best {
+			break
 		}
 	}
 	ns.Owner = ownerNetns
@@ -52,7 +59,43 @@ func (t *Table) bestName(inode uint64, seen *sighting) remediate.NetNS {
 	} else {
 		ns.Name = fmt.Sprintf("net:[%d]", inode) // every process in it ended this very moment
 	}
-	return ns
+	return ns, best
+}
+
+// nameWithin is how long is waited for the name of a process. The kernel reads its cgroup under a lock that others may
+// hold for as long as a disk does not answer, and the tables must be read meanwhile.
+const nameWithin = 100 * time.Millisecond
+
+// namer looks up names of processes aside, one at a time.
+type namer struct {
+	// asked has the answer to a question that took too long, on a channel of capacity one; nil: there is none.
+	asked chan processName
+}
+
+// processName is the name of a process, and where it is from; empty where the process is gone.
+type processName struct{ name, owner string }
+
+// ask returns false where the kernel did not say in time, or has not answered the question before yet.
+func (n *namer) ask(root *os.Root, pid int) (processName, bool) {
+	if n.asked != nil {
+		select {
+		case <-n.asked: // about another process
+			n.asked = nil
+		default:
+			return processName{}, false
+		}
+	}
+	answer := make(chan processName, 1)
+	go func() { answer <- nameOf(root, pid) }() // not waited for where it hangs: it ends when the kernel answers
+	timer := time.NewTimer(nameWithin)
+	defer timer.Stop()
+	select {
+	case p := <-answer:
+		return p, true
+	case <-timer.C:
+		n.asked = answer
+		return processName{}, false
+	}
 }
 
 // maxName is how many bytes of a name are kept: as many as a file's name has at most.
@@ -69,18 +112,18 @@ func plain(name string) string {
 	return strings.ToValidUTF8(name[:min(len(name), maxName)], "")
 }
 
-// processName names a process by its container, its unit or its command. It is empty if the process is gone.
-func (t *Table) processName(pid int) (name, owner string) {
-	if text, err := t.root.ReadFile(fmt.Sprintf("proc/%d/cgroup", pid)); err == nil {
+// nameOf names a process by its container, its unit or its command.
+func nameOf(root *os.Root, pid int) processName {
+	if text, err := root.ReadFile(fmt.Sprintf("proc/%d/cgroup", pid)); err == nil {
 		if name, owner := cgroupName(string(text)); name != "" {
-			return name, owner
+			return processName{name, owner}
 		}
 	}
-	text, err := t.root.ReadFile(fmt.Sprintf("proc/%d/comm", pid))
+	text, err := root.ReadFile(fmt.Sprintf("proc/%d/comm", pid))
 	if err != nil {
-		return "", ""
+		return processName{}
 	}
-	return fmt.Sprintf("%s[%d]", strings.TrimSpace(string(text)), pid), ownerProcess
+	return processName{fmt.Sprintf("%s[%d]", strings.TrimSpace(string(text)), pid), ownerProcess}
 }
 
 // cgroupName finds a container or else a unit in /proc/<pid>/cgroup, whose lines are number:controllers:path. In the

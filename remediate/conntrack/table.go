@@ -33,6 +33,7 @@ type Table struct {
 	replaced []uint64
 	mounts   mountTable
 	proc     *os.File // /proc itself, open from the first look around on
+	namer    namer
 	// shared are the numbers that all namespaces share, while Together runs; nil: each reading has its own.
 	shared *sharedLimits
 	buf    []byte

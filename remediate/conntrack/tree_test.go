@@ -6,9 +6,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -270,6 +274,61 @@ func TestDiscoverNames(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDiscoverWaitsForNoName has a process whose cgroup the kernel does not tell, here a pipe that nobody writes to. Its
+// namespace is found all the same, keeps the name that it had, and gets its new one once the answer is there.
+func TestDiscoverWaitsForNoName(t *testing.T) {
+	root := tree(t, without(nil, map[string]string{
+		"proc/self/mountinfo": "",
+		"proc/8/ns/net":       "-> net:[102]",
+		"proc/8/comm":         "dnsmasq\n",
+		"proc/9/ns/net":       "-> net:[103]",
+		"proc/9/comm":         "sleep\n",
+	}))
+	at := time.Now()
+	table, err := Open(root, func() time.Time { return at })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	names := func(want ...string) {
+		t.Helper()
+		begin := time.Now()
+		for i, ns := range discover(t, table)[1:] {
+			if ns.Name != want[i] {
+				t.Errorf("named %+v, want %s", ns, want[i])
+			}
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("took %v", took)
+		}
+	}
+	names("dnsmasq[8]", "sleep[9]")
+	pipe := filepath.Join(root, "proc/8/cgroup")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "proc/8/comm"), []byte("unbound\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		at = at.Add(nameEvery)
+		names("dnsmasq[8]", "sleep[9]")
+	}
+	answer, err := os.OpenFile(pipe, os.O_WRONLY, 0) // the reader waits
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(pipe), answer.Close()); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for len(table.namer.asked) == 0 && time.Now().Before(deadline) {
+		runtime.Gosched()
+	}
+	at = at.Add(nameEvery)
+	names("unbound[8]", "sleep[9]")
 }
 
 // TestCountersThroughAProcess has no namespace that could be entered, as without CAP_SYS_ADMIN.
