@@ -74,6 +74,8 @@ func newUnholdCommand(std stdio) *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use: "unhold", Short: "Allow automatic writes again", Args: cobra.NoArgs, Example: "  ctwarden unhold",
+		Long: `Removes the hold from state_dir and from runtime_dir. Where the one in state_dir cannot be removed, or its disk does
+not answer for two seconds, nothing is released, now or later, and the exit code is 3.`,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			cfg, err := holdConfig(std, path)
 			if err != nil {
