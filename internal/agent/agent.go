@@ -89,6 +89,7 @@ type Agent struct {
 	stepAfter    time.Time // no step is tried before, after one that failed
 	stepFails    int       // failures in a row
 	writers      writerFinder
+	keepHoldAt   time.Time     // a hold in memory was last looked for
 	decayAfter   time.Time     // no step back down is looked for before
 	savedQuiet   time.Duration // Tracker.Quiet as of the last save
 	hash         hash

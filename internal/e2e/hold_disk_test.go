@@ -93,9 +93,19 @@ func TestPromiseHoldWithoutDisk(t *testing.T) {
 			}
 			h.wait(t, remediate.EventStepApplied, 1)
 
-			// The disk is back: the hold is on it again, and the one in memory gone.
+			// The disk is back: the agent moves the hold to it, and says so. The next one replaces that.
 			a.wantCommand(t, 0, []string{"in memory"}, "hold")
 			mend()
+			testhost.Eventually(t, "the hold is on the disk", func() bool {
+				s := a.status(t)
+				if s.Held == nil {
+					t.Fatal("for a moment there was no hold")
+				}
+				return s.Held.File == filepath.Join(dir, "hold") && !s.Held.UntilBoot && s.Held.Until.IsZero()
+			})
+			if _, err := os.Lstat(filepath.Join(a.dir, "run/hold")); !os.IsNotExist(err) {
+				t.Errorf("the one in memory: %v", err)
+			}
 			a.wantCommand(t, 0, []string{"(" + dir + "/hold)"}, "hold", "--for", "1h")
 			if s := a.status(t); s.Held == nil || s.Held.UntilBoot || s.Held.Until.IsZero() {
 				t.Errorf("with the disk back: %+v", s.Held)

@@ -29,7 +29,7 @@ type HoldPlaces struct {
 
 // Held reads both places and gives the hold that lasts longest, or nil. For what cannot be read or parsed, see [Held].
 func (p HoldPlaces) Held(now time.Time) (*remediate.Hold, error) {
-	inMemory, err2 := p.HeldInMemory(now)
+	inMemory, err2 := p.HeldInMemory(now) // first, since a hold moves from there to state_dir and never back
 	kept, err := Held(p.StateDir, now)
 	return kept.Longer(inMemory), errors.Join(err, err2)
 }
