@@ -39,8 +39,12 @@ func (k *holdKeeper) keep() {
 	switch {
 	case done:
 		k.said = ""
+		until := "ctwarden unhold"
+		if !h.Until.IsZero() {
+			until = h.Until.Format(time.RFC3339)
+		}
 		k.log.Info("hold moved from memory to state_dir", zap.String("file", filepath.Join(k.places.StateDir, apply.HoldFile)),
-			zap.Time("until", h.Until), zap.String("by", h.By))
+			zap.String("until", until), zap.String("by", h.By))
 		return
 	case err != nil && err.Error() != k.said:
 		k.said = err.Error()

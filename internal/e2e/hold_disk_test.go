@@ -121,7 +121,9 @@ func TestPromiseHoldWithoutDisk(t *testing.T) {
 // what it had to do is done, and what it has not done by then it does not do at the thaw.
 func TestHoldWithFrozenDisk(t *testing.T) {
 	testhost.NeedRoot(t)
-	a := newAgent(t, t.TempDir(), "sources: {kmsg: {enabled: false}, journal: {enabled: false}, syslog: {files: [/var/log/kern.log]}}")
+	log := filepath.Join(t.TempDir(), "kern.log")
+	writeFile(t, log, "", 0o644)
+	a := newAgent(t, t.TempDir(), "sources: {kmsg: {enabled: false}, journal: {enabled: false}, syslog: {files: ["+log+"]}}")
 	state := filepath.Join(a.dir, "state")
 	disk := newScratchDisk(t, state)
 	kept, inMemory := filepath.Join(state, "hold"), filepath.Join(a.dir, "run/hold")
@@ -163,8 +165,18 @@ func TestHoldWithFrozenDisk(t *testing.T) {
 		t.Errorf("after the thaw: on disk %v, in memory %v, want both", there(kept), there(inMemory))
 	}
 	wantLeftovers(t, state, 1)
-	a.wantCommand(t, 0, []string{"released"}, "unhold")
+
+	// The agent tidies up, and moves the hold without end to the disk, in the place of the one for an hour.
+	a.start(t)
+	testhost.Eventually(t, "the hold is on the disk", func() bool {
+		s := a.status(t)
+		if s.Held == nil || !s.Held.Until.IsZero() {
+			t.Fatalf("%+v, want a hold without end at any moment", s.Held)
+		}
+		return s.Held.File == kept && !there(inMemory)
+	})
 	wantLeftovers(t, state, 0)
+	a.wantCommand(t, 0, []string{"released"}, "unhold")
 	if there(kept) || there(inMemory) {
 		t.Errorf("released: on disk %v, in memory %v, want neither", there(kept), there(inMemory))
 	}

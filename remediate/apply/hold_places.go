@@ -145,8 +145,8 @@ func (p HoldPlaces) Unkept(unkept error, now time.Time) string {
 	if unkept == nil {
 		return ""
 	}
-	text := fmt.Sprintf("; state_dir %s could not be written (%v), so the hold is in memory, as %s, and ends with the next boot at the latest",
-		p.StateDir, unkept, filepath.Join(p.RuntimeDir, HoldFile))
+	text := fmt.Sprintf("; state_dir %s could not be written (%v), so the hold is in memory, as %s, and ends with the next boot, "+
+		"unless an agent that runs has moved it to state_dir by then", p.StateDir, unkept, filepath.Join(p.RuntimeDir, HoldFile))
 	// What cannot be read counts, and its error is said in the status.
 	if earlier, _ := within(func(context.Context) *remediate.Hold { h, _ := Held(p.StateDir, now); return h }); earlier != nil {
 		text += fmt.Sprintf("; %s, which cannot be replaced, holds besides", earlier.File)
