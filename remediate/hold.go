@@ -11,7 +11,8 @@ type Hold struct {
 	By    string    `json:"by"`
 	// File is where it was found. Empty: it is not known from a file.
 	File string `json:"file,omitempty"`
-	// UntilBoot is true for a hold that is in memory alone and ends with the boot, whatever Until says.
+	// UntilBoot is true for a hold that is in memory alone and ends with the boot, whatever Until says, unless the agent has
+	// moved it to the disk before.
 	UntilBoot bool `json:"until_boot,omitempty"`
 }
 

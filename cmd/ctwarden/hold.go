@@ -31,8 +31,8 @@ func newHoldCommand(std stdio) *cobra.Command {
 		Short: "Stop all automatic writes",
 		Long: `Stops all automatic writes, for a while or until "ctwarden unhold". It is a plain file in state_dir, so it works
 whatever state the agent is in, also before it starts. Where state_dir cannot be written (its disk is full, read-only or
-does not answer) it goes to runtime_dir, which is in memory, and ends with the next boot at the latest; that is said.
-Detection and publication go on.`,
+does not answer) it goes to runtime_dir, which is in memory, where the next boot ends it; that is said. An agent that runs
+moves it to state_dir as soon as that takes it. Detection and publication go on.`,
 		Example: "  ctwarden hold --for 2h\n  ctwarden hold",
 		Args:    cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
@@ -74,6 +74,8 @@ func newUnholdCommand(std stdio) *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use: "unhold", Short: "Allow automatic writes again", Args: cobra.NoArgs, Example: "  ctwarden unhold",
+		Long: `Removes the hold from state_dir and from runtime_dir. Where the one in state_dir cannot be removed, or its disk does
+not answer for two seconds, nothing is released, now or later, and the exit code is 3.`,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			cfg, err := holdConfig(std, path)
 			if err != nil {

@@ -42,6 +42,7 @@ type Agent struct {
 	sink      *notify.JournalSink
 	publisher *notify.Publisher // nil: no NATS servers are configured
 
+	left    atomic.Bool        // the loop did not end in time: what it uses must stay open
 	started atomic.Bool        // Run was called: the loop owns what follows
 	batches chan watcher.Batch // kmsg and the journal to the loop; never closed
 	files   chan watcher.Batch // text files to the loop, which may make them wait; never closed
@@ -88,6 +89,7 @@ type Agent struct {
 	stepAfter    time.Time // no step is tried before, after one that failed
 	stepFails    int       // failures in a row
 	writers      writerFinder
+	keepHoldAt   time.Time     // a hold in memory was last looked for
 	decayAfter   time.Time     // no step back down is looked for before
 	savedQuiet   time.Duration // Tracker.Quiet as of the last save
 	hash         hash
@@ -177,8 +179,12 @@ func (a *Agent) openApplier() error {
 	return nil
 }
 
-// Close releases what Open took.
+// Close releases what Open took. Where Run has left the loop behind it releases nothing: the loop is using it still, and
+// both end with the process.
 func (a *Agent) Close() error {
+	if a.left.Load() {
+		return nil
+	}
 	errs := []error{a.table.Close(), a.disk.close()}
 	if a.applier != nil {
 		errs = append(errs, a.applier.Close())
@@ -217,8 +223,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	stop() // where they ended by themselves
 	select {
 	case <-a.ended:
-	case <-stopping.Done():
-		return errors.Join(err, fmt.Errorf("the loop: %w", errLeftBehind)) // what it owns may not be touched
+	case <-stopping.Done(): // what it owns may not be touched, but what it has handed over is the recorder's
+		a.left.Store(true)
+		stopRecording()
+		return errors.Join(err, fmt.Errorf("the loop: %w", errLeftBehind), leave(stopping, "saving to state_dir", recorders.Wait))
 	}
 	for _, st := range a.streams {
 		a.sayLost(time.Now(), st, true)

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/ctwarden/ctwarden/remediate"
@@ -17,7 +18,8 @@ const holdWithin = 500 * time.Millisecond
 // hang with the disk of the first; the second is in memory.
 //
 // A hold that is there and cannot be understood, or may not be read, counts. Where the disk does not tell, because it
-// hangs or has an I/O error, what it told last counts: on a disk that does not answer nobody can have made a hold since.
+// hangs or has an I/O error, what it told last counts, and what the agent has moved there since: on a disk that does not
+// answer nobody else can have made a hold.
 // Where it has told nothing yet, that counts as a hold: no step is taken before it is known that none is forbidden.
 //
 // Only a read that was begun for the question at hand answers it: one that hung tells of the time when it was begun.
@@ -27,6 +29,9 @@ type holdReader struct {
 	// reading has the result of the read in progress, on a channel of capacity one; nil: there is none.
 	reading chan heldResult
 	last    heldResult
+	// moved is a hold that goes from runtime_dir to state_dir, or went there since that was read last; nil: none. It is set
+	// by whoever moves it.
+	moved atomic.Pointer[remediate.Hold]
 }
 
 type heldResult struct {
@@ -40,23 +45,24 @@ func newHoldReader(places apply.HoldPlaces) *holdReader {
 
 // read gives the hold that lasts longest, as it is or as it was last known, together with why it is not known better.
 func (h *holdReader) read(now time.Time) (*remediate.Hold, error) {
+	inMemory, err2 := h.places.HeldInMemory(now) // first, since a hold moves from there to state_dir and never back
 	kept, err := h.readKept(now)
-	inMemory, err2 := h.places.HeldInMemory(now)
 	return kept.Longer(inMemory), errors.Join(err, err2)
 }
 
 // readKept gives the one in state_dir.
 func (h *holdReader) readKept(now time.Time) (*remediate.Hold, error) {
-	got := heldResult{err: errDiskSlow}
+	got, moved := heldResult{err: errDiskSlow}, h.moved.Load()
 	if h.settled() {
 		got = h.ask(now)
 	}
 	if isDiskFault(got.err) && !errors.Is(got.err, apply.ErrDamaged) && !errors.Is(got.err, fs.ErrPermission) {
-		if h.last.held.Active(now) {
-			return h.last.held, got.err
+		if known := h.last.held.Longer(moved); known.Active(now) {
+			return known, got.err
 		}
 		return nil, got.err
 	}
+	h.moved.CompareAndSwap(moved, nil)
 	h.last = got
 	return got.held, got.err
 }

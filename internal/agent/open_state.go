@@ -26,6 +26,7 @@ func (a *Agent) openState() error {
 	a.sink = notify.NewJournalSink(a.cfg.Log)
 	a.recorder = newRecorder(a.disk, a.outbox, a.cfg.Log)
 	a.recorder.told = a.toldOfState
+	a.recorder.afterCommit = (&holdKeeper{places: a.cfg.holdPlaces(), reader: a.holds, log: a.cfg.Log}).keep
 	if a.cfg.Fail != nil {
 		a.recorder.fail = a.cfg.Fail
 	}

@@ -37,6 +37,8 @@ type recorder struct {
 	// told is called with what has to be said of a state file that was opened again, and with the steps in it that the
 	// run before left. It must not wait for the recorder.
 	told func(text string, earlier []state.Record)
+	// afterCommit is called after each commit that succeeded, within its turn at the disk.
+	afterCommit func()
 
 	mu        sync.Mutex
 	change    state.Change // its events are in queue
@@ -56,7 +58,8 @@ type recorder struct {
 
 func newRecorder(d *disk, queue *outbox, log *zap.Logger) *recorder {
 	r := &recorder{
-		disk: d, queue: queue, wake: func() {}, fail: func(string) {}, told: func(string, []state.Record) {}, log: log, image: newImage(),
+		disk: d, queue: queue, wake: func() {}, fail: func(string) {}, told: func(string, []state.Record) {}, afterCommit: func() {}, log: log,
+		image: newImage(),
 		ready: make(chan struct{}, 1), acked: make(chan struct{}, 1), jobs: newJobs(),
 	}
 	queue.hurt, queue.acknowledged = r.signal, func() {
@@ -192,7 +195,10 @@ func (r *recorder) commit(ctx context.Context) bool {
 func (r *recorder) write() error {
 	err := r.writeOnce()
 	if errors.Is(err, state.ErrDamaged) {
-		return r.writeOnce()
+		err = r.writeOnce()
+	}
+	if err == nil {
+		r.afterCommit()
 	}
 	return err
 }

@@ -99,6 +99,7 @@ func (a *Agent) follow() {
 		if !a.byHand {
 			a.decay(now)
 			a.saveQuiet()
+			a.keepHold(now)
 		}
 		a.tellState()
 	}

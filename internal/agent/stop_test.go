@@ -26,23 +26,12 @@ func TestStopIsBoundedAsAWhole(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newScratch(t)
-			h.put(t, "var/log/kern.log", "")
-			h.cfg.Sources.Syslog, h.cfg.Sources.SyslogFiles = SwitchOn, []string{h.root + "/var/log/kern.log"}
-			a, err := Open(h.cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.patience = tt.patience
-			ctx, cancel := context.WithCancel(t.Context())
-			done := make(chan error, 1)
-			go func() { done <- a.Run(ctx) }()
-			<-a.readyCh
+			a, stop, done := runScratch(t, newScratch(t), tt.patience)
 			for _, fault := range tt.faults {
 				fault(a)
 			}
-			cancel()
-			err = <-done
+			stop()
+			err := <-done
 			if (len(tt.left) == 0) != (err == nil) || err != nil && !errors.Is(err, errLeftBehind) {
 				t.Errorf("%v, want an error: %v", err, len(tt.left) > 0)
 			}
@@ -56,6 +45,59 @@ func TestStopIsBoundedAsAWhole(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestALoopLeftBehindKeepsWhatItUses has the loop in the middle of a reading when the time to stop is over. It goes on
+// with the table's files, which are opened anew for each reading where somebody has closed them, while Close runs.
+func TestALoopLeftBehindKeepsWhatItUses(t *testing.T) {
+	a, stop, done := runScratch(t, newScratch(t), 100*time.Millisecond)
+	reading, release := make(chan struct{}), make(chan struct{})
+	failed := make(chan error, 1)
+	a.calls <- func() {
+		close(reading)
+		<-release
+		for range 200 {
+			if _, err := a.table.Read(hostInode, true); err != nil {
+				failed <- err
+				return
+			}
+		}
+		failed <- nil
+	}
+	<-reading
+	stop()
+	if err := <-done; !errors.Is(err, errLeftBehind) || !strings.Contains(err.Error(), "the loop") {
+		t.Errorf("%v, want the loop left behind", err)
+	}
+	close(release)
+	if err := a.Close(); err != nil { // the race detector sees whether it touches what the loop reads
+		t.Error(err)
+	}
+	if err := <-failed; err != nil {
+		t.Error(err)
+	}
+	<-a.ended
+	a.left.Store(false) // lets go of all, so that the test leaves nothing open
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// runScratch runs an agent and returns it when it is ready, with what stops it and what Run then returned.
+func runScratch(t *testing.T, h scratch, patience time.Duration) (*Agent, context.CancelFunc, <-chan error) {
+	t.Helper()
+	h.put(t, "var/log/kern.log", "")
+	h.cfg.Sources.Syslog, h.cfg.Sources.SyslogFiles = SwitchOn, []string{h.root + "/var/log/kern.log"}
+	a, err := Open(h.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.patience = patience
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	<-a.readyCh
+	return a, stop, done
 }
 
 // TestLeave: parts share one time, and one that ends in it is waited for.

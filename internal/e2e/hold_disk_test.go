@@ -93,9 +93,19 @@ func TestPromiseHoldWithoutDisk(t *testing.T) {
 			}
 			h.wait(t, remediate.EventStepApplied, 1)
 
-			// The disk is back: the hold is on it again, and the one in memory gone.
+			// The disk is back: the agent moves the hold to it, and says so. The next one replaces that.
 			a.wantCommand(t, 0, []string{"in memory"}, "hold")
 			mend()
+			testhost.Eventually(t, "the hold is on the disk", func() bool {
+				s := a.status(t)
+				if s.Held == nil {
+					t.Fatal("for a moment there was no hold")
+				}
+				return s.Held.File == filepath.Join(dir, "hold") && !s.Held.UntilBoot && s.Held.Until.IsZero()
+			})
+			if _, err := os.Lstat(filepath.Join(a.dir, "run/hold")); !os.IsNotExist(err) {
+				t.Errorf("the one in memory: %v", err)
+			}
 			a.wantCommand(t, 0, []string{"(" + dir + "/hold)"}, "hold", "--for", "1h")
 			if s := a.status(t); s.Held == nil || s.Held.UntilBoot || s.Held.Until.IsZero() {
 				t.Errorf("with the disk back: %+v", s.Held)
@@ -108,20 +118,75 @@ func TestPromiseHoldWithoutDisk(t *testing.T) {
 }
 
 // TestHoldWithFrozenDisk is the same with a disk that does not answer: the kernel keeps the process that waits for it, but
-// what it had to do is done.
+// what it had to do is done, and what it has not done by then it does not do at the thaw.
 func TestHoldWithFrozenDisk(t *testing.T) {
 	testhost.NeedRoot(t)
-	a := newAgent(t, t.TempDir(), "sources: {kmsg: {enabled: false}, journal: {enabled: false}, syslog: {files: [/var/log/kern.log]}}")
+	log := filepath.Join(t.TempDir(), "kern.log")
+	writeFile(t, log, "", 0o644)
+	a := newAgent(t, t.TempDir(), "sources: {kmsg: {enabled: false}, journal: {enabled: false}, syslog: {files: ["+log+"]}}")
 	state := filepath.Join(a.dir, "state")
-	thaw := newScratchDisk(t, state).freeze(t)
-	hold := launch(t, nil, filepath.Join(bin, "ctwarden"), "hold", "--config", a.config)
-	testhost.Eventually(t, "the command has exited", func() bool { return exited(t, hold.cmd.Process.Pid) })
+	disk := newScratchDisk(t, state)
+	kept, inMemory := filepath.Join(state, "hold"), filepath.Join(a.dir, "run/hold")
+	there := func(path string) bool { _, err := os.Lstat(path); return err == nil }
+	frozen := func(args ...string) *process {
+		t.Helper()
+		c := launch(t, nil, append([]string{filepath.Join(bin, "ctwarden"), "--config", a.config}, args...)...)
+		testhost.Eventually(t, "the command has exited", func() bool { return exited(t, c.cmd.Process.Pid) })
+		return c
+	}
+
+	// No hold on the disk: unhold has nothing to wait for.
+	thaw := disk.freeze(t)
+	hold := frozen("hold")
 	a.wantCommand(t, 0, []string{"HELD", "in memory"}, "status")
 	a.wantCommand(t, 0, []string{"released"}, "unhold")
 	thaw()
 	<-hold.ended
 	wantWords(t, hold.output.String(), "held: no automatic writes", "has not answered for 2s", "in memory")
-	if _, err := os.Lstat(filepath.Join(state, "hold")); !os.IsNotExist(err) {
-		t.Errorf("the thaw brought a hold that was released before: %v", err)
+	if there(kept) {
+		t.Error("the thaw brought a hold that was released before")
+	}
+
+	// One for an hour on the disk: unhold can do nothing, and does nothing.
+	a.wantCommand(t, 0, []string{kept}, "hold", "--for", "1h")
+	wantLeftovers(t, state, 0)
+	thaw = disk.freeze(t)
+	hold = frozen("hold")
+	unhold := frozen("unhold")
+	a.wantCommand(t, 0, []string{"HELD until ctwarden unhold", inMemory}, "status")
+	thaw()
+	<-hold.ended
+	<-unhold.ended
+	wantWords(t, unhold.output.String(), kept, "has not answered for 2s", "holds still, and nothing was released")
+	if code := unhold.cmd.ProcessState.ExitCode(); code != 3 {
+		t.Errorf("exit code %d, want 3", code)
+	}
+	if !there(kept) || !there(inMemory) {
+		t.Errorf("after the thaw: on disk %v, in memory %v, want both", there(kept), there(inMemory))
+	}
+	wantLeftovers(t, state, 1)
+
+	// The agent tidies up, and moves the hold without end to the disk, in the place of the one for an hour.
+	a.start(t)
+	testhost.Eventually(t, "the hold is on the disk", func() bool {
+		s := a.status(t)
+		if s.Held == nil || !s.Held.Until.IsZero() {
+			t.Fatalf("%+v, want a hold without end at any moment", s.Held)
+		}
+		return s.Held.File == kept && !there(inMemory)
+	})
+	wantLeftovers(t, state, 0)
+	a.wantCommand(t, 0, []string{"released"}, "unhold")
+	if there(kept) || there(inMemory) {
+		t.Errorf("released: on disk %v, in memory %v, want neither", there(kept), there(inMemory))
+	}
+}
+
+// wantLeftovers counts the files of a hold that never got its name.
+func wantLeftovers(t *testing.T, dir string, want int) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, ".hold*"))
+	if err != nil || len(found) != want {
+		t.Errorf("leftovers %v, %v; want %d", found, err, want)
 	}
 }

@@ -134,8 +134,18 @@ func setHold(ctx context.Context, dir string, h remediate.Hold, mode fs.FileMode
 	return nil
 }
 
-// ClearHold removes the hold from dir, readable or not. It tells whether there was one.
+// ClearHold removes the hold from dir, readable or not. It tells whether there was one; where an error comes with that, it
+// may hold still.
 func ClearHold(dir string) (bool, error) {
+	return clearHold(context.Background(), dir, func() {})
+}
+
+// noHold is a name that no file in a hold's directory has.
+const noHold = ".no-hold"
+
+// clearHold calls gone when the hold is removed, which is before that is sure to last. Where ctx is done before, it is not
+// removed any more: an order that was given up must not take effect when a frozen disk thaws.
+func clearHold(ctx context.Context, dir string, gone func()) (bool, error) {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return false, nil
@@ -145,14 +155,26 @@ func ClearHold(dir string) (bool, error) {
 	}
 	defer root.Close()
 	// A read-only or frozen disk refuses, or hangs in, the removal of what is not there too.
-	if _, err = root.Lstat(HoldFile); err == nil {
+	if _, err = root.Lstat(HoldFile); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	there := err == nil
+	if there {
+		_ = root.Remove(noHold) // hangs with the disk and changes nothing
+		err = ctx.Err()
+	}
+	if err == nil {
 		err = root.Remove(HoldFile)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	if err = errors.Join(err, syncDir(root, ".")); err != nil {
-		return false, fmt.Errorf("remove hold %s/%s: %w", dir, HoldFile, err)
+	if err == nil {
+		gone()
+		err = syncDir(root, ".")
+	}
+	if err != nil {
+		return there, fmt.Errorf("remove hold %s/%s: %w", dir, HoldFile, err)
 	}
 	return true, nil
 }

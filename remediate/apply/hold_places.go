@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,8 +29,8 @@ type HoldPlaces struct {
 
 // Held reads both places and gives the hold that lasts longest, or nil. For what cannot be read or parsed, see [Held].
 func (p HoldPlaces) Held(now time.Time) (*remediate.Hold, error) {
+	inMemory, err2 := p.HeldInMemory(now) // first, since a hold moves from there to state_dir and never back
 	kept, err := Held(p.StateDir, now)
-	inMemory, err2 := p.HeldInMemory(now)
 	return kept.Longer(inMemory), errors.Join(err, err2)
 }
 
@@ -47,9 +48,14 @@ func (p HoldPlaces) HeldInMemory(now time.Time) (*remediate.Hold, error) {
 //
 // Whoever may not write to state_dir gets that as an error, and nothing is written.
 func (p HoldPlaces) Set(h remediate.Hold) (unkept, err error) {
+	unlock, alone := p.alone(holdWriteWithin)
+	defer unlock()
 	unkept = p.setKept(h)
 	if unkept == nil {
 		_, err = ClearHold(p.RuntimeDir)
+		if alone {
+			p.tidy()
+		}
 		return nil, err
 	}
 	if errors.Is(unkept, fs.ErrPermission) {
@@ -63,17 +69,11 @@ func (p HoldPlaces) Set(h remediate.Hold) (unkept, err error) {
 
 // setKept writes to state_dir, and gives up where that does not answer.
 func (p HoldPlaces) setKept(h remediate.Hold) error {
-	ctx, cancel := context.WithTimeout(context.Background(), holdWriteWithin)
-	defer cancel()
-	done := make(chan error, 1)
-	// Not in an errgroup, whose Wait would wait for a disk that hangs.
-	go func() { done <- setHold(ctx, p.StateDir, h, 0o644) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
+	err, answered := within(func(ctx context.Context) error { return setHold(ctx, p.StateDir, h, 0o644) })
+	if !answered {
 		return errHoldSlow
 	}
+	return err
 }
 
 // setInMemory writes to runtime_dir, through which a group may pass: the file is for root and the agent's user alone, to
@@ -101,12 +101,43 @@ func (p HoldPlaces) setInMemory(h remediate.Hold) error {
 	return nil
 }
 
-// Clear removes the hold from both places. It tells whether there was one; where one could not be removed, it is in force
-// still, and the error says which.
+// Clear removes the hold from both places. It tells whether there was one.
+//
+// Where the one in state_dir cannot be removed, or state_dir does not answer, nothing is removed, now or later: what is
+// held stays held for as long as it was said to. Only where state_dir cannot even tell whether it has one is the one in
+// runtime_dir removed, and the error says why the other is not known to be gone.
 func (p HoldPlaces) Clear() (bool, error) {
-	inMemory, err := ClearHold(p.RuntimeDir)
-	kept, err2 := ClearHold(p.StateDir)
+	unlock, alone := p.alone(holdWriteWithin)
+	defer unlock()
+	kept, err := p.clearKept()
+	if kept && err != nil {
+		return false, fmt.Errorf("%w; it holds still, and nothing was released: ask again when the disk takes it", err)
+	}
+	inMemory, err2 := ClearHold(p.RuntimeDir)
+	if alone {
+		p.tidy()
+	}
 	return inMemory || kept, errors.Join(err, err2)
+}
+
+// clearKept removes the one in state_dir. Where that does not answer, there counts as true.
+func (p HoldPlaces) clearKept() (there bool, err error) {
+	type cleared struct {
+		there bool
+		err   error
+	}
+	var gone atomic.Bool
+	got, answered := within(func(ctx context.Context) cleared {
+		there, err := clearHold(ctx, p.StateDir, func() { gone.Store(true) })
+		return cleared{there, err}
+	})
+	switch {
+	case answered:
+		return got.there, got.err
+	case gone.Load(): // only whether that outlasts a loss of power is not known yet
+		return true, nil
+	}
+	return true, fmt.Errorf("remove hold %s: %w", filepath.Join(p.StateDir, HoldFile), errHoldSlow)
 }
 
 // Unkept says to an operator what it means that a hold set at now is in memory alone. It is empty where that is not so.
@@ -114,9 +145,10 @@ func (p HoldPlaces) Unkept(unkept error, now time.Time) string {
 	if unkept == nil {
 		return ""
 	}
-	text := fmt.Sprintf("; state_dir %s could not be written (%v), so the hold is in memory, as %s, and ends with the next boot at the latest",
-		p.StateDir, unkept, filepath.Join(p.RuntimeDir, HoldFile))
-	if earlier, _ := Held(p.StateDir, now); earlier != nil {
+	text := fmt.Sprintf("; state_dir %s could not be written (%v), so the hold is in memory, as %s, and ends with the next boot, "+
+		"unless an agent that runs has moved it to state_dir by then", p.StateDir, unkept, filepath.Join(p.RuntimeDir, HoldFile))
+	// What cannot be read counts, and its error is said in the status.
+	if earlier, _ := within(func(context.Context) *remediate.Hold { h, _ := Held(p.StateDir, now); return h }); earlier != nil {
 		text += fmt.Sprintf("; %s, which cannot be replaced, holds besides", earlier.File)
 	}
 	return text

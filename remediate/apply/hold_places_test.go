@@ -26,6 +26,22 @@ func newPlaces(t *testing.T, room bool) HoldPlaces {
 	return p
 }
 
+// writeHolds writes both files; no text: no file.
+func writeHolds(t *testing.T, p HoldPlaces, kept, inMemory string) {
+	t.Helper()
+	for dir, text := range map[string]string{p.StateDir: kept, p.RuntimeDir: inMemory} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if text == "" {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, HoldFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestHoldPlaces(t *testing.T) {
 	for name, room := range map[string]bool{"kept": true, "in memory": false} {
 		t.Run(name, func(t *testing.T) {
@@ -79,17 +95,7 @@ func TestEitherPlaceHolds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPlaces(t, true)
-			for dir, text := range map[string]string{p.StateDir: tt.kept, p.RuntimeDir: tt.inMemory} {
-				if err := os.Mkdir(dir, 0o700); err != nil {
-					t.Fatal(err)
-				}
-				if text == "" {
-					continue
-				}
-				if err := os.WriteFile(filepath.Join(dir, HoldFile), []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
+			writeHolds(t, p, tt.kept, tt.inMemory)
 			h, err := p.Held(at)
 			if h == nil || !h.Active(at) || h.UntilBoot != tt.memory || (err != nil) != tt.bad || tt.bad && !errors.Is(err, ErrDamaged) {
 				t.Errorf("%+v, %v", h, err)

@@ -90,6 +90,9 @@ func replaceIn(ctx context.Context, dir *os.Root, name string, data []byte, mode
 	if _, err := f.Write(data); err != nil {
 		return errors.Join(err, f.Cleanup())
 	}
+	if err := f.Sync(); err != nil { // what takes a disk's time comes before the look at ctx
+		return errors.Join(err, f.Cleanup())
+	}
 	if err := ctx.Err(); err != nil {
 		return errors.Join(err, f.Cleanup())
 	}
