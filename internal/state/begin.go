@@ -12,14 +12,15 @@ import (
 // Opening is a state file that is locked, and of which all but the outbox is read and known to be sound. That is a few
 // pages, where the outbox can be hundreds of megabytes. [Opening.Finish] must follow.
 type Opening struct {
-	// Snapshot is what the file holds besides the outbox. It is empty where there was no file, or a damaged one.
+	// Snapshot is what the file holds besides the outbox.
 	Snapshot Snapshot
-	// Fresh is true where there was no file.
-	Fresh bool
+	// Sound is false where there was no file, or one that is damaged: then Snapshot is empty.
+	Sound bool
 
 	path  string
 	opts  Options
 	store *Store
+	fresh bool
 	// problem is what is wrong with the content; nil: nothing so far.
 	problem error
 }
@@ -39,7 +40,7 @@ func begin(path string, opts Options) (*Opening, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state %s: %w", path, err)
 	}
-	o := &Opening{path: path, opts: opts, store: s, Fresh: fresh, Snapshot: emptySnapshot()}
+	o := &Opening{path: path, opts: opts, store: s, fresh: fresh, Snapshot: emptySnapshot()}
 	if fresh {
 		return o, nil
 	}
@@ -47,7 +48,7 @@ func begin(path string, opts Options) (*Opening, error) {
 	if errors.Is(err, ErrNewerSchema) {
 		return nil, errors.Join(fmt.Errorf("open state %s: %w", path, err), s.Close())
 	}
-	o.problem = err
+	o.problem, o.Sound = err, err == nil
 	return o, nil
 }
 
@@ -97,13 +98,13 @@ func (o *Opening) Finish() (*Store, Opened, error) {
 func (o *Opening) finish() (s *Store, found Opened, problem, err error) {
 	note := ""
 	if err = o.problem; err == nil {
-		note, err = o.store.start(o.Fresh)
+		note, err = o.store.start(o.fresh)
 	}
 	if err == nil {
-		return o.store, Opened{Fresh: o.Fresh, Problem: note}, nil, nil
+		return o.store, Opened{Fresh: o.fresh, Problem: note}, nil, nil
 	}
 	defer o.store.Close()
-	if o.Fresh && isSystem(err) {
+	if o.fresh && isSystem(err) {
 		_ = os.Remove(o.path) // an empty file would pass for a damaged one next time
 	}
 	if !errors.Is(err, ErrDamaged) {

@@ -224,5 +224,8 @@ func (s *Store) Load() (snap Snapshot, err error) {
 			return err
 		})
 	})
-	return snap, err
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return snap, nil
 }
