@@ -69,8 +69,9 @@ func TestPromiseSlowDiskAtTheStart(t *testing.T) {
 		s := a.status(t)
 		return s.State.Saved && s.Outbox.Events == 0
 	})
-	if s := a.status(t); s.Outbox.Dropped != 0 {
-		t.Errorf("outbox %+v", s.Outbox)
+	a.said(t, 1, "state file read whole")
+	if s := a.status(t); s.Outbox.Dropped != 0 || strings.Contains(a.output.String(), "not followed") {
+		t.Errorf("outbox %+v, said:\n%s", s.Outbox, a.output)
 	}
 	if took := a.stop(t, syscall.SIGTERM); took > 5*time.Second {
 		t.Errorf("stopped in %v", took)
