@@ -111,12 +111,12 @@ func TestBeginIsNeverMisled(t *testing.T) {
 			copy(bad[to:to+4096], bad[from:])
 		}
 		got := small{}
-		note, err := walkPages(bytes.NewReader(bad), int64(len(bad)), &got)
+		note, err := checkPages(bytes.NewReader(bad), int64(len(bad)), &got)
 		var snap Snapshot
 		if err == nil {
 			snap, err = got.snapshot()
 		}
-		_, all := checkPages(bytes.NewReader(bad), int64(len(bad)))
+		_, all := checkPages(bytes.NewReader(bad), int64(len(bad)), nil)
 		switch {
 		case err == nil && note == "" && !reflect.DeepEqual(snap, want):
 			t.Fatalf("trial %d: misled: %+v", i, snap)

@@ -196,7 +196,7 @@ func checkFile(file *os.File, p *Progress, only *small) (note string, err error)
 		return "", errors.New("it is empty")
 	}
 	p.begin(info.Size())
-	return walkPages(countedReader{file, p}, info.Size(), only)
+	return checkPages(countedReader{file, p}, info.Size(), only)
 }
 
 // isSystem tells an error of the operating system (disk full, not permitted) from one of the content.

@@ -43,13 +43,10 @@ type pageCheck struct {
 // checkPages tells whether a bbolt file of the given size is sound in structure: every page in bounds, of the right
 // kind, reached once, its keys in order, and no page both used and free. It returns a note where one of the two
 // headers is bad, which a power failure in the middle of a commit leaves behind and which is harmless.
-func checkPages(r io.ReaderAt, size int64) (note string, err error) {
-	return walkPages(r, size, nil)
-}
-
-// walkPages does so for all pages, or for those alone that the small buckets need. Also then none of them may be listed
-// as free: what a damaged reference leads to could be an older page, whose content is sound.
-func walkPages(r io.ReaderAt, size int64, only *small) (note string, err error) {
+//
+// With only, it is about the pages alone that the small buckets need. Also then none of them may be listed as free: what a
+// damaged reference leads to could be an older page, whose content is sound.
+func checkPages(r io.ReaderAt, size int64, only *small) (note string, err error) {
 	m, note, err := newestMeta(r, size)
 	if err != nil {
 		return "", err
