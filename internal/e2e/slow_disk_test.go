@@ -24,7 +24,7 @@ func TestPromiseSlowDiskAtTheStart(t *testing.T) {
 	a.replaceInConfig(t, "ADDRESS", address)
 	writeFile(t, filepath.Join(a.dir, "kern.log"), "what was there before\n", 0o644)
 	d := newScratchDiskOf(t, filepath.Join(a.dir, "state"), 64)
-	waited := a.prefill(t, testhost.Amount(6_000, 50_000), steps)
+	waited := a.prefill(t, testhost.Amount(6_000, 15_000), steps)
 	a.start(t)
 	watched(t, a, ns.Inode)
 	fill(t, ns, a)
