@@ -26,7 +26,7 @@ type here struct {
 
 // Do implements orders.
 func (h here) Do(ctx context.Context, c agent.Command) (reply agent.Reply, err error) {
-	a, err := agent.Open(h.cfg)
+	a, err := agent.Open(ctx, h.cfg)
 	if err != nil {
 		return reply, err
 	}

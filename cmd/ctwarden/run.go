@@ -102,7 +102,11 @@ func (s settings) load() (agent.Config, error) {
 
 // runAgent runs the agent until ctx is done, and has it take over a changed configuration on each signal.
 func (s settings) runAgent(ctx context.Context, cfg agent.Config, hup <-chan os.Signal) (err error) {
-	a, err := agent.Open(cfg)
+	a, err := agent.Open(ctx, cfg)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		s.log.Info("stopped before the state file was read; nothing was begun")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -103,8 +103,8 @@ type Agent struct {
 }
 
 // Open prepares an agent: state, kernel table, what an earlier run left unfinished. It starts nothing. The caller
-// closes it.
-func Open(cfg Config) (*Agent, error) {
+// closes it. Where ctx is done while the disk of state_dir is waited for, its error is returned.
+func Open(ctx context.Context, cfg Config) (*Agent, error) {
 	if err := errors.Join(checkPrivate("state_dir", cfg.StateDir), checkPrivate("runtime_dir", cfg.RuntimeDir)); err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func Open(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a.spaces[a.table.Own().Inode] = &space{ns: a.table.Own()} // watched whether or not any other is found
-	if err = a.openState(); err != nil {
+	if err = a.openState(ctx); err != nil {
 		return nil, errors.Join(err, a.table.Close())
 	}
 	if err = a.openApplier(); err != nil {

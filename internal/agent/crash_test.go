@@ -73,7 +73,7 @@ func (f *fragile) live(t *testing.T, killAt int, do func(a *Agent)) (killed bool
 			killed = true
 		}
 	}()
-	a, err := Open(f.cfg)
+	a, err := Open(t.Context(), f.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

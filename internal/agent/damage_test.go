@@ -154,7 +154,7 @@ func (h scratch) survive(t *testing.T, whole, bad []byte, whileOpen bool) (found
 		t.Error(err)
 		return never
 	}
-	a, err := Open(h.cfg)
+	a, err := Open(t.Context(), h.cfg)
 	if err != nil {
 		t.Errorf("open: %v", err)
 		return never

@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -21,7 +20,16 @@ const (
 )
 
 // errDiskSlow says that the disk has not answered.
-var errDiskSlow = fmt.Errorf("the disk has not answered for %v; is its file system frozen, or the device gone?", diskSlow)
+var errDiskSlow = errors.New("the disk has not answered in time; is its file system frozen, or the device gone?")
+
+// stillReading is errDiskSlow where the state file is being read all the while.
+type stillReading struct{ read, size int64 } // in bytes
+
+func (e stillReading) Error() string {
+	return fmt.Sprintf("the state file is still being read and checked: %.1f of %.1f MB", float64(e.read)/1e6, float64(e.size)/1e6)
+}
+
+func (stillReading) Is(target error) bool { return target == errDiskSlow }
 
 // disk is the state file as all use it. Any call to it may hang for as long as the disk does, and nothing ends such a
 // call; so each runs in a goroutine of its own, one after the other, and whoever waits for it may give up.
@@ -42,6 +50,7 @@ type disk struct {
 }
 
 func newDisk(path string, opts state.Options) *disk {
+	opts.Progress = state.NewProgress()
 	return &disk{path: path, opts: opts, turn: make(chan struct{}, 1)}
 }
 
@@ -85,7 +94,7 @@ func (d *disk) await(wait time.Duration) bool {
 func (d *disk) within(wait time.Duration, call func() error) error {
 	done, ok := d.start(wait, call)
 	if !ok {
-		return errDiskSlow
+		return d.slow()
 	}
 	timer := time.NewTimer(max(wait, diskStop))
 	defer timer.Stop()
@@ -93,8 +102,16 @@ func (d *disk) within(wait time.Duration, call func() error) error {
 	case err := <-done:
 		return err
 	case <-timer.C:
-		return errDiskSlow
+		return d.slow()
 	}
+}
+
+// slow is why a call has not returned in its time.
+func (d *disk) slow() error {
+	if read, size, still, busy := d.opts.Progress.Of(); busy && still < readsWithin {
+		return stillReading{read, size}
+	}
+	return errDiskSlow
 }
 
 // ready returns the open store. It opens the file where it is not open, was found damaged or is not at its place any
@@ -112,16 +129,10 @@ func (d *disk) ready() (*state.Store, error) {
 			return nil, err
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(d.path), 0o750); err != nil {
-		return nil, fmt.Errorf("create state_dir: %w", err)
-	}
-	s, found, err := state.Open(d.path, d.opts)
-	if err != nil {
+	if err := d.open(func(beginning) {}); err != nil {
 		return nil, err
 	}
-	d.news = &found
-	d.store.Store(s)
-	return s, nil
+	return d.store.Load(), nil
 }
 
 // unusable tells why an open file must be opened again; nil: it need not.

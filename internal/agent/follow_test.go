@@ -73,7 +73,7 @@ func TestOrderOnAFrozenDisk(t *testing.T) {
 			<-frozen
 		}
 	}
-	a, err := Open(f.cfg)
+	a, err := Open(t.Context(), f.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,12 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -15,12 +15,9 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// openWithin is how long the start waits for the state file, which is read whole.
-const openWithin = 5 * time.Second
-
 // openState opens the state file and goes on from what it holds. A disk that cannot be used, or does not answer, is no
 // error: the agent then begins without, and the recorder opens the file when it can.
-func (a *Agent) openState() error {
+func (a *Agent) openState(ctx context.Context) error {
 	a.disk = newDisk(filepath.Join(a.cfg.StateDir, "state.db"), state.Options{MaxEvents: a.cfg.OutboxMax})
 	a.outbox = newOutbox(a.disk)
 	a.sink = notify.NewJournalSink(a.cfg.Log)
@@ -30,9 +27,14 @@ func (a *Agent) openState() error {
 	if a.cfg.Fail != nil {
 		a.recorder.fail = a.cfg.Fail
 	}
-	if err := a.loadState(); isDiskFault(err) && !errors.Is(err, state.ErrLocked) {
-		a.cfg.Log.Error("started without a state file", zap.Error(err),
-			zap.String("not_guaranteed", "what the run before left is not known: sources begin at sources.lookback, incidents and steps afresh"))
+	if err := a.loadState(ctx); isDiskFault(err) && !errors.Is(err, state.ErrLocked) {
+		if a.recorder.known {
+			a.cfg.Log.Warn("started before the state file could be used", zap.Error(err),
+				zap.String("known", "positions, incidents and steps of the run before; what waits to be sent follows"))
+		} else {
+			a.cfg.Log.Error("started without a state file", zap.Error(err),
+				zap.String("not_guaranteed", "what the run before left is not known: sources begin at sources.lookback, incidents and steps afresh"))
+		}
 		a.recorder.report(err)
 	} else if err != nil {
 		return errors.Join(err, a.disk.close())
@@ -40,31 +42,38 @@ func (a *Agent) openState() error {
 	return a.openPublisher()
 }
 
-// loadState opens the file within the time that a disk may take, and takes over what it holds.
-func (a *Agent) loadState() error {
-	var store *state.Store // these are read only where the call has returned
-	var found state.Opened
-	var snap state.Snapshot
-	err := a.disk.within(openWithin, func() (err error) {
-		if store, err = a.disk.ready(); err != nil {
-			return err
-		}
-		found = *a.disk.news
-		snap, err = store.Load()
-		return err
-	})
-	switch {
-	case errors.Is(err, fs.ErrPermission):
+// loadState takes over what the file holds besides the outbox, and waits a while for the whole of it to be opened. Where
+// that takes longer it goes on in its turn at the disk, and the recorder books it.
+func (a *Agent) loadState(ctx context.Context) error {
+	begun, done := a.disk.begin()
+	o, err := a.disk.awaitBegun(ctx, begun)
+	if err != nil {
+		return a.whoseDir(err)
+	}
+	a.takeOver(o.Snapshot)
+	wait := createWithin
+	if o.Sound {
+		a.recorder.known, wait = true, wholeWithin
+	}
+	if err := a.disk.awaitDone(ctx, done, wait); err != nil {
+		return a.whoseDir(err)
+	}
+	if text := a.recorder.opened(); text != "" {
+		a.noteIf(noteState, errors.New(text))
+	}
+	return nil
+}
+
+// whoseDir adds to an error what an operator can do about it.
+func (a *Agent) whoseDir(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("state_dir %s must belong to the user that the agent runs as: %w", a.cfg.StateDir, err)
-	case err != nil:
-		return err
 	}
-	a.disk.news = nil
-	a.outbox.opened(store)
-	if found.SetAside != "" {
-		a.noteIf(noteState, fmt.Errorf("the state file was damaged (%s); it was set aside as %s and a fresh one begun",
-			found.Problem, found.SetAside))
-	}
+	return err
+}
+
+// takeOver goes on from what the run before left.
+func (a *Agent) takeOver(snap state.Snapshot) {
 	a.positions, a.meta = snap.Positions, snap.Meta
 	if len(snap.Tracker) > 0 {
 		if err := json.Unmarshal(snap.Tracker, &a.saved); err != nil {
@@ -74,7 +83,6 @@ func (a *Agent) loadState() error {
 	}
 	a.steps = decodeSteps(snap.Steps)
 	a.recorder.image.put(state.Change{Positions: snap.Positions, Tracker: snap.Tracker, Steps: snap.Steps, Meta: snap.Meta})
-	return nil
 }
 
 func decodeSteps(records []state.Record) []remediate.Step {

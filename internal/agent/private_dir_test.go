@@ -44,7 +44,7 @@ func TestPrivateDirs(t *testing.T) {
 				} else {
 					h.cfg.RuntimeDir = dir
 				}
-				a, err := Open(h.cfg)
+				a, err := Open(t.Context(), h.cfg)
 				if err == nil {
 					err = a.Close()
 				}

@@ -43,6 +43,7 @@ type recorder struct {
 	mu        sync.Mutex
 	change    state.Change // its events are in queue
 	image     image
+	known     bool     // the image began with what the state file held at the start
 	committed []func() // to run after the next commit
 	problem   string   // why the last commit failed
 	since     time.Time
@@ -172,7 +173,7 @@ func (r *recorder) commit(ctx context.Context) bool {
 	}
 	done, ok := r.disk.start(wait, r.write)
 	if !ok {
-		r.report(errDiskSlow)
+		r.report(r.disk.slow())
 		return false
 	}
 	slow := time.NewTimer(wait)
@@ -181,7 +182,7 @@ func (r *recorder) commit(ctx context.Context) bool {
 	case err := <-done:
 		return r.report(err)
 	case <-slow.C:
-		r.report(errDiskSlow)
+		r.report(r.disk.slow())
 	}
 	select {
 	case err := <-done:

@@ -149,7 +149,7 @@ func TestOpenedLater(t *testing.T) {
 		t.Fatal("not saved")
 	}
 	if len(earlier) != 1 || earlier[0].ID != "old" || !strings.Contains(text, "could not be opened at the start") ||
-		!strings.Contains(text, "1 incidents that were open") {
+		!strings.Contains(text, "1 incidents that were open") || !strings.Contains(text, "what 1 sources had behind") {
 		t.Errorf("%v, %q", earlier, text)
 	}
 	snap := l.snapshot(t)

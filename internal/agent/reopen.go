@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,36 +12,68 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
+// opened books that the start has opened the file, and returns what has to be said of it. What a file that was found
+// damaged held besides the outbox goes into the fresh one.
+func (r *recorder) opened() (text string) {
+	news := *r.disk.news
+	r.disk.news = nil
+	r.queue.opened(r.disk.store.Load())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if news.SetAside != "" {
+		text = reopenedText(news, nil, reckoning{known: r.known})
+		r.change = r.image.change()
+	}
+	r.known = false
+	return text
+}
+
 // reopened has all that is known written into a state file that was opened while the agent runs, and says what happened:
 // it was damaged, removed or replaced, or it could not be opened before. It is called in a turn at the disk.
 func (r *recorder) reopened(store *state.Store) error {
 	news, why := *r.disk.news, r.disk.why
+	r.mu.Lock()
+	n := reckoning{known: r.known && why == nil}
+	r.mu.Unlock()
 	var earlier state.Snapshot
-	if !news.Fresh {
+	if !news.Fresh && !n.known {
 		var err error
 		if earlier, err = store.Load(); err != nil {
 			r.disk.condemn(err)
 			return err
 		}
 	}
-	kept, lost := r.queue.reopened(news.Fresh && why != nil)
+	n.kept, n.lost = r.queue.reopened(news.Fresh && why != nil)
 	if !news.Fresh {
 		r.queue.opened(store)
 	}
 	r.mu.Lock()
 	steps := r.image.adopt(earlier.Steps)
-	open := r.image.unknown(earlier.Tracker)
+	n.open, n.places = r.image.unknown(earlier.Tracker), r.image.left(earlier.Positions)
 	r.change = r.image.change() // which has what was to be committed, in the right order
+	r.known = false
 	r.mu.Unlock()
 	r.disk.news, r.disk.why = nil, nil
 
-	text := reopenedText(news, why, kept, lost, open)
+	if n.known && !news.Fresh {
+		r.log.Info("state file read whole", zap.Int("events_waiting", store.Len()))
+		return nil
+	}
+	text := reopenedText(news, why, n)
 	r.log.Warn("state file opened while running", zap.String("text", text))
 	r.told(text, steps)
 	return nil
 }
 
-func reopenedText(news state.Opened, why error, kept, lost, open int) string {
+// reckoning is what came of opening the file again.
+type reckoning struct {
+	known      bool // what it held besides the outbox was taken over at the start
+	kept, lost int  // events, see outbox.reopened
+	open       int  // incidents that only the file knew
+	places     int  // and sources' positions
+}
+
+func reopenedText(news state.Opened, why error, n reckoning) string {
 	text := "the state file could not be opened at the start and now is: what happened since is in it"
 	switch {
 	case why != nil && news.SetAside != "":
@@ -52,12 +85,18 @@ func reopenedText(news state.Opened, why error, kept, lost, open int) string {
 		text = fmt.Sprintf("%v; the file there now was gone on with", why)
 	case news.SetAside != "":
 		text = fmt.Sprintf("the state file was damaged (%s); it was set aside as %s and a fresh one begun", news.Problem, news.SetAside)
+		if n.known {
+			text += " with the positions, incidents and steps, which were sound; events that waited in it are not sent"
+		}
 	}
 	if why != nil && news.Fresh {
-		text += fmt.Sprintf("; %d events were written again, %d that only that file held are lost", kept, lost)
+		text += fmt.Sprintf("; %d events were written again, %d that only that file held are lost", n.kept, n.lost)
 	}
-	if open > 0 {
-		text += fmt.Sprintf("; %d incidents that were open before the start are not followed to their end", open)
+	if n.open > 0 {
+		text += fmt.Sprintf("; %d incidents that were open before the start are not followed to their end", n.open)
+	}
+	if n.places > 0 && why == nil {
+		text += fmt.Sprintf("; what %d sources had behind their saved positions at the start was not read", n.places)
 	}
 	return text
 }
@@ -136,6 +175,16 @@ func (m *image) unknown(tracker []byte) int {
 	n := 0
 	for _, o := range theirs.Open {
 		if !known[o.ID] {
+			n++
+		}
+	}
+	return n
+}
+
+// left counts the positions of others that the image has in another place.
+func (m *image) left(positions map[string][]byte) (n int) {
+	for stream, at := range positions {
+		if ours, ok := m.positions[stream]; ok && !bytes.Equal(ours, at) {
 			n++
 		}
 	}

@@ -22,7 +22,7 @@ func TestNamespaceThatHasAnInodeAgain(t *testing.T) {
 		h.put(t, process+"net/stat/nf_conntrack", fmt.Sprintf(scratchStat, count, refused))
 	}
 	show(50, 10, 600)
-	a, err := Open(h.cfg)
+	a, err := Open(t.Context(), h.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

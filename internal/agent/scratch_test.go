@@ -96,7 +96,7 @@ func (h scratch) limit(t *testing.T) string {
 
 func (h scratch) open(t *testing.T) *Agent {
 	t.Helper()
-	a, err := Open(h.cfg)
+	a, err := Open(t.Context(), h.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

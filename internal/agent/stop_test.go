@@ -88,7 +88,7 @@ func runScratch(t *testing.T, h scratch, patience time.Duration) (*Agent, contex
 	t.Helper()
 	h.put(t, "var/log/kern.log", "")
 	h.cfg.Sources.Syslog, h.cfg.Sources.SyslogFiles = SwitchOn, []string{h.root + "/var/log/kern.log"}
-	a, err := Open(h.cfg)
+	a, err := Open(t.Context(), h.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

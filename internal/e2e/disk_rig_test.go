@@ -20,21 +20,27 @@ type scratchDisk struct {
 	dir, image string
 }
 
-// newScratchDisk mounts it at dir, which is made.
+// newScratchDisk mounts a small one at dir, which is made.
 func newScratchDisk(t *testing.T, dir string) *scratchDisk {
+	t.Helper()
+	return newScratchDiskOf(t, dir, 8)
+}
+
+// newScratchDiskOf mounts one of a size in MiB.
+func newScratchDiskOf(t *testing.T, dir string, size int64) *scratchDisk {
 	t.Helper()
 	testhost.NeedRoot(t)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	under := t.TempDir()
-	if err := unix.Mount("tmpfs", under, "tmpfs", 0, "size=16m"); err != nil {
+	if err := unix.Mount("tmpfs", under, "tmpfs", 0, fmt.Sprintf("size=%dm", 2*size)); err != nil {
 		testhost.Skip(t, "mount a tmpfs: "+err.Error())
 	}
 	d := &scratchDisk{dir: dir, image: filepath.Join(under, "image")}
 	t.Cleanup(func() { _ = unix.Unmount(under, unix.MNT_DETACH) })
 	writeFile(t, d.image, "", 0o600)
-	if err := os.Truncate(d.image, 8<<20); err != nil {
+	if err := os.Truncate(d.image, size<<20); err != nil {
 		t.Fatal(err)
 	}
 	d.run(t, "mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", d.image)

@@ -217,23 +217,10 @@ func removeStep(t *bolt.Tx, key []byte) error {
 }
 
 // Load reads everything but the outbox.
-func (s *Store) Load() (Snapshot, error) {
-	var snap Snapshot
-	err := s.safely("read", func() error {
+func (s *Store) Load() (snap Snapshot, err error) {
+	err = s.safely("read", func() error {
 		return s.db.View(func(t *bolt.Tx) (err error) {
-			b := names()
-			if snap.Positions, err = readAll(t, b.positions); err != nil {
-				return err
-			}
-			if snap.Meta, err = readAll(t, b.agent); err != nil {
-				return err
-			}
-			tracker, err := readAll(t, b.tracker)
-			if err != nil {
-				return err
-			}
-			snap.Tracker = tracker["snapshot"]
-			snap.Steps, err = readSteps(t)
+			snap, err = readSnapshot(func(name []byte, take func(k, v []byte) error) error { return t.Bucket(name).ForEach(take) })
 			return err
 		})
 	})
@@ -241,32 +228,4 @@ func (s *Store) Load() (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	return snap, nil
-}
-
-func readAll(t *bolt.Tx, name []byte) (map[string][]byte, error) {
-	all := map[string][]byte{}
-	err := t.Bucket(name).ForEach(func(k, v []byte) error {
-		v, err := unseal(name, k, v)
-		all[string(k)] = bytes.Clone(v)
-		return err
-	})
-	return all, err
-}
-
-func readSteps(t *bolt.Tx) ([]Record, error) {
-	var steps []Record
-	name := names().steps
-	err := t.Bucket(name).ForEach(func(k, v []byte) error {
-		v, err := unseal(name, k, v)
-		if err != nil {
-			return err
-		}
-		var r record
-		if err := json.Unmarshal(v, &r); err != nil {
-			return fmt.Errorf("%w: step: %w", ErrDamaged, err)
-		}
-		steps = append(steps, Record(r))
-		return nil
-	})
-	return steps, err
 }

@@ -360,6 +360,7 @@ func FuzzCheckPages(f *testing.F) {
 			content = bytes.Clone(content)
 			content[at] ^= x
 		}
-		_, _ = checkPages(bytes.NewReader(content), int64(len(content)))
+		_, _ = checkPages(bytes.NewReader(content), int64(len(content)), nil)
+		_, _ = checkPages(bytes.NewReader(content), int64(len(content)), &small{})
 	})
 }

@@ -20,6 +20,8 @@
 //
 // bbolt trusts its file: a flipped bit can make it panic, run in a circle or fault on memory beyond the end, at open
 // or much later. So [Open] first reads the file page by page by itself, with every bound checked, then lets bbolt map
-// it, then opens every seal. A file that fails is renamed, a fresh one is started, and [Opened] says so. Damage that
-// comes later turns into [ErrDamaged]; the agent goes on without and may open again.
+// it, then opens every seal. The outbox is nearly all of a large file; so [Begin] does the first of it for the other
+// buckets alone, which are a few pages, and gives what they hold at once. A file that fails is renamed, a fresh one is
+// started, and [Opened] says so. Damage that comes later turns into [ErrDamaged]; the agent goes on without and may open
+// again.
 package state

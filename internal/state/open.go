@@ -39,6 +39,8 @@ type Options struct {
 	MaxBytes int64
 	// Now names a file that is set aside; nil means time.Now.
 	Now func() time.Time
+	// Progress is kept up to date while the file is being opened; nil: nobody wants to know.
+	Progress *Progress
 }
 
 // Opened tells what Open found.
@@ -57,49 +59,14 @@ type Opened struct {
 //
 // Errors: [ErrLocked] after a second, [ErrNewerSchema], or what the operating system said. A file that could not be begun,
 // on a full disk, is removed again.
+//
+// All of the file is read, which takes its time where the outbox is full. [Begin] has the rest of it before.
 func Open(path string, opts Options) (*Store, Opened, error) {
-	opts = opts.withDefaults()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, Opened{}, fmt.Errorf("open state: %w", err)
-	}
-	s, found, problem, err := openAt(path, opts)
-	if err != nil || problem == nil {
-		return s, found, err
-	}
-	aside := found.SetAside
-	s, _, again, err := openAt(path, opts)
-	switch {
-	case err != nil:
-		return nil, Opened{}, fmt.Errorf("%w (the file before was damaged, and is set aside as %s: %w)", err, aside, problem)
-	case again == nil:
-		return s, Opened{Fresh: true, SetAside: aside, Problem: problem.Error()}, nil
-	}
-	return nil, Opened{}, fmt.Errorf("open state %s: %w, and the fresh file is no better", path, problem)
-}
-
-// openAt opens or creates the file. One whose content is at fault is set aside while its lock is still held, and what
-// is wrong with it is returned as problem.
-func openAt(path string, opts Options) (s *Store, found Opened, problem, err error) {
-	s, fresh, err := openLocked(path, opts)
+	o, err := Begin(path, opts)
 	if err != nil {
-		return nil, Opened{}, nil, fmt.Errorf("open state %s: %w", path, err)
+		return nil, Opened{}, err
 	}
-	note, err := s.start(fresh)
-	if err == nil {
-		return s, Opened{Fresh: fresh, Problem: note}, nil, nil
-	}
-	defer s.Close()
-	if fresh && isSystem(err) {
-		_ = os.Remove(path) // an empty file would pass for a damaged one next time
-	}
-	if !errors.Is(err, ErrDamaged) {
-		return nil, Opened{}, nil, fmt.Errorf("open state %s: %w", path, err)
-	}
-	problem = err
-	if found.SetAside, err = setAside(path, opts.Now()); err != nil {
-		return nil, Opened{}, nil, fmt.Errorf("open state %s: %w; it could not be set aside: %w", path, problem, err)
-	}
-	return nil, found, problem, nil
+	return o.Finish()
 }
 
 func (o Options) withDefaults() Options {
@@ -179,7 +146,7 @@ func lock(path string, file *os.File) error {
 // start checks the locked file and lets bbolt open it. The error wraps [ErrDamaged] where the content is at fault.
 func (s *Store) start(fresh bool) (note string, err error) {
 	if !fresh {
-		if note, err = checkFile(s.file); err != nil {
+		if note, err = checkFile(s.file, s.opts.Progress, nil); err != nil {
 			return "", fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 	}
@@ -219,7 +186,8 @@ func syncFolder(path string) error {
 	return dir.Sync()
 }
 
-func checkFile(file *os.File) (note string, err error) {
+// checkFile checks the pages of a file, all of them or those that are wanted.
+func checkFile(file *os.File, p *Progress, only *small) (note string, err error) {
 	info, err := file.Stat()
 	if err != nil {
 		return "", err
@@ -227,7 +195,8 @@ func checkFile(file *os.File) (note string, err error) {
 	if info.Size() == 0 {
 		return "", errors.New("it is empty")
 	}
-	return checkPages(file, info.Size())
+	p.begin(info.Size())
+	return checkPages(countedReader{file, p}, info.Size(), only)
 }
 
 // isSystem tells an error of the operating system (disk full, not permitted) from one of the content.

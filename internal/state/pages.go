@@ -36,12 +36,17 @@ type pageCheck struct {
 	// high is the first page number that is not in use.
 	high uint64
 	seen map[uint64]bool
+	// small, where it is not nil, is given what the small buckets hold, and the others are left out.
+	small *small
 }
 
 // checkPages tells whether a bbolt file of the given size is sound in structure: every page in bounds, of the right
 // kind, reached once, its keys in order, and no page both used and free. It returns a note where one of the two
 // headers is bad, which a power failure in the middle of a commit leaves behind and which is harmless.
-func checkPages(r io.ReaderAt, size int64) (note string, err error) {
+//
+// With only, it is about the pages alone that the small buckets need. Also then none of them may be listed as free: what a
+// damaged reference leads to could be an older page, whose content is sound.
+func checkPages(r io.ReaderAt, size int64, only *small) (note string, err error) {
 	m, note, err := newestMeta(r, size)
 	if err != nil {
 		return "", err
@@ -49,7 +54,7 @@ func checkPages(r io.ReaderAt, size int64) (note string, err error) {
 	if m.high < 4 || m.high > uint64(size)/m.pageSize {
 		return note, fmt.Errorf("%d pages of %d bytes do not fit the file's %d bytes", m.high, m.pageSize, size)
 	}
-	c := &pageCheck{r: r, pageSize: m.pageSize, high: m.high, seen: map[uint64]bool{0: true, 1: true}}
+	c := &pageCheck{r: r, pageSize: m.pageSize, high: m.high, seen: map[uint64]bool{0: true, 1: true}, small: only}
 	if err := c.tree(m.root, nil, nil, 0); err != nil {
 		return note, err
 	}
@@ -224,10 +229,15 @@ func (c *pageCheck) leaf(p page, low, high []byte, depth int) error {
 		keys[i] = both[:ksize]
 		switch flags {
 		case 0:
+			c.small.take(keys[i], both[ksize:])
 		case leafBucket:
+			if !c.small.enter(keys[i]) {
+				continue
+			}
 			if err := c.bucket(p.id, both[ksize:], depth+1); err != nil {
 				return err
 			}
+			c.small.leave()
 		default:
 			return fmt.Errorf("page %d: element %d of unknown kind %#x", p.id, i, flags)
 		}

@@ -147,7 +147,7 @@ func (s *Store) prepare(fresh bool) error {
 			if err = checkSchema(t); err != nil {
 				return err
 			}
-			found, err = checkContent(t)
+			found, err = checkContent(t, s.opts.Progress)
 			return err
 		})
 	})
@@ -174,7 +174,12 @@ func checkSchema(t *bolt.Tx) error {
 	if m == nil {
 		return fmt.Errorf("%w: not a state file of ctwarden", ErrDamaged)
 	}
-	v, err := unseal(b.meta, []byte("schema"), m.Get([]byte("schema")))
+	return checkVersion(m.Get([]byte("schema")))
+}
+
+// checkVersion tells whether this program understands a file with that sealed schema number.
+func checkVersion(sealed []byte) error {
+	v, err := unseal(names().meta, []byte("schema"), sealed)
 	if err != nil {
 		return err
 	}
@@ -203,7 +208,7 @@ func (s *Store) keep(t tally) {
 }
 
 // checkContent opens every seal and holds the indexes against what they index.
-func checkContent(t *bolt.Tx) (tally, error) {
+func checkContent(t *bolt.Tx, p *Progress) (tally, error) {
 	b := names()
 	for _, name := range b.all() {
 		bucket := t.Bucket(name)
@@ -211,6 +216,7 @@ func checkContent(t *bolt.Tx) (tally, error) {
 			return tally{}, fmt.Errorf("%w: no bucket %s", ErrDamaged, name)
 		}
 		if err := bucket.ForEach(func(k, v []byte) error {
+			p.alive()
 			_, err := unseal(name, k, v)
 			return err
 		}); err != nil {
