@@ -100,6 +100,9 @@ func (s *Store) write(do func(q *outbox) error) error {
 		if s.readOnly {
 			return fmt.Errorf("%s: %w", s.path, unix.EROFS)
 		}
+		if err := s.sound(); err != nil {
+			return err
+		}
 		now := tally{events: s.events.Load(), bytes: s.bytes.Load(), dropped: s.dropped.Load()}
 		err := s.db.Update(func(t *bolt.Tx) error {
 			q := outbox{tx: t, names: names(), tally: now, opts: s.opts}
@@ -122,6 +125,30 @@ func (s *Store) write(do func(q *outbox) error) error {
 		}
 		return err
 	})
+}
+
+// checkedWhole is up to what size the whole file is checked before each commit, in bytes: that costs a millisecond.
+const checkedWhole = 1 << 20
+
+// sound looks for damage that came to the open file before a commit goes over it. bbolt gives up every page that it
+// replaces, with as many behind it as the page says, and a damaged number keeps it at that for hours, in ever more memory.
+// Of a large file the one page alone is looked at that each commit replaces and nothing reads before: the list of the
+// free ones.
+func (s *Store) sound() error {
+	info, err := s.file.Stat()
+	if err != nil {
+		return err
+	}
+	if size := info.Size(); size <= checkedWhole {
+		_, err = checkPages(s.file, size, nil)
+	} else {
+		err = checkFreelist(s.file, size)
+	}
+	if err == nil || isSystem(err) {
+		return nil // a disk that cannot be read fails the commit, or need not
+	}
+	s.broken = true
+	return fmt.Errorf("%w: %v", ErrDamaged, err)
 }
 
 // recount finds out what the outbox holds after a transaction that the disk did not take: where the very last write of

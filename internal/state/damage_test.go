@@ -320,6 +320,34 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 }
 
+// TestDamagedLengthWhileOpen gives the list of free pages a length that no file has, in a small file and in a large one.
+// bbolt would give up that many pages in the next commit, one by one.
+func TestDamagedLengthWhileOpen(t *testing.T) {
+	for _, events := range []int{60, 4000} {
+		path := filepath.Join(t.TempDir(), "s")
+		whole := filled(t, path, events)
+		s := open(t, path, Options{})
+		m, _, err := newestMeta(bytes.NewReader(whole), int64(len(whole)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if _, err := file.WriteAt([]byte{0, 0, 0, 0xff}, int64(m.freelist*m.pageSize)+12); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := s.Commit(Change{Tracker: []byte("{}")}); !errors.Is(err, ErrDamaged) {
+				t.Errorf("%d events, %d bytes: commit: %v", events, len(whole), err)
+			}
+		}
+		s.Close()
+	}
+}
+
 func TestDiskFull(t *testing.T) {
 	testhost.NeedRoot(t)
 	dir := t.TempDir()

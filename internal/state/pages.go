@@ -61,6 +61,20 @@ func checkPages(r io.ReaderAt, size int64, only *small) (note string, err error)
 	return note, c.freelist(m.freelist)
 }
 
+// checkFreelist tells whether the page that lists the free ones can have the size that it says. bbolt gives it up with
+// each commit, page by page, and a damaged size would keep it at that for hours, in ever more memory.
+func checkFreelist(r io.ReaderAt, size int64) error {
+	m, _, err := newestMeta(r, size)
+	if err != nil {
+		return err
+	}
+	c := &pageCheck{r: r, pageSize: m.pageSize, high: m.high, seen: map[uint64]bool{}}
+	if _, err := c.load(m.freelist); err != nil {
+		return fmt.Errorf("list of free pages: %w", err)
+	}
+	return nil
+}
+
 type meta struct {
 	pageSize, root, freelist, high, txid uint64
 }
