@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,17 @@ func TestSyslogAccused(t *testing.T) {
 			l.truncateQuietly(".2")
 			l.old(".1")
 			l.look()
+		}, 0, ""},
+		{"one that was there before, and was missed as it was renamed", func(l *byLook) {
+			l.put(".missed", oldLines)
+			for begin := time.Now(); time.Since(begin) < 2*fileTick; { // births are told in ticks too
+				runtime.Gosched()
+			}
+			l.create(".2")
+			if err := os.Rename(l.path+".missed", l.path+".1"); err != nil {
+				l.t.Fatal(err)
+			}
+			l.setTime(".1", time.Now())
 		}, 0, ""},
 		{"old one put back beside a file that was created", func(l *byLook) {
 			l.create(".1")

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -85,11 +87,28 @@ func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
 }
 
 // copiesIn are those of list that were copied from f since it was last looked at: that go on where f was read to, or were
-// changed after that look. An old file that somebody unpacks or puts back beside f has the time that it had.
+// changed after that look. An old file that somebody unpacks or puts back beside f has the time that it had; one that was
+// there before f, and is where it is by a rotation, is older than f.
 func (f *logFile) copiesIn(list []*logFile) []*logFile {
 	return slices.DeleteFunc(slices.Clone(list), func(r *logFile) bool {
-		return r.off == 0 && !changedSince(r.touched, f.growth.looked)
+		return r.off == 0 && (!changedSince(r.touched, f.growth.looked) || r.bornBefore(f))
 	})
+}
+
+// bornBefore tells whether a file is known to have been made before another one.
+func (r *logFile) bornBefore(f *logFile) bool {
+	own, others := r.born(), f.born()
+	return !own.IsZero() && !others.IsZero() && own.Before(others)
+}
+
+// born is when a file was made; zero where the file system or the kernel (before Linux 4.11) does not tell.
+func (r *logFile) born() time.Time {
+	var st unix.Statx_t
+	err := unix.Statx(int(r.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)
+	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return time.Time{}
+	}
+	return time.Unix(st.Btime.Sec, int64(st.Btime.Nsec))
 }
 
 // changedSince tells whether a file whose last change has the time changed may have been changed after t. Some file
