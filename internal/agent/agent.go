@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ctwarden/ctwarden/notify"
@@ -41,6 +42,7 @@ type Agent struct {
 	recorder  *recorder
 	sink      *notify.JournalSink
 	publisher *notify.Publisher // nil: no NATS servers are configured
+	manager   *manager
 
 	left    atomic.Bool        // the loop did not end in time: what it uses must stay open
 	started atomic.Bool        // Run was called: the loop owns what follows
@@ -119,6 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Agent, error) {
 		audit:    auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
 		throttle: watcher.NewThrottle(filesShare),
 		writers:  writerFinder{root: cfg.Root, within: writerWithin},
+		manager:  newManager(cfg.Log),
 	}
 	var err error
 	if a.bootID, err = watcher.BootID(); err != nil {
@@ -202,6 +205,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	stopping, free := doneAfter(ctx, cmp.Or(a.patience, stopWithin))
 	defer free()
 
+	defer a.manage()()
 	a.started.Store(true)
 	a.sample()
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStarted, a.agentState()))
@@ -267,7 +271,7 @@ func (a *Agent) runLoop(ctx context.Context) error {
 	g.Go(func() error {
 		defer func() {
 			close(a.ended)
-			a.sdNotify("STOPPING=1")
+			a.manager.tell(daemon.SdNotifyStopping)
 		}()
 		return a.loop(ctx)
 	})

@@ -29,11 +29,12 @@ func (a *Agent) tickPeriod() time.Duration {
 	return tickEvery
 }
 
-// loop is the one goroutine that owns the tracker and all books. It never waits for a disk, the network or a log.
+// loop is the one goroutine that owns the tracker and all books. It never waits for a disk, the network, a log or the
+// service manager.
 func (a *Agent) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	watchdog := newWatchdog()
+	watchdog := newWatchdog(a.manager)
 	for {
 		select {
 		case <-ctx.Done():
@@ -152,15 +153,8 @@ func (a *Agent) countEvent(ev remediate.Event) {
 func (a *Agent) becomeReady() {
 	a.ready = true
 	close(a.readyCh)
-	a.sdNotify(daemon.SdNotifyReady)
+	a.manager.tell(daemon.SdNotifyReady)
 	a.cfg.Log.Info("agent ready", zap.String("mode", string(a.cfg.Policy.Mode)), zap.Int("namespaces", len(a.spaces)))
-}
-
-// sdNotify tells systemd something. Without systemd it does nothing.
-func (a *Agent) sdNotify(text string) {
-	if _, err := daemon.SdNotify(false, text); err != nil {
-		a.cfg.Log.Warn("systemd not told", zap.Error(err))
-	}
 }
 
 // tellState keeps systemd's one-line status of the agent up to date.
@@ -173,28 +167,6 @@ func (a *Agent) tellState() {
 	}
 	if now := time.Now(); a.ready && text != a.told && now.Sub(a.toldAt) >= time.Second {
 		a.told, a.toldAt = text, now
-		a.sdNotify("STATUS=" + text)
-	}
-}
-
-// watchdog tells systemd that the loop is alive.
-type watchdog struct {
-	every time.Duration
-	last  time.Time
-}
-
-func newWatchdog() *watchdog {
-	every, err := daemon.SdWatchdogEnabled(false)
-	if err != nil {
-		every = 0
-	}
-	return &watchdog{every: every / 2}
-}
-
-func (w *watchdog) ping(now time.Time) {
-	if w.every > 0 && now.Sub(w.last) >= w.every {
-		w.last = now
-		// A failure shows as a missed watchdog, which systemd acts on.
-		_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		a.manager.tell("STATUS=" + text)
 	}
 }
