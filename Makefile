@@ -3,6 +3,8 @@
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -X main.version=$(VERSION)
+# The metrics need no HTTP/2, and NATS none: without it the agent takes half a megabyte less.
+TAGS     := nethttpomithttp2
 PACKAGES := ./...
 # Test programs that no shipped program imports; ./... leaves testdata out.
 TESTPROGRAMS := ./testdata/flood ./testdata/demo ./testdata/refused
@@ -16,7 +18,7 @@ help: ## list the targets
 build: ## build both programs into bin/
 	@scripts/setup.sh build
 	@mkdir -p bin
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ctwarden ./cmd/ctwarden-hub
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ctwarden ./cmd/ctwarden-hub
 
 .PHONY: run
 run: ## watch this host in observe mode, with a NATS server of its own; Ctrl-C ends it

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 )
@@ -34,15 +33,10 @@ type Metrics struct {
 	cfg      MetricsConfig
 	listener net.Listener
 	access   metricsAccess
-	registry *prometheus.Registry
 }
 
 // ListenMetrics opens the listener, so that an address that is taken is an error at the start.
 func ListenMetrics(cfg MetricsConfig) (*Metrics, error) {
-	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(newCollector(cfg.Status)); err != nil {
-		return nil, fmt.Errorf("register the metrics: %w", err)
-	}
 	who, err := newMetricsAccess(cfg)
 	if err != nil {
 		return nil, err
@@ -51,7 +45,7 @@ func ListenMetrics(cfg MetricsConfig) (*Metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Metrics{cfg: cfg, listener: l, access: who, registry: registry}, nil
+	return &Metrics{cfg: cfg, listener: l, access: who}, nil
 }
 
 // Addr is the address that is listened on.
@@ -94,7 +88,7 @@ func (m *Metrics) server() *http.Server {
 
 func (m *Metrics) handler() http.Handler {
 	mux := http.NewServeMux()
-	metrics := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorLog: zap.NewStdLog(m.cfg.Log)})
+	metrics := m.scrapes()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-m.cfg.Ready:
@@ -113,4 +107,32 @@ func (m *Metrics) handler() http.Handler {
 		_, _ = fmt.Fprintln(w, "ok")
 	})
 	return mux
+}
+
+// maxScrapes is how many scrapes are answered at once.
+const maxScrapes = 4
+
+// scrapes answers with the metrics as they are at that moment.
+func (m *Metrics) scrapes() http.Handler {
+	metrics := newCollector(m.cfg.Status)
+	places := make(chan struct{}, maxScrapes) // one element for each scrape under way; one that finds it full is refused
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+		default:
+			http.Error(w, fmt.Sprintf("%d scrapes are under way, try again later", maxScrapes), http.StatusServiceUnavailable)
+			return
+		}
+		text, err := metrics.collect(r.Context())
+		if err != nil {
+			if r.Context().Err() == nil { // nobody is told that a scraper has gone
+				m.cfg.Log.Warn("scrape failed", zap.Error(err))
+			}
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", expositionType)
+		_, _ = io.WriteString(w, text) // a scraper that has gone gets nothing
+	})
 }

@@ -2,31 +2,16 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // statusWithin bounds how long one scrape waits for the loop.
 const statusWithin = 5 * time.Second
-
-// metric is one of the names of the contract.
-type metric struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
-}
-
-func counter(name, help string, labels ...string) metric {
-	return metric{prometheus.NewDesc("ctwarden_"+name, help, labels, nil), prometheus.CounterValue}
-}
-
-func gauge(name, help string, labels ...string) metric {
-	return metric{prometheus.NewDesc("ctwarden_"+name, help, labels, nil), prometheus.GaugeValue}
-}
 
 // metricSet holds every metric.
 type metricSet struct {
@@ -55,7 +40,7 @@ func newMetricSet() metricSet {
 		insertFailed:  counter("conntrack_insert_failed_total", "Entries that lost a race for their place, by the kernel's counter insert_failed.", "netns"),
 		incidentsOpen: gauge("incidents_open", "Incidents that are open now.", "severity"),
 		incidents:     counter("incidents_total", "Incidents opened since the agent's start."),
-		steps:         counter("steps_total", "Changes of the limit by result and reason, since the agent's start.", "result", "reason"),
+		steps:         counter("steps_total", "Changes of the limit by result and reason, since the agent's start.", "reason", "result"),
 		pausedRefused: counter("foreign_pause_refused_total", "Packets refused and entries thrown out while automatic steps kept still after somebody else's change of the limit, since the agent's start."),
 		outbox:        gauge("outbox_events", "Events that NATS has not acknowledged yet."),
 		eventsDropped: counter("events_dropped_total", "Events dropped because the outbox was full, or it or the host's journal could not be written."),
@@ -63,7 +48,7 @@ func newMetricSet() metricSet {
 		stateSaved:    gauge("state_saved", "1 while the state file takes what is to survive a restart."),
 		natsConnected: gauge("nats_connected", "1 while the connection to NATS stands."),
 		natsProblem:   gauge("nats_problem", "1 while something does not get through to NATS, by the reason; ctwarden status says it in full.", "reason"),
-		buildVersion:  gauge("build_info", "1, with the version as labels.", "version", "goversion"),
+		buildVersion:  gauge("build_info", "1, with the version as labels.", "goversion", "version"),
 	}
 }
 
@@ -81,42 +66,28 @@ func newCollector(status func(context.Context) (Status, error)) *collector {
 	return &collector{status: status, set: newMetricSet(), book: newNetnsBook(ownLabels)}
 }
 
-// Describe implements prometheus.Collector.
-func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	s := c.set
-	for _, m := range []metric{
-		s.records, s.matches, s.lost, s.sourceUp, s.sourceLag, s.sourceLast, s.entries, s.limit, s.buckets, s.drops, s.earlyDrops,
-		s.chainDrops, s.insertFailed, s.incidentsOpen, s.incidents, s.steps, s.pausedRefused, s.outbox, s.eventsDropped, s.eventsUnsaved, s.stateSaved, s.natsConnected,
-		s.natsProblem, s.buildVersion,
-	} {
-		ch <- m.desc
-	}
-}
-
-// Collect implements prometheus.Collector. A loop that does not answer makes the scrape fail, rather than show old
-// values.
-func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), statusWithin)
+// collect is the answer to a scrape. A loop that does not answer makes the scrape fail, rather than show old values.
+func (c *collector) collect(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusWithin)
 	defer cancel()
 	// Under the lock from status to book: two scrapes at once must be booked in the order of their snapshots.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st, err := c.status(ctx)
 	if err != nil {
-		ch <- prometheus.NewInvalidMetric(c.set.buildVersion.desc, err)
-		return
+		return "", fmt.Errorf("the agent does not answer: %w", err)
 	}
-	send := func(m metric, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
-	}
-	c.sources(st, send)
-	c.tables(st, send)
-	c.incidents(st, send)
-	c.delivery(st, send)
-	send(c.set.buildVersion, 1, st.Version, runtime.Version())
+	var e exposition
+	c.sources(st, e.send)
+	c.tables(st, e.send)
+	c.incidents(st, e.send)
+	c.delivery(st, e.send)
+	e.send(c.set.buildVersion, 1, runtime.Version(), st.Version)
+	return e.text()
 }
 
-type sendFunc func(m metric, value float64, labels ...string)
+// sendFunc is exposition.send.
+type sendFunc func(m metric, value float64, values ...string)
 
 // sources adds up the streams of each kind. A kind is up while one of its streams is and none that is used has a
 // problem.
@@ -176,7 +147,7 @@ func (c *collector) incidents(st Status, send sendFunc) {
 	send(c.set.incidents, float64(st.IncidentsTotal))
 	send(c.set.pausedRefused, float64(st.RefusedInPause))
 	for _, t := range st.StepsTotal {
-		send(c.set.steps, float64(t.Count), t.Result, string(t.Reason))
+		send(c.set.steps, float64(t.Count), string(t.Reason), t.Result)
 	}
 }
 

@@ -163,10 +163,6 @@ func (l *lane) addTicks(s scale, moments remediate.Times) {
 	}
 }
 
-// Rest and Messages are paths for the page.
-func (l lane) Rest() string     { return string(l.rest) }
-func (l lane) Messages() string { return string(l.ticks) }
-
 // scale maps time to the drawing.
 type scale struct {
 	from time.Time

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,79 @@ func TestWriteHTML(t *testing.T) {
 	}
 	if bars != 1 {
 		t.Errorf("%d bars in the timeline, want 1: the incident without a time of day has none", bars)
+	}
+}
+
+// TestWriteHTMLHostile: whatever the texts of a log say, the page has the same elements, and shows the texts as they are.
+func TestWriteHTMLHostile(t *testing.T) {
+	plain, _ := elements(t, hostileReport("plain"))
+	for name, text := range map[string]string{
+		"elements":    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+		"quotes":      `x" onload="alert(1)' onclick='alert(2)`,
+		"end tags":    "</title></text></a></svg></code></style></article></html>",
+		"entities":    "&lt;b&gt; &amp; &#39; &unknown;",
+		"verbs":       "%s %d %[3]v %!x %% {{.Summary}}",
+		"sections":    "<!-- x --> <![CDATA[x]]> <?x?>",
+		"NUL":         "a\x00<b>\x00</b>",
+		"other signs": "\u2028\u202e`+\\",
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, shown := elements(t, hostileReport(text))
+			if !slices.Equal(got, plain) {
+				t.Errorf("other elements:\n%q\nwant\n%q", got, plain)
+			}
+			want := strings.ReplaceAll(text, "\x00", "\uFFFD")
+			// Host and namespace: heading, lane, bar; a log: heading, bar; two reasons and a path. A label may be cut off.
+			if n := strings.Count(shown, want); n < 12 {
+				t.Errorf("%q stands %d times in\n%s", want, n, shown)
+			}
+		})
+	}
+}
+
+// hostileReport has the text wherever a log or a path brings it in.
+func hostileReport(text string) Report {
+	r := sampleReport()
+	in := &r.Incidents[0]
+	in.Host, in.NetNS, in.PerSource = text, text, map[string]int{text: 11, "syslog:/b": 4}
+	in.Steps[0].Reason, in.Refused[0].Reason = remediate.Reason(text), remediate.Reason(text)
+	r.Sources[1] = Source{Path: text, Error: text}
+	return r
+}
+
+// elements are the page's tags with the names of their attributes, and apart from them its texts.
+func elements(t *testing.T, r Report) (tags []string, texts string) {
+	t.Helper()
+	var out bytes.Buffer
+	if err := r.WriteHTML(&out); err != nil {
+		t.Fatal(err)
+	}
+	dec := xml.NewDecoder(&out)
+	dec.Strict, dec.AutoClose = false, xml.HTMLAutoClose
+	var b strings.Builder
+	for {
+		token, err := dec.Token()
+		if errors.Is(err, io.EOF) {
+			return tags, b.String()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch token := token.(type) {
+		case xml.StartElement:
+			tag := token.Name.Local
+			for _, a := range token.Attr {
+				tag += " " + a.Name.Local
+			}
+			tags = append(tags, tag)
+		case xml.EndElement:
+			tags = append(tags, "/"+token.Name.Local)
+		case xml.CharData:
+			b.Write(token)
+			b.WriteByte('\n')
+		case xml.Comment:
+			t.Errorf("a comment: %q", token)
+		}
 	}
 }
 
