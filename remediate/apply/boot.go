@@ -29,7 +29,7 @@ func (a *Applier) MarkBootApplied() error {
 	}
 	defer dir.Close()
 	a.cfg.Fail(StageBeforeBootMark)
-	if err := replace(dir, bootFile, []byte(a.cfg.BootID+"\n"), 0o600); err != nil {
+	if err := replaceForBoot(dir, bootFile, []byte(a.cfg.BootID+"\n")); err != nil {
 		return fmt.Errorf("mark the boot: %w", err)
 	}
 	a.cfg.Fail(StageAfterBootMark)

@@ -51,7 +51,7 @@ func everywhere(t *testing.T, what string, prepare func() *fake, look func(f *fa
 	t.Helper()
 	for n := 1; ; n++ {
 		f := prepare()
-		killed, err := killAt(child("act", f.root, what), n)
+		killed, err := killAt(child("act", f.root, what), nth(n))
 		if errors.Is(err, fs.ErrPermission) {
 			testhost.Skip(t, "needs to trace a process of its own: "+err.Error())
 		}
@@ -104,6 +104,21 @@ func TestPromiseKilledAtEveryInstruction(t *testing.T) {
 	})
 	testhost.Held(t, "3.7 killed at every instruction", "killed before each of %d changing system calls: the next start "+
 		"found the old state or the new one, and said so", kills)
+}
+
+// TestStepWaitsForNoDisk looks for a system call that syncs: where runtime_dir is no memory, each would cost a step the
+// time of a disk.
+func TestStepWaitsForNoDisk(t *testing.T) {
+	for what, want := range map[string]bool{"step": false, "undo": false, "recover": false, "mark": false, "persist": true} {
+		f := newFake(t, 100, 50)
+		got, err := killAt(child("act", f.root, what), syncing)
+		if errors.Is(err, fs.ErrPermission) {
+			testhost.Skip(t, "needs to trace a process of its own: "+err.Error())
+		}
+		if got != want || err != nil {
+			t.Errorf("%s: syncs %v, want %v; %v", what, got, want, err)
+		}
+	}
 }
 
 // copy is another host that looks the same.

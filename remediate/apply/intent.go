@@ -102,6 +102,27 @@ func replaceIn(ctx context.Context, dir *os.Root, name string, data []byte, mode
 	return nil
 }
 
+// replaceForBoot writes a file of dir atomically that says nothing after a reboot, and need not outlive one. It is not
+// synced, as renameio would: no step is to wait for a disk, where runtime_dir is on one.
+func replaceForBoot(dir *os.Root, name string, data []byte) error {
+	temporary := "." + name
+	if err := dir.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a write that was cut off
+		return err
+	}
+	f, err := dir.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = dir.Rename(temporary, name)
+	}
+	if err != nil {
+		return errors.Join(err, dir.Remove(temporary))
+	}
+	return nil
+}
+
 // saveIntent writes or replaces the intent's file.
 func (a *Applier) saveIntent(in intent) error {
 	in.Format = intentFormat
@@ -114,7 +135,7 @@ func (a *Applier) saveIntent(in intent) error {
 		return fmt.Errorf("record the intent: %w", err)
 	}
 	defer dir.Close()
-	if err := replace(dir, intentFile(in.ID), append(data, '\n'), 0o600); err != nil {
+	if err := replaceForBoot(dir, intentFile(in.ID), append(data, '\n')); err != nil {
 		return fmt.Errorf("record the intent in %s: %w", a.cfg.RuntimeDir, err)
 	}
 	return nil

@@ -26,20 +26,42 @@ func changing(nr uint64, args [6]uint64) bool {
 	return false
 }
 
-// killAt runs cmd and kills it as it enters its nth changing system call. It returns false where cmd ends before.
-func killAt(cmd *exec.Cmd, n int) (killed bool, err error) {
+// nth picks the nth changing system call.
+func nth(n int) pick {
+	return func(nr uint64, args [6]uint64) bool {
+		if changing(nr, args) {
+			n--
+		}
+		return n == 0
+	}
+}
+
+// syncing picks the first system call that waits for a disk.
+func syncing(nr uint64, _ [6]uint64) bool {
+	switch nr {
+	case unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNC, unix.SYS_SYNCFS:
+		return true
+	}
+	return false
+}
+
+// pick tells whether a system call is the one to be killed at.
+type pick func(nr uint64, args [6]uint64) bool
+
+// killAt runs cmd and kills it as it enters the system call that is picked. It returns false where cmd ends before.
+func killAt(cmd *exec.Cmd, at pick) (killed bool, err error) {
 	done := make(chan struct{}) // closed when the outcome is there
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // the kernel ties a traced process to the thread that traces it
 		defer runtime.UnlockOSThread()
-		killed, err = trace(cmd, n)
+		killed, err = trace(cmd, at)
 	}()
 	<-done
 	return killed, err
 }
 
-func trace(cmd *exec.Cmd, n int) (killed bool, err error) {
+func trace(cmd *exec.Cmd, picked pick) (killed bool, err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 	if err := cmd.Start(); err != nil {
@@ -56,7 +78,7 @@ func trace(cmd *exec.Cmd, n int) (killed bool, err error) {
 		return false, fmt.Errorf("trace: %w", err)
 	}
 	at, signal := pid, 0
-	for left := n; ; {
+	for {
 		if err := unix.PtraceSyscall(at, signal); err != nil && !errors.Is(err, unix.ESRCH) {
 			return false, fmt.Errorf("continue: %w", err)
 		}
@@ -73,14 +95,11 @@ func trace(cmd *exec.Cmd, n int) (killed bool, err error) {
 			return killed, nil
 		case !status.Stopped() || killed:
 		case status.StopSignal() == unix.SIGTRAP|0x80:
-			enters, err := entersChanging(id)
+			enters, err := enters(id, picked)
 			if err != nil {
 				return false, err
 			}
 			if enters {
-				left--
-			}
-			if left == 0 {
 				killed = true
 				if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 					return false, fmt.Errorf("kill: %w", err)
@@ -112,8 +131,8 @@ func waitAny() (int, unix.WaitStatus, error) {
 	}
 }
 
-// entersChanging tells whether a thread that stopped is about to change something (linux/ptrace.h, Linux 5.3).
-func entersChanging(id int) (bool, error) {
+// enters tells whether a thread that stopped is about to do what is picked (linux/ptrace.h, Linux 5.3).
+func enters(id int, picked pick) (bool, error) {
 	var info struct {
 		op   uint8
 		_    [3]uint8
@@ -131,5 +150,5 @@ func entersChanging(id int) (bool, error) {
 	if errno != 0 {
 		return false, fmt.Errorf("ask what a thread is at: %w", errno)
 	}
-	return info.op == unix.PTRACE_SYSCALL_INFO_ENTRY && changing(info.nr, info.args), nil
+	return info.op == unix.PTRACE_SYSCALL_INFO_ENTRY && picked(info.nr, info.args), nil
 }
