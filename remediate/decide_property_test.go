@@ -67,7 +67,7 @@ func (n source) situation() Situation {
 		Flood: n.chance(10), ForeignAt: pick(n, time.Time{}, n.around(time.Hour)),
 	}
 	if n.chance(8) {
-		s.Foreign = Foreign{Lowered: limit, Reraised: int(n.below(4))}
+		s.Foreign = Foreign{Lowered: pick(n, limit, limit, 0), Reraised: int(n.below(4))}
 	}
 	if n.chance(8) {
 		s.Ask.Reading.Max = n.amount(31)
@@ -174,7 +174,9 @@ func checkAutomatic(p Policy, s Situation, d Decision) string {
 		return "steps too often"
 	case !s.ForeignAt.IsZero() && foreign >= 0 && foreign < p.ForeignPause:
 		return "fights somebody else"
-	case s.Foreign.Lowered != 0 && (s.Ask.Reason != ReasonFull || s.Foreign.Reraised >= 2):
+	case s.Foreign.Reraised >= 2:
+		return "fights over a value that somebody else has set"
+	case s.Foreign.Lowered != 0 && s.Ask.Reason != ReasonFull:
 		return "raises what somebody else has lowered on purpose"
 	case s.Flood && !p.RaiseOnFlood:
 		return "feeds a flood"

@@ -74,9 +74,6 @@ func (t *Tracker) Growth(inode uint64) (rate float64, timeToFullAt time.Duration
 	return tb.trend.rate, tb.trend.timeToFull()
 }
 
-// ForeignAt is when somebody else last changed the limit; zero: never seen.
-func (t *Tracker) ForeignAt() time.Time { return t.st.ForeignAt }
-
 // StepTimes are the times of the automatic steps of the last hour.
 func (t *Tracker) StepTimes() []time.Time { return slices.Clone(t.st.StepTimes) }
 

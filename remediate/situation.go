@@ -19,9 +19,9 @@ type Situation struct {
 	Held *Hold
 	// Flood is true where the table is known to be filled by a flood.
 	Flood bool
-	// ForeignAt is when somebody else last changed the limit; zero: never seen.
+	// ForeignAt is when somebody else lowered the limit, for which automatic steps pause; zero: nobody did, or it is undone.
 	ForeignAt time.Time
-	// Foreign is what somebody else's lowering of the limit means for a step.
+	// Foreign is what it means for a step that somebody else has set the limit.
 	Foreign Foreign
 	// StepTimes are the times of the automatic steps of the last hour or longer, in any order.
 	StepTimes []time.Time
