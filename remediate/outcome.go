@@ -16,7 +16,7 @@ func (t *Tracker) Asks(now time.Time) []Ask {
 			continue // a reading under another limit than the one in force asks for nothing
 		}
 		ask := Ask{
-			IncidentID: o.ID, Reading: tb.last, TimeToFull: tb.trend.timeToFull(), Confidence: tb.trend.confidence(),
+			IncidentID: o.ID, Reading: tb.last, TimeToFull: tb.trend.lasts, Confidence: tb.trend.confidence(),
 			Surge: tb.trend.surge, Demand: tb.trend.demand(), LastStep: o.StepAt, Resized: o.Resized,
 			Ineffective: o.Outcome == OutcomeIneffective,
 		}
@@ -71,7 +71,7 @@ func (t *Tracker) Growth(inode uint64) (rate float64, timeToFullAt time.Duration
 	if tb == nil {
 		return 0, 0
 	}
-	return tb.trend.rate, tb.trend.timeToFull()
+	return tb.trend.rate, tb.trend.lasts
 }
 
 // StepTimes are the times of the automatic steps of the last hour.

@@ -199,7 +199,7 @@ func (t *Tracker) Born(now time.Time, ns NetNS) {
 
 // filling tells whether a table stands high, or is foreseen to be full within the horizon.
 func (t *Tracker) filling(tb *table) bool {
-	ttf := tb.trend.timeToFull()
+	ttf := tb.trend.lasts
 	return tb.last.Fill() >= t.cfg.Pressure || tb.surging() ||
 		ttf > 0 && ttf <= t.cfg.Horizon && tb.trend.confidence() >= FoundedForecast
 }

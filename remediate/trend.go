@@ -43,6 +43,9 @@ type trend struct {
 	surge float64
 	// low is the count where the present rise began, high the highest since.
 	low, high uint64
+	// lasts is how long the table lasts at its present growth, worked out once a reading since several ask for it; zero:
+	// it does not grow, or stops growing before it is full.
+	lasts time.Duration
 }
 
 // take books a reading.
@@ -55,6 +58,7 @@ func (t *trend) take(r Reading) {
 	t.measureRate(r)
 	t.measureRise(r)
 	t.last = r
+	t.lasts = t.timeToFull()
 }
 
 // measureBurst works out the surge: what came since the last reading, or in the last tenth of a second, may come again
@@ -97,8 +101,7 @@ func (t *trend) beginRise() { t.low, t.high = t.last.Count, t.last.Count }
 
 func grown(from, to Reading) float64 { return float64(to.Count) - float64(from.Count) }
 
-// timeToFull is how long the table lasts at its present growth; zero: it does not grow, or stops growing before it is
-// full.
+// timeToFull works out lasts.
 func (t *trend) timeToFull() time.Duration {
 	free := float64(t.last.Free())
 	left := free
