@@ -34,9 +34,10 @@ const (
 	// count as rising demand: over longer, the noise of a table that merely stands high looks like growth.
 	risingShare = 4
 	// FoundedForecast is the confidence from which a forecast counts: as much of the way to a full table lies behind as
-	// before. A table that goes to and fro at 90% never comes to that.
+	// before. A table that has come up and stands, or goes to and fro, at 90% never comes to that.
 	FoundedForecast = 0.5
-	// foundedNearby is the same where less than reserveTime of max_insert_rate is free.
+	// foundedNearby is how much of the way must lie behind, however slowly, where less than reserveTime of max_insert_rate
+	// is free.
 	foundedNearby = 0.1
 	// reserveTime is how long the free entries must last at max_insert_rate: the shortest time between two readings and
 	// what a step takes.
@@ -118,10 +119,10 @@ func foreseen(p Policy, a Ask) bool {
 // rising tells growing demand from a table that merely stands high, or goes up and down there.
 func rising(p Policy, a Ask, free float64) bool {
 	if a.TimeToFull <= 0 {
-		return free == 0 && a.Confidence >= foundedNearby // it has risen as far as it can
+		return free == 0 && a.Risen >= foundedNearby // it has risen as far as it can
 	}
 	if free <= p.MaxInsertRate*reserveTime.Seconds() {
-		return a.Confidence >= foundedNearby
+		return a.Risen >= foundedNearby
 	}
 	return a.TimeToFull <= p.Horizon/risingShare && a.Confidence >= FoundedForecast
 }

@@ -55,7 +55,7 @@ func (n source) situation() Situation {
 		Ask: Ask{
 			Reason:     pick(n, ReasonFull, ReasonFull, ReasonPressure, ReasonForecast, ReasonManual, ReasonBoot, ReasonDecay, ""),
 			IncidentID: "inc", Refused: n.below(4), TimeToFull: time.Duration(n.below(uint64(3 * time.Minute))),
-			Confidence: float64(n.below(11)) / 10, Surge: float64(n.amount(18)),
+			Confidence: float64(n.below(11)) / 10, Risen: float64(n.below(11)) / 10, Surge: float64(n.amount(18)),
 			To: n.amount(33), Demand: n.amount(33), LastStep: pick(n, time.Time{}, n.around(5*time.Minute)), Resized: n.chance(2),
 			Reading: Reading{
 				At: n.around(1100 * time.Millisecond), Count: count, Max: limit, CountersOK: !n.chance(8), Blind: n.chance(12),

@@ -101,16 +101,16 @@ func TestDecideWhatAsks(t *testing.T) {
 			s.Ask.Confidence, s.Ask.TimeToFull, s.Ask.Surge = 0, 0, 5236
 		}, ReasonPressure, true, 131072, 0},
 		{"seven milliseconds from full at the highest rate", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1400, 0.1, time.Hour
+			s.Ask.Reading.Count, s.Ask.Risen, s.Ask.TimeToFull = 65536-1400, 0.1, time.Hour
 		}, ReasonPressure, true, 131072, 0},
 		{"the same, standing still", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence = 65536-1400, 0.09
+			s.Ask.Reading.Count, s.Ask.Risen = 65536-1400, 0.09
 		}, ReasonNoPressure, false, 0, 0},
 		{"the same, falling", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1400, 0.5, 0
+			s.Ask.Reading.Count, s.Ask.Risen, s.Ask.TimeToFull = 65536-1400, 0.5, 0
 		}, ReasonNoPressure, false, 0, 0},
 		{"the same with one more free", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1401, 0.1, time.Hour
+			s.Ask.Reading.Count, s.Ask.Risen, s.Ask.TimeToFull = 65536-1401, 0.1, time.Hour
 		}, ReasonNoPressure, false, 0, 0},
 		{"a surge as large as what is free", surging(), nil, ReasonForecast, true, 131072, 0},
 		{"a surge that leaves room", surging(), func(_ *Policy, s *Situation) { s.Ask.Surge-- }, ReasonNoPressure, false, 0, 0},

@@ -17,7 +17,7 @@ func (t *Tracker) Asks(now time.Time) []Ask {
 		}
 		ask := Ask{
 			IncidentID: o.ID, Reading: tb.last, TimeToFull: tb.trend.lasts, Confidence: tb.trend.confidence(),
-			Surge: tb.trend.surge, Demand: tb.trend.demand(), LastStep: o.StepAt, Resized: o.Resized,
+			Risen: tb.trend.risen(), Surge: tb.trend.surge, Demand: tb.trend.demand(), LastStep: o.StepAt, Resized: o.Resized,
 			Ineffective: o.Outcome == OutcomeIneffective,
 		}
 		switch {

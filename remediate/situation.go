@@ -49,6 +49,8 @@ type Ask struct {
 	TimeToFull time.Duration
 	// Confidence says how well that is founded, 0 to 1; see [FoundedForecast].
 	Confidence float64
+	// Risen is the same of the whole rise, however slow it was.
+	Risen float64
 	// Surge is how many entries may come within [StepLead] at the fastest growth seen just now.
 	Surge float64
 	// To is the limit asked for by hand or at boot.

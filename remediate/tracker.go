@@ -170,7 +170,7 @@ func (t *Tracker) Read(now time.Time, r Reading) []Event {
 	t.noticeLimit(now, r)
 	tb := t.table(r.NetNS)
 	t.noticeUnwatched(now, r, tb.hasCounted)
-	seen := tb.take(r)
+	seen := tb.take(r, t.cfg.Horizon)
 	t.markPending(r, seen)
 	o := tb.ongoing
 	switch {
