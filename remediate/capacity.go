@@ -22,7 +22,7 @@ func guardMemory(p Policy, s Situation, d *Decision) Reason {
 			over = mid
 		}
 	}
-	return shrink(d, fits, ReasonMemory)
+	return shrink(s, d, fits, ReasonMemory)
 }
 
 // memoryFits says whether the limit to can be paid for. Where the memory is not known, nothing can.
@@ -63,7 +63,7 @@ func guardChain(p Policy, s Situation, d *Decision) Reason {
 	if s.Ask.named() {
 		return ReasonChainLimit
 	}
-	return shrink(d, fits, ReasonChainLimit)
+	return shrink(s, d, fits, ReasonChainLimit)
 }
 
 // mayResize says whether a resize is allowed at all, whatever it costs.
@@ -122,11 +122,26 @@ func PresizedBuckets(limit uint64) uint64 {
 	return (min(limit, MaxLimit) + per - 1) / per * bucketMultiple
 }
 
-// shrink makes the step end at to, or refuses it for the reason where less than a sixteenth would be gained.
-func shrink(d *Decision, to uint64, reason Reason) Reason {
-	if to < d.From+max(d.From/leastGain, 1) {
+// shrink makes the step end at a clean figure of at most to, or refuses it for the reason where less than a sixteenth would
+// be gained.
+func shrink(s Situation, d *Decision, to uint64, reason Reason) Reason {
+	least := d.From + max(d.From/leastGain, 1)
+	if to < least {
 		return reason
 	}
-	d.To = to
+	if s.Ask.Demand <= to {
+		least = max(least, s.Ask.Demand)
+	}
+	d.To = cleanBelow(to, least)
 	return ""
+}
+
+// cleanBelow rounds a number down to one that people can read, of as many digits as it takes not to fall below least.
+func cleanBelow(n, least uint64) uint64 {
+	for unit := cleanUnit(float64(n)); unit > 1; unit /= 10 {
+		if c := n / uint64(unit) * uint64(unit); c >= least {
+			return c
+		}
+	}
+	return n
 }

@@ -42,7 +42,8 @@ const (
 	// reserveTime is how long the free entries must last at max_insert_rate: the shortest time between two readings and
 	// what a step takes.
 	reserveTime = MinPeriod + 2*time.Millisecond
-	// cleanDigits is how many digits a limit that demand asks for keeps; the others are rounded up to zeros.
+	// cleanDigits is how many digits a limit that demand asks for, or a guard bounds, keeps; the others are rounded to
+	// zeros: up for demand, down for a guard.
 	cleanDigits = 2
 )
 
@@ -103,8 +104,13 @@ func wanted(p Policy, s Situation) uint64 {
 
 // clean rounds a number up to one that people can read.
 func clean(n float64) float64 {
-	unit := math.Pow10(max(int(math.Log10(n))+1-cleanDigits, 0))
+	unit := cleanUnit(n)
 	return math.Ceil(n/unit) * unit
+}
+
+// cleanUnit is what a number of that size is a multiple of where people can read it.
+func cleanUnit(n float64) float64 {
+	return math.Pow10(max(int(math.Log10(n))+1-cleanDigits, 0))
 }
 
 // foreseen tells whether the reading and its trend bear out an ask that comes before anything is refused.
