@@ -92,7 +92,7 @@ func wanted(p Policy, s Situation) uint64 {
 	}
 	limit := float64(s.Limits.Max)
 	want := limit * p.Step
-	if demand := float64(s.Ask.Demand); demand > want {
+	if demand := float64(s.Ask.Demand); demand > want && !justStepped(s) {
 		want = clean(demand)
 	}
 	want = min(want, limit*p.MaxStep, MaxLimit)
@@ -100,6 +100,12 @@ func wanted(p Policy, s Situation) uint64 {
 		return 0
 	}
 	return uint64(math.Ceil(want))
+}
+
+// justStepped tells whether the incident's last step was taken in the same burst, so that its demand was heard then: one
+// that goes on is heard again when that room is used up. What is refused needs all the room it can get.
+func justStepped(s Situation) bool {
+	return s.Ask.Reason != ReasonFull && within(s.Now, s.Ask.LastStep, StepLead)
 }
 
 // clean rounds a number up to one that people can read.

@@ -126,6 +126,15 @@ func TestDecideWhatAsks(t *testing.T) {
 		{"at boot", asked(ReasonBoot, 120000), nil, ReasonBoot, true, 120000, 0},
 		{"at boot to less", asked(ReasonBoot, 4), nil, ReasonNoPressure, false, 0, 0},
 		{"demand beyond the factor", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.ChainLimited = 200000, false }, ReasonFull, true, 200000, 0},
+		{"demand of a burst that was just stepped for", surging(), func(_ *Policy, s *Situation) {
+			s.Ask.Demand, s.ChainLimited, s.Ask.LastStep = 200000, false, noon.Add(-StepLead+1)
+		}, ReasonForecast, true, 131072, 0},
+		{"demand of a burst that goes on", surging(), func(_ *Policy, s *Situation) {
+			s.Ask.Demand, s.ChainLimited, s.Ask.LastStep = 200000, false, noon.Add(-StepLead)
+		}, ReasonForecast, true, 200000, 0},
+		{"demand of refusals after a step", refusing(), func(_ *Policy, s *Situation) {
+			s.Ask.Demand, s.ChainLimited, s.Ask.LastStep = 200000, false, noon.Add(-1)
+		}, ReasonFull, true, 200000, 0},
 		{"demand below the factor", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand = 70000 }, ReasonFull, true, 131072, 0},
 		{"demand beyond max_step", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.ChainLimited = 400000, false }, ReasonFull, true, 262144, 0},
 		{"a factor above max_step", refusing(), func(p *Policy, _ *Situation) { p.Step, p.MaxStep = 3, 1.5 }, ReasonFull, true, 98304, 0},
