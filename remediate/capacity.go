@@ -74,7 +74,7 @@ func mayResize(p Policy, s Situation) bool {
 // stallBearable says whether the hash may be resized now: always when the stall is short, once an incident up to
 // max_stall while connections are refused, since a short stall beats an outage.
 func stallBearable(p Policy, s Situation) bool {
-	stall := PredictedStall(s.Entries, s.StallPerEntry)
+	stall := PredictedStall(s.moved(), s.StallPerEntry)
 	return stall <= QuietStall || s.Ask.Reason == ReasonFull && !s.Ask.Resized && stall <= p.MaxStall
 }
 
@@ -83,10 +83,10 @@ func stallBearable(p Policy, s Situation) bool {
 // resize is needed to reach the ceiling, or none is to be had as it is, or a person names the limit.
 func bearable(p Policy, s Situation) uint64 {
 	moved := movedWithin(max(p.MaxStall, QuietStall), s.StallPerEntry)
-	if s.Ask.named() || p.Ceiling <= ChainFactor*s.Limits.Buckets || !mayResize(p, s) || s.Ask.Resized || s.Entries > moved {
+	if s.Ask.named() || p.Ceiling <= ChainFactor*s.Limits.Buckets || !mayResize(p, s) || s.Ask.Resized || s.moved() > moved {
 		return MaxLimit
 	}
-	others := s.Entries - min(s.Entries, s.Ask.Reading.Count)
+	others := s.moved() - min(s.moved(), s.Ask.Reading.Count)
 	spared := moved / bearableSpare * (bearableSpare - 1)
 	return spared - min(others, spared)
 }

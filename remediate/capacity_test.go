@@ -76,6 +76,8 @@ func TestDecideChain(t *testing.T) {
 		{"no second one", at(), func(_ *Policy, s *Situation) { s.Ask.Resized = true }, ReasonChainLimit, false, 262144, 0},
 		{"none beyond max_stall", at(), func(_ *Policy, s *Situation) { s.Entries = 222223 }, ReasonChainLimit, false, 262144, 0},
 		{"up to max_stall", at(), func(_ *Policy, s *Situation) { s.Entries = 222222 }, ReasonFull, true, 262144, 131072},
+		{"none beyond max_stall with what is hidden", at(), func(_ *Policy, s *Situation) { s.Hidden = 222223 - s.Entries }, ReasonChainLimit, false, 262144, 0},
+		{"up to max_stall with what is hidden", at(), func(_ *Policy, s *Situation) { s.Hidden = 222222 - s.Entries }, ReasonFull, true, 262144, 131072},
 		{"none where the hash cannot be written", at(), func(_ *Policy, s *Situation) { s.Limits.BucketsWritable = false }, ReasonChainLimit, false, 262144, 0},
 		{"none where it is to be kept", at(), func(p *Policy, _ *Situation) { p.Buckets = BucketsKeep }, ReasonChainLimit, false, 262144, 0},
 		{"no chain limit on an old kernel", at(), func(_ *Policy, s *Situation) { s.ChainLimited = false }, ReasonFull, true, 262144, 0},

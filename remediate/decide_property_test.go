@@ -63,7 +63,7 @@ func (n source) situation() Situation {
 		},
 		Limits:       Limits{Max: limit, Buckets: limit/(1+n.below(16)) + n.below(2)*512, Writable: !n.chance(20), BucketsWritable: !n.chance(4)},
 		Memory:       Memory{Total: 1<<30 + n.amount(44), Available: 1<<28 + n.amount(43), EntryBytes: n.below(512)},
-		ChainLimited: n.chance(2), Entries: count + n.amount(20),
+		ChainLimited: n.chance(2), Entries: count + n.amount(20), Hidden: pick(n, 0, n.amount(20)),
 		Flood: n.chance(10), ForeignAt: pick(n, time.Time{}, n.around(time.Hour)),
 	}
 	if n.chance(8) {
@@ -111,7 +111,7 @@ func checkDecision(p Policy, s Situation, d Decision) string {
 		return "shrinks the hash"
 	case d.Buckets != 0 && (p.Buckets != BucketsPresize || !s.Limits.BucketsWritable):
 		return "resizes a hash that is not to be resized"
-	case d.Buckets != 0 && PredictedStall(s.Entries, s.StallPerEntry) > max(p.MaxStall, QuietStall):
+	case d.Buckets != 0 && PredictedStall(s.Entries+s.Hidden, s.StallPerEntry) > max(p.MaxStall, QuietStall):
 		return "stalls for too long"
 	case s.ChainLimited && d.To > ChainFactor*max(s.Limits.Buckets, d.Buckets):
 		return "outgrows its hash"

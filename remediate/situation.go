@@ -11,8 +11,11 @@ type Situation struct {
 	Memory Memory
 	// ChainLimited is true on kernels that refuse an insert on a long hash chain (Linux 5.15 and later).
 	ChainLimited bool
-	// Entries is the number of entries of all namespaces together: what a resize of the hash has to move.
+	// Entries is the number of entries of all namespaces together that can be seen.
 	Entries uint64
+	// Hidden is how many entries there are besides, in namespaces that cannot be seen: a resize moves them too. It is zero
+	// unless a resize is considered.
+	Hidden uint64
 	// OtherPeaks has the highest count seen of each namespace in use other than the one that asks.
 	OtherPeaks []uint64
 	// Held is the operator's hold; nil: none.
@@ -34,6 +37,9 @@ type Situation struct {
 	// ResizeFailedAt is when a resize of the hash last failed; zero: never.
 	ResizeFailedAt time.Time
 }
+
+// moved is how many entries a resize of the hash has to move.
+func (s Situation) moved() uint64 { return s.Entries + s.Hidden }
 
 // Ask is a request for a step: who asks, and on what evidence.
 type Ask struct {
