@@ -42,8 +42,10 @@ type foreignChange struct {
 	New  uint64     `json:"new"`
 	By   string     `json:"by,omitempty"`
 	Kind WriterKind `json:"kind,omitempty"`
-	// Times is how often somebody else has set this value.
-	Times int `json:"times,omitempty"`
+	// Times is how often somebody else has set this value; Lowered is true where that lowered the limit, now or another time
+	// within the hour before.
+	Times   int  `json:"times,omitempty"`
+	Lowered bool `json:"lowered,omitempty"`
 }
 
 // reraise is an automatic step that began where somebody else had set the limit.
@@ -138,7 +140,7 @@ func (t *Tracker) resumeForeign() {
 // add books a change behind the others, in the place of an earlier one to the same value. It returns that one; the zero
 // change: there is none.
 func (f *foreignWriters) add(c foreignChange) (before foreignChange) {
-	c.Times = min(max(c.Times, 1), mostTimes)
+	c.Times, c.Lowered = min(max(c.Times, 1), mostTimes), c.Lowered || lowers(c.Old, c.New)
 	if i := slices.IndexFunc(f.Changes, func(x foreignChange) bool { return x.New == c.New }); i >= 0 {
 		before = f.Changes[i]
 		c.Times = min(c.Times+before.Times, mostTimes)
@@ -156,19 +158,21 @@ func (f *foreignWriters) add(c foreignChange) (before foreignChange) {
 // what undoes a step.
 //
 // A lowering has automatic steps pause. A raise does not: whoever raised wants room. Nor does a lowering to what others
-// had set within the last hour: two who write in turn would have them pause for ever.
+// had lowered it to and set within the last hour: two who write in turn would have them pause for ever.
 func (t *Tracker) noteForeign(now time.Time, old, limit uint64) (change LimitChange, tell bool) {
 	f := &t.st.Foreign
 	before := f.add(foreignChange{At: now, Old: old, New: limit})
 	again := within(now, before.At, time.Hour)
+	known := again && before.Lowered
 	f.Set, f.Lowered = limit, 0
 	if lowers(old, limit) {
 		f.Lowered = limit
-		if !again {
+		if !known {
 			t.pauseForeign(now, old)
 		}
 	}
 	last := &f.Changes[len(f.Changes)-1]
+	last.Lowered = last.Lowered || known
 	if n := last.Times; again && n > repeatedTimes && n&(n-1) != 0 && !before.At.Before(t.lastStep()) {
 		last.By, last.Kind = before.By, before.Kind // nobody looks who it was
 		return t.lastForeign(), false

@@ -50,6 +50,17 @@ func TestRaisedByOthers(t *testing.T) {
 		q.at(minutes(1)).lower(500).at(minutes(2)).lower(1000).at(minutes(3)).refuse().decides(ReasonForeignChange)
 		q.at(minutes(4)).lower(4000).refuse().decides(ReasonFull)
 	})
+	t.Run("lowered to what they had raised it to", func(t *testing.T) {
+		q := disputed(t)
+		q.at(minutes(20)).lower(5000).at(minutes(21)).rise().decides(ReasonPressure)
+		q.at(minutes(22)).lower(5000).at(minutes(31)).refuse().decides(ReasonForeignChange)
+		q.at(minutes(33)).refuse().decides(ReasonFull)
+		q.at(minutes(34)).lower(5000) // known as a lowering by now: no second pause, but twice is enough
+		q.at(minutes(35)).refuse().decides(ReasonForeignChange)
+		if q.tr.Foreign(q.now).Reraised != mostReraises || !q.tr.ForeignAt().Equal(after(minutes(22))) {
+			t.Errorf("%+v, pauses since %s", q.tr.Foreign(q.now), q.tr.ForeignAt())
+		}
+	})
 	t.Run("over a restart", func(t *testing.T) {
 		q := disputed(t)
 		q.at(minutes(1)).restart("b1").lower(4000).at(minutes(2)).restart("b1")

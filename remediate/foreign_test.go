@@ -358,8 +358,8 @@ func TestQuarrels(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		q := disputed(t)
-		raised := map[uint64][]time.Time{} // by what others had set
-		set := map[uint64]time.Time{1000: q.now}
+		raised := map[uint64][]time.Time{}                                          // by what others had set
+		set, down := map[uint64]time.Time{1000: q.now}, map[uint64]bool{1000: true} // when, and whether that lowered it
 		var changed time.Time
 		lowered, began, inPause := uint64(1000), uint64(4000), uint64(0)
 		changed = q.now
@@ -374,7 +374,10 @@ func TestQuarrels(t *testing.T) {
 					if q.limit < was {
 						lowered = q.limit
 					}
-					if at, seen := set[q.limit]; lowered != 0 && (!seen || q.now.Sub(at) >= time.Hour) {
+					at, seen := set[q.limit]
+					known := seen && q.now.Sub(at) < time.Hour && down[q.limit]
+					down[q.limit] = known || lowered != 0
+					if lowered != 0 && !known {
 						if q.now.Sub(changed) >= q.p.ForeignPause || was > began {
 							began = was
 						}
