@@ -22,7 +22,7 @@ func guardMemory(p Policy, s Situation, d *Decision) Reason {
 			over = mid
 		}
 	}
-	return shrink(d, fits, ReasonMemory)
+	return shrink(s, d, fits, ReasonMemory)
 }
 
 // memoryFits says whether the limit to can be paid for. Where the memory is not known, nothing can.
@@ -63,7 +63,7 @@ func guardChain(p Policy, s Situation, d *Decision) Reason {
 	if s.Ask.named() {
 		return ReasonChainLimit
 	}
-	return shrink(d, fits, ReasonChainLimit)
+	return shrink(s, d, fits, ReasonChainLimit)
 }
 
 // mayResize says whether a resize is allowed at all, whatever it costs.
@@ -74,7 +74,7 @@ func mayResize(p Policy, s Situation) bool {
 // stallBearable says whether the hash may be resized now: always when the stall is short, once an incident up to
 // max_stall while connections are refused, since a short stall beats an outage.
 func stallBearable(p Policy, s Situation) bool {
-	stall := PredictedStall(s.Entries, s.StallPerEntry)
+	stall := PredictedStall(s.moved(), s.StallPerEntry)
 	return stall <= QuietStall || s.Ask.Reason == ReasonFull && !s.Ask.Resized && stall <= p.MaxStall
 }
 
@@ -83,10 +83,10 @@ func stallBearable(p Policy, s Situation) bool {
 // resize is needed to reach the ceiling, or none is to be had as it is, or a person names the limit.
 func bearable(p Policy, s Situation) uint64 {
 	moved := movedWithin(max(p.MaxStall, QuietStall), s.StallPerEntry)
-	if s.Ask.named() || p.Ceiling <= ChainFactor*s.Limits.Buckets || !mayResize(p, s) || s.Ask.Resized || s.Entries > moved {
+	if s.Ask.named() || p.Ceiling <= ChainFactor*s.Limits.Buckets || !mayResize(p, s) || s.Ask.Resized || s.moved() > moved {
 		return MaxLimit
 	}
-	others := s.Entries - min(s.Entries, s.Ask.Reading.Count)
+	others := s.moved() - min(s.moved(), s.Ask.Reading.Count)
 	spared := moved / bearableSpare * (bearableSpare - 1)
 	return spared - min(others, spared)
 }
@@ -122,11 +122,26 @@ func PresizedBuckets(limit uint64) uint64 {
 	return (min(limit, MaxLimit) + per - 1) / per * bucketMultiple
 }
 
-// shrink makes the step end at to, or refuses it for the reason where less than a sixteenth would be gained.
-func shrink(d *Decision, to uint64, reason Reason) Reason {
-	if to < d.From+max(d.From/leastGain, 1) {
+// shrink makes the step end at a clean figure of at most to, or refuses it for the reason where less than a sixteenth would
+// be gained.
+func shrink(s Situation, d *Decision, to uint64, reason Reason) Reason {
+	least := d.From + max(d.From/leastGain, 1)
+	if to < least {
 		return reason
 	}
-	d.To = to
+	if s.Ask.Demand <= to {
+		least = max(least, s.Ask.Demand)
+	}
+	d.To = cleanBelow(to, least)
 	return ""
+}
+
+// cleanBelow rounds a number down to one that people can read, of as many digits as it takes not to fall below least.
+func cleanBelow(n, least uint64) uint64 {
+	for unit := cleanUnit(float64(n)); unit > 1; unit /= 10 {
+		if c := n / uint64(unit) * uint64(unit); c >= least {
+			return c
+		}
+	}
+	return n
 }

@@ -14,7 +14,19 @@ func TestDecideMemory(t *testing.T) {
 	}
 	for _, c := range []decideCase{
 		{"just enough", refusing(), share(twice), ReasonFull, true, 131072, 0},
-		{"a smaller step", refusing(), share(twice - 512), ReasonFull, true, 131071, 0},
+		{"a smaller step, to a clean figure", refusing(), share(twice - 512), ReasonFull, true, 130000, 0},
+		{"a smaller step, and a figure less clean to serve the demand", refusing(), func(p *Policy, s *Situation) {
+			s.Ask.Demand = 130100
+			share(twice-512)(p, s)
+		}, ReasonFull, true, 131000, 0},
+		{"a smaller step that just serves the demand", refusing(), func(p *Policy, s *Situation) {
+			s.Ask.Demand = 131071
+			share(twice-512)(p, s)
+		}, ReasonFull, true, 131071, 0},
+		{"a smaller step than the demand", refusing(), func(p *Policy, s *Situation) {
+			s.Ask.Demand = 200000
+			share(twice-512)(p, s)
+		}, ReasonFull, true, 130000, 0},
 		{"the smallest step worth it", refusing(), share(69632*512 + 131072*8), ReasonFull, true, 69632, 0},
 		{"less than a sixteenth", refusing(), share(69631*512 + 131072*8), ReasonMemory, false, 131072, 0},
 		{"already too large", refusing(), share(1), ReasonMemory, false, 131072, 0},
@@ -26,7 +38,7 @@ func TestDecideMemory(t *testing.T) {
 		}, ReasonFull, true, 131072, 0},
 		{"available short of it", refusing(), func(_ *Policy, s *Situation) {
 			s.Memory.Available = twice - 65535*512 - 512
-		}, ReasonFull, true, 131071, 0},
+		}, ReasonFull, true, 130000, 0},
 		{"entry size unknown", refusing(), func(_ *Policy, s *Situation) { s.Memory.EntryBytes = 0 }, ReasonMemory, false, 131072, 0},
 		{"memory unknown", refusing(), func(_ *Policy, s *Situation) { s.Memory = Memory{EntryBytes: 512} }, ReasonMemory, false, 131072, 0},
 		{"other namespaces take their part", refusing(), func(p *Policy, s *Situation) {
@@ -41,7 +53,7 @@ func TestDecideMemory(t *testing.T) {
 		{"a large hash is paid for", refusing(), func(p *Policy, s *Situation) {
 			s.Limits.Buckets = 1 << 20
 			share(twice)(p, s)
-		}, ReasonFull, true, 131072 - 7*131072*8/512, 0},
+		}, ReasonFull, true, 110000, 0}, // of 131072 - 7*131072*8/512
 	} {
 		t.Run(c.name, c.run)
 	}
@@ -64,6 +76,8 @@ func TestDecideChain(t *testing.T) {
 		{"no second one", at(), func(_ *Policy, s *Situation) { s.Ask.Resized = true }, ReasonChainLimit, false, 262144, 0},
 		{"none beyond max_stall", at(), func(_ *Policy, s *Situation) { s.Entries = 222223 }, ReasonChainLimit, false, 262144, 0},
 		{"up to max_stall", at(), func(_ *Policy, s *Situation) { s.Entries = 222222 }, ReasonFull, true, 262144, 131072},
+		{"none beyond max_stall with what is hidden", at(), func(_ *Policy, s *Situation) { s.Hidden = 222223 - s.Entries }, ReasonChainLimit, false, 262144, 0},
+		{"up to max_stall with what is hidden", at(), func(_ *Policy, s *Situation) { s.Hidden = 222222 - s.Entries }, ReasonFull, true, 262144, 131072},
 		{"none where the hash cannot be written", at(), func(_ *Policy, s *Situation) { s.Limits.BucketsWritable = false }, ReasonChainLimit, false, 262144, 0},
 		{"none where it is to be kept", at(), func(p *Policy, _ *Situation) { p.Buckets = BucketsKeep }, ReasonChainLimit, false, 262144, 0},
 		{"no chain limit on an old kernel", at(), func(_ *Policy, s *Situation) { s.ChainLimited = false }, ReasonFull, true, 262144, 0},
@@ -71,7 +85,7 @@ func TestDecideChain(t *testing.T) {
 		{"a stall that nobody notices", quiet(), func(_ *Policy, s *Situation) { s.Entries = 44444 }, ReasonPressure, true, 262144, 131072},
 		{"a stall just beyond it", quiet(), func(_ *Policy, s *Situation) { s.Entries = 44445 }, ReasonChainLimit, false, 262144, 0},
 		{"again and again while nobody notices", quiet(), func(_ *Policy, s *Situation) { s.Entries, s.Ask.Resized = 44444, true }, ReasonPressure, true, 262144, 131072},
-		{"as far as the hash carries", at(), func(_ *Policy, s *Situation) { s.Ask.Resized, s.Limits.Buckets = true, 20480 }, ReasonFull, true, 163840, 0},
+		{"as far as the hash carries", at(), func(_ *Policy, s *Situation) { s.Ask.Resized, s.Limits.Buckets = true, 20480 }, ReasonFull, true, 160000, 0},
 		{"less than a sixteenth further", at(), func(_ *Policy, s *Situation) { s.Ask.Resized, s.Limits.Buckets = true, 17407 }, ReasonChainLimit, false, 262144, 0},
 		{"a sixteenth further", at(), func(_ *Policy, s *Situation) { s.Ask.Resized, s.Limits.Buckets = true, 17408 }, ReasonFull, true, 139264, 0},
 		{"by hand, resized", asked(ReasonManual, 200000), func(_ *Policy, s *Situation) { s.Entries = 40000 }, ReasonManual, true, 200000, 131072},
@@ -80,6 +94,18 @@ func TestDecideChain(t *testing.T) {
 		{"the hash of the ceiling at least serves the step", at(), func(p *Policy, _ *Situation) { p.Ceiling = 200000 }, ReasonFull, true, 200000, 50176},
 	} {
 		t.Run(c.name, c.run)
+	}
+}
+
+func TestCleanBelow(t *testing.T) {
+	for _, c := range []struct{ n, least, want uint64 }{
+		{1, 1, 1}, {9, 5, 9}, {99, 1, 99}, {123, 1, 120}, {123, 121, 123}, {123, 120, 120}, {99_999, 90_000, 99_000},
+		{163_840, 139_264, 160_000}, {139_264, 139_264, 139_264}, {139_264, 139_200, 139_200}, {100_000, 100_000, 100_000},
+		{math.MaxInt32, 1 << 30, 2_100_000_000},
+	} {
+		if got := cleanBelow(c.n, c.least); got != c.want {
+			t.Errorf("cleanBelow(%d, %d) = %d, want %d", c.n, c.least, got, c.want)
+		}
 	}
 }
 

@@ -34,14 +34,16 @@ const (
 	// count as rising demand: over longer, the noise of a table that merely stands high looks like growth.
 	risingShare = 4
 	// FoundedForecast is the confidence from which a forecast counts: as much of the way to a full table lies behind as
-	// before. A table that goes to and fro at 90% never comes to that.
+	// before. A table that has come up and stands, or goes to and fro, at 90% never comes to that.
 	FoundedForecast = 0.5
-	// foundedNearby is the same where less than reserveTime of max_insert_rate is free.
+	// foundedNearby is how much of the way must lie behind, however slowly, where less than reserveTime of max_insert_rate
+	// is free.
 	foundedNearby = 0.1
 	// reserveTime is how long the free entries must last at max_insert_rate: the shortest time between two readings and
 	// what a step takes.
 	reserveTime = MinPeriod + 2*time.Millisecond
-	// cleanDigits is how many digits a limit that demand asks for keeps; the others are rounded up to zeros.
+	// cleanDigits is how many digits a limit that demand asks for, or a guard bounds, keeps; the others are rounded to
+	// zeros: up for demand, down for a guard.
 	cleanDigits = 2
 )
 
@@ -90,7 +92,7 @@ func wanted(p Policy, s Situation) uint64 {
 	}
 	limit := float64(s.Limits.Max)
 	want := limit * p.Step
-	if demand := float64(s.Ask.Demand); demand > want {
+	if demand := float64(s.Ask.Demand); demand > want && !justStepped(s) {
 		want = clean(demand)
 	}
 	want = min(want, limit*p.MaxStep, MaxLimit)
@@ -100,10 +102,21 @@ func wanted(p Policy, s Situation) uint64 {
 	return uint64(math.Ceil(want))
 }
 
+// justStepped tells whether the incident's last step was taken in the same burst, so that its demand was heard then: one
+// that goes on is heard again when that room is used up. What is refused needs all the room it can get.
+func justStepped(s Situation) bool {
+	return s.Ask.Reason != ReasonFull && within(s.Now, s.Ask.LastStep, StepLead)
+}
+
 // clean rounds a number up to one that people can read.
 func clean(n float64) float64 {
-	unit := math.Pow10(max(int(math.Log10(n))+1-cleanDigits, 0))
+	unit := cleanUnit(n)
 	return math.Ceil(n/unit) * unit
+}
+
+// cleanUnit is what a number of that size is a multiple of where people can read it.
+func cleanUnit(n float64) float64 {
+	return math.Pow10(max(int(math.Log10(n))+1-cleanDigits, 0))
 }
 
 // foreseen tells whether the reading and its trend bear out an ask that comes before anything is refused.
@@ -118,10 +131,10 @@ func foreseen(p Policy, a Ask) bool {
 // rising tells growing demand from a table that merely stands high, or goes up and down there.
 func rising(p Policy, a Ask, free float64) bool {
 	if a.TimeToFull <= 0 {
-		return free == 0 && a.Confidence >= foundedNearby // it has risen as far as it can
+		return free == 0 && a.Risen >= foundedNearby // it has risen as far as it can
 	}
 	if free <= p.MaxInsertRate*reserveTime.Seconds() {
-		return a.Confidence >= foundedNearby
+		return a.Risen >= foundedNearby
 	}
 	return a.TimeToFull <= p.Horizon/risingShare && a.Confidence >= FoundedForecast
 }

@@ -55,7 +55,7 @@ func (n source) situation() Situation {
 		Ask: Ask{
 			Reason:     pick(n, ReasonFull, ReasonFull, ReasonPressure, ReasonForecast, ReasonManual, ReasonBoot, ReasonDecay, ""),
 			IncidentID: "inc", Refused: n.below(4), TimeToFull: time.Duration(n.below(uint64(3 * time.Minute))),
-			Confidence: float64(n.below(11)) / 10, Surge: float64(n.amount(18)),
+			Confidence: float64(n.below(11)) / 10, Risen: float64(n.below(11)) / 10, Surge: float64(n.amount(18)),
 			To: n.amount(33), Demand: n.amount(33), LastStep: pick(n, time.Time{}, n.around(5*time.Minute)), Resized: n.chance(2),
 			Reading: Reading{
 				At: n.around(1100 * time.Millisecond), Count: count, Max: limit, CountersOK: !n.chance(8), Blind: n.chance(12),
@@ -63,11 +63,11 @@ func (n source) situation() Situation {
 		},
 		Limits:       Limits{Max: limit, Buckets: limit/(1+n.below(16)) + n.below(2)*512, Writable: !n.chance(20), BucketsWritable: !n.chance(4)},
 		Memory:       Memory{Total: 1<<30 + n.amount(44), Available: 1<<28 + n.amount(43), EntryBytes: n.below(512)},
-		ChainLimited: n.chance(2), Entries: count + n.amount(20),
+		ChainLimited: n.chance(2), Entries: count + n.amount(20), Hidden: pick(n, 0, n.amount(20)),
 		Flood: n.chance(10), ForeignAt: pick(n, time.Time{}, n.around(time.Hour)),
 	}
 	if n.chance(8) {
-		s.Foreign = Foreign{Lowered: limit, Reraised: int(n.below(4))}
+		s.Foreign = Foreign{Lowered: pick(n, limit, limit, 0), Reraised: int(n.below(4))}
 	}
 	if n.chance(8) {
 		s.Ask.Reading.Max = n.amount(31)
@@ -111,7 +111,7 @@ func checkDecision(p Policy, s Situation, d Decision) string {
 		return "shrinks the hash"
 	case d.Buckets != 0 && (p.Buckets != BucketsPresize || !s.Limits.BucketsWritable):
 		return "resizes a hash that is not to be resized"
-	case d.Buckets != 0 && PredictedStall(s.Entries, s.StallPerEntry) > max(p.MaxStall, QuietStall):
+	case d.Buckets != 0 && PredictedStall(s.Entries+s.Hidden, s.StallPerEntry) > max(p.MaxStall, QuietStall):
 		return "stalls for too long"
 	case s.ChainLimited && d.To > ChainFactor*max(s.Limits.Buckets, d.Buckets):
 		return "outgrows its hash"
@@ -174,7 +174,9 @@ func checkAutomatic(p Policy, s Situation, d Decision) string {
 		return "steps too often"
 	case !s.ForeignAt.IsZero() && foreign >= 0 && foreign < p.ForeignPause:
 		return "fights somebody else"
-	case s.Foreign.Lowered != 0 && (s.Ask.Reason != ReasonFull || s.Foreign.Reraised >= 2):
+	case s.Foreign.Reraised >= 2:
+		return "fights over a value that somebody else has set"
+	case s.Foreign.Lowered != 0 && s.Ask.Reason != ReasonFull:
 		return "raises what somebody else has lowered on purpose"
 	case s.Flood && !p.RaiseOnFlood:
 		return "feeds a flood"

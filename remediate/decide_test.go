@@ -101,16 +101,16 @@ func TestDecideWhatAsks(t *testing.T) {
 			s.Ask.Confidence, s.Ask.TimeToFull, s.Ask.Surge = 0, 0, 5236
 		}, ReasonPressure, true, 131072, 0},
 		{"seven milliseconds from full at the highest rate", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1400, 0.1, time.Hour
+			s.Ask.Reading.Count, s.Ask.Risen, s.Ask.TimeToFull = 65536-1400, 0.1, time.Hour
 		}, ReasonPressure, true, 131072, 0},
 		{"the same, standing still", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence = 65536-1400, 0.09
+			s.Ask.Reading.Count, s.Ask.Risen = 65536-1400, 0.09
 		}, ReasonNoPressure, false, 0, 0},
 		{"the same, falling", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1400, 0.5, 0
+			s.Ask.Reading.Count, s.Ask.Risen, s.Ask.TimeToFull = 65536-1400, 0.5, 0
 		}, ReasonNoPressure, false, 0, 0},
 		{"the same with one more free", filling(), func(_ *Policy, s *Situation) {
-			s.Ask.Reading.Count, s.Ask.Confidence, s.Ask.TimeToFull = 65536-1401, 0.1, time.Hour
+			s.Ask.Reading.Count, s.Ask.Risen, s.Ask.TimeToFull = 65536-1401, 0.1, time.Hour
 		}, ReasonNoPressure, false, 0, 0},
 		{"a surge as large as what is free", surging(), nil, ReasonForecast, true, 131072, 0},
 		{"a surge that leaves room", surging(), func(_ *Policy, s *Situation) { s.Ask.Surge-- }, ReasonNoPressure, false, 0, 0},
@@ -126,6 +126,15 @@ func TestDecideWhatAsks(t *testing.T) {
 		{"at boot", asked(ReasonBoot, 120000), nil, ReasonBoot, true, 120000, 0},
 		{"at boot to less", asked(ReasonBoot, 4), nil, ReasonNoPressure, false, 0, 0},
 		{"demand beyond the factor", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.ChainLimited = 200000, false }, ReasonFull, true, 200000, 0},
+		{"demand of a burst that was just stepped for", surging(), func(_ *Policy, s *Situation) {
+			s.Ask.Demand, s.ChainLimited, s.Ask.LastStep = 200000, false, noon.Add(-StepLead+1)
+		}, ReasonForecast, true, 131072, 0},
+		{"demand of a burst that goes on", surging(), func(_ *Policy, s *Situation) {
+			s.Ask.Demand, s.ChainLimited, s.Ask.LastStep = 200000, false, noon.Add(-StepLead)
+		}, ReasonForecast, true, 200000, 0},
+		{"demand of refusals after a step", refusing(), func(_ *Policy, s *Situation) {
+			s.Ask.Demand, s.ChainLimited, s.Ask.LastStep = 200000, false, noon.Add(-1)
+		}, ReasonFull, true, 200000, 0},
 		{"demand below the factor", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand = 70000 }, ReasonFull, true, 131072, 0},
 		{"demand beyond max_step", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.ChainLimited = 400000, false }, ReasonFull, true, 262144, 0},
 		{"a factor above max_step", refusing(), func(p *Policy, _ *Situation) { p.Step, p.MaxStep = 3, 1.5 }, ReasonFull, true, 98304, 0},

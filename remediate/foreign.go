@@ -1,7 +1,6 @@
 package remediate
 
 import (
-	"fmt"
 	"slices"
 	"time"
 )
@@ -11,8 +10,10 @@ const (
 	mostReraises = 2
 	// repeatedTimes is how often the same value must be set until it is not a person any more who sets it.
 	repeatedTimes = 3
-	// keptForeign is how many changes by others are remembered.
+	// keptForeign is of how many values the last change by others is remembered.
 	keptForeign = 64
+	// mostTimes bounds what is counted of one value.
+	mostTimes = 1 << 30
 )
 
 // WriterKind says what sort of writer changed the limit, as far as it can be told. The kernel does not say who wrote.
@@ -34,13 +35,17 @@ type Writer struct {
 	Name string
 }
 
-// foreignChange is one change of the limit by somebody else.
+// foreignChange is the last change of the limit to a value by somebody else.
 type foreignChange struct {
 	At   time.Time  `json:"at"`
 	Old  uint64     `json:"old"`
 	New  uint64     `json:"new"`
 	By   string     `json:"by,omitempty"`
 	Kind WriterKind `json:"kind,omitempty"`
+	// Times is how often somebody else has set this value; Lowered is true where that lowered the limit, now or another time
+	// within the hour before.
+	Times   int  `json:"times,omitempty"`
+	Lowered bool `json:"lowered,omitempty"`
 }
 
 // reraise is an automatic step that began where somebody else had set the limit.
@@ -51,19 +56,24 @@ type reraise struct {
 
 // foreignWriters is what is known of others who write the limit in this boot. A writer is known by the value that it sets.
 type foreignWriters struct {
-	// Changes are the last ones, the oldest first.
+	// Changes are the last ones, one for each value, the oldest first.
 	Changes []foreignChange `json:"changes,omitempty"`
 	// Reraised are those of the last hour.
 	Reraised []reraise `json:"reraised,omitempty"`
-	// Lowered is what the last change lowered the limit to; 0: it raised it, or there was none.
+	// Set is what the last change set the limit to, and Lowered the same where it lowered it; 0: there was none, or the
+	// limit is ours again.
+	Set     uint64 `json:"set,omitempty"`
 	Lowered uint64 `json:"lowered,omitempty"`
+	// PausedFrom is what the limit was before the lowering that the pause is for; 0: it was none, or it is not known.
+	PausedFrom uint64 `json:"paused_from,omitempty"`
 }
 
-// Foreign is what [Decide] knows of somebody else who lowered the limit.
+// Foreign is what [Decide] knows of somebody else who set the limit that is in force.
 type Foreign struct {
 	// Lowered is what somebody else lowered the limit to, while that is in force; 0: the limit is nobody else's lowering.
 	Lowered uint64
-	// Reraised is how many automatic steps raised the limit from that very value in the last hour.
+	// Reraised is how many automatic steps raised the limit in the last hour from the very value that somebody else has
+	// set, and that is in force.
 	Reraised int
 }
 
@@ -82,7 +92,7 @@ func (f Foreign) stance(p Policy, now, changed time.Time, asks Reason) stance {
 	switch {
 	case p.ForeignPause <= 0:
 		return stanceFree
-	case f.Lowered != 0 && f.Reraised >= mostReraises:
+	case f.Reraised >= mostReraises:
 		return stanceYields
 	case within(now, changed, p.ForeignPause):
 		return stancePaused
@@ -95,20 +105,24 @@ func (f Foreign) stance(p Policy, now, changed time.Time, asks Reason) stance {
 // lowers tells whether a limit is lower than another one; 0 is none at all.
 func lowers(from, to uint64) bool { return to != 0 && (from == 0 || to < from) }
 
-// resume mends what a restart brings about: no time may lie ahead, where the clock was set back since.
+// resume mends what a restart brings about: no time may lie ahead, where the clock was set back since. An earlier version
+// kept each change and not what the last one set.
 func (f *foreignWriters) resume(start time.Time) {
-	for i := range f.Changes {
-		if f.Changes[i].At.After(start) {
-			f.Changes[i].At = start
+	saved := f.Changes
+	f.Changes = nil
+	for _, c := range saved {
+		if c.At.After(start) {
+			c.At = start
 		}
+		f.add(c)
+	}
+	if f.Set == 0 {
+		f.Set = f.Lowered
 	}
 	for i := range f.Reraised {
 		if f.Reraised[i].At.After(start) {
 			f.Reraised[i].At = start
 		}
-	}
-	if len(f.Changes) == 0 {
-		f.Changes = nil // an empty list is none, so that it is saved as it was read
 	}
 	if len(f.Reraised) == 0 {
 		f.Reraised = nil
@@ -123,37 +137,73 @@ func (t *Tracker) resumeForeign() {
 	}
 }
 
-// noteForeign books that somebody else changed the limit, and returns what is to be told of it.
-func (t *Tracker) noteForeign(now time.Time, old, limit uint64) LimitChange {
-	f := &t.st.Foreign
+// add books a change behind the others, in the place of an earlier one to the same value. It returns that one; the zero
+// change: there is none.
+func (f *foreignWriters) add(c foreignChange) (before foreignChange) {
+	c.Times, c.Lowered = min(max(c.Times, 1), mostTimes), c.Lowered || lowers(c.Old, c.New)
+	if i := slices.IndexFunc(f.Changes, func(x foreignChange) bool { return x.New == c.New }); i >= 0 {
+		before = f.Changes[i]
+		c.Times = min(c.Times+before.Times, mostTimes)
+		f.Changes = slices.Delete(f.Changes, i, i+1)
+	}
 	if over := len(f.Changes) + 1 - keptForeign; over > 0 {
 		f.Changes = slices.Delete(f.Changes, 0, over)
 	}
-	f.Changes = append(f.Changes, foreignChange{At: now, Old: old, New: limit})
-	t.st.ForeignAt, f.Lowered = now, 0
-	if lowers(old, limit) {
-		f.Lowered = limit
-	}
-	return t.lastForeign()
+	f.Changes = append(f.Changes, c)
+	return before
 }
 
-// lastForeign is the last change as it is told: a value that was set again and again is no person's.
-func (t *Tracker) lastForeign() LimitChange {
-	changes := t.st.Foreign.Changes
-	last := changes[len(changes)-1]
-	c := LimitChange{Old: last.Old, New: last.New, By: last.By, ByKind: last.Kind}
-	for _, f := range changes {
-		if f.New == last.New {
-			c.Times++
+// noteForeign books that somebody else changed the limit. It returns what is to be told of it, and whether it is: the third
+// time that a value is set within an hour it is no person's, and from there on only each doubling of the times is news, and
+// what undoes a step.
+//
+// A lowering has automatic steps pause. A raise does not: whoever raised wants room. Nor does a lowering to what others
+// had lowered it to and set within the last hour: two who write in turn would have them pause for ever.
+func (t *Tracker) noteForeign(now time.Time, old, limit uint64) (change LimitChange, tell bool) {
+	f := &t.st.Foreign
+	before := f.add(foreignChange{At: now, Old: old, New: limit})
+	again := within(now, before.At, time.Hour)
+	known := again && before.Lowered
+	f.Set, f.Lowered = limit, 0
+	if lowers(old, limit) {
+		f.Lowered = limit
+		if !known {
+			t.pauseForeign(now, old)
 		}
 	}
-	if c.ByKind == "" {
-		c.ByKind = WriterUnknown
-		if c.Times >= repeatedTimes {
-			c.ByKind = WriterReapplied
-		}
+	last := &f.Changes[len(f.Changes)-1]
+	last.Lowered = last.Lowered || known
+	if n := last.Times; again && n > repeatedTimes && n&(n-1) != 0 && !before.At.Before(t.lastStep()) {
+		last.By, last.Kind = before.By, before.Kind // nobody looks who it was
+		return t.lastForeign(), false
 	}
-	return c
+	return t.lastForeign(), true
+}
+
+// pauseForeign begins the pause after a lowering, from where one that goes on has begun.
+func (t *Tracker) pauseForeign(now time.Time, old uint64) {
+	f := &t.st.Foreign
+	if !within(now, t.ForeignAt(), t.cfg.ForeignPause) || lowers(old, f.PausedFrom) {
+		f.PausedFrom = old
+	}
+	t.st.ForeignAt = now
+}
+
+// ForeignAt is when somebody else lowered the limit, for which automatic steps pause; zero: nobody did, or the limit is back
+// at what it was before.
+func (t *Tracker) ForeignAt() time.Time {
+	if t.limitKnown && !lowers(t.st.Foreign.PausedFrom, t.limit) {
+		return time.Time{}
+	}
+	return t.st.ForeignAt
+}
+
+// lastStep is when the last automatic step was taken; zero: not within the last hour.
+func (t *Tracker) lastStep() (at time.Time) {
+	if n := len(t.st.StepTimes); n > 0 {
+		at = t.st.StepTimes[n-1]
+	}
+	return at
 }
 
 // Wrote tells who may have made the change that [Tracker.Read] has just told of. It returns the change with that.
@@ -170,22 +220,22 @@ func (t *Tracker) Wrote(c LimitChange, w Writer) LimitChange {
 // noteReraise books an automatic step that begins where somebody else has set the limit, before it is booked itself.
 func (t *Tracker) noteReraise(now time.Time, s Step) {
 	f := &t.st.Foreign
-	if s.Reason == ReasonManual || f.Lowered == 0 || s.From != f.Lowered || s.To <= s.From {
+	if s.Reason == ReasonManual || f.Set == 0 || s.From != f.Set || s.To <= s.From {
 		return
 	}
 	f.Reraised = slices.DeleteFunc(f.Reraised, func(r reraise) bool { return !within(now, r.At, time.Hour) })
 	f.Reraised = append(f.Reraised, reraise{At: now, Limit: s.From})
 }
 
-// Foreign is what stands between an automatic step and the limit as somebody else has lowered it.
+// Foreign is what stands between an automatic step and the limit as somebody else has set it.
 func (t *Tracker) Foreign(now time.Time) Foreign {
 	f := t.st.Foreign
-	if f.Lowered == 0 || !t.limitKnown || t.limit != f.Lowered {
+	if f.Set == 0 || !t.limitKnown || t.limit != f.Set {
 		return Foreign{}
 	}
 	out := Foreign{Lowered: f.Lowered}
 	for _, r := range f.Reraised {
-		if r.Limit == f.Lowered && within(now, r.At, time.Hour) {
+		if r.Limit == f.Set && within(now, r.At, time.Hour) {
 			out.Reraised++
 		}
 	}
@@ -198,7 +248,8 @@ func (t *Tracker) countPaused(now time.Time, seen growth) uint64 {
 	if !seen.refusing || t.cfg.ForeignPause <= 0 {
 		return 0
 	}
-	if t.Foreign(now).Lowered == 0 && !within(now, t.st.ForeignAt, t.cfg.ForeignPause) {
+	f := t.Foreign(now)
+	if f.Lowered == 0 && f.Reraised < mostReraises && !within(now, t.ForeignAt(), t.cfg.ForeignPause) {
 		return 0
 	}
 	t.pausedTotal += seen.drops + seen.earlyDrops
@@ -207,88 +258,3 @@ func (t *Tracker) countPaused(now time.Time, seen growth) uint64 {
 
 // RefusedInPause is all that was refused in such pauses since the start.
 func (t *Tracker) RefusedInPause() uint64 { return t.pausedTotal }
-
-// ForeignStatus is somebody else's last change of the limit in this boot, and what follows from it for automatic steps.
-type ForeignStatus struct {
-	LimitChange
-	At time.Time `json:"at"`
-	// Steps says what becomes of automatic steps.
-	Steps string `json:"steps"`
-}
-
-// ForeignStatus tells of somebody else's last change; nil: there was none in this boot, or it matters no more.
-func (t *Tracker) ForeignStatus(now time.Time, p Policy) *ForeignStatus {
-	n := len(t.st.Foreign.Changes)
-	if n == 0 {
-		return nil
-	}
-	s := t.Foreign(now).stance(p, now, t.st.ForeignAt, ReasonPressure)
-	if s == stanceFree {
-		return nil
-	}
-	return &ForeignStatus{
-		LimitChange: t.lastForeign(), At: t.st.Foreign.Changes[n-1].At, Steps: t.stanceText(now, p, s),
-	}
-}
-
-// refusal says under what name a refused step is said once an incident, and what is to be added to the reason: for
-// somebody else's change, who that is and what to do.
-func (t *Tracker) refusal(now time.Time, p Policy, d Decision) (once, why string) {
-	once = string(d.Reason)
-	if d.Reason != ReasonForeignChange || len(t.st.Foreign.Changes) == 0 {
-		return once, ""
-	}
-	s := t.Foreign(now).stance(p, now, t.st.ForeignAt, d.Trigger)
-	if s == stanceYields {
-		once += " again" // said although an earlier pause of the same incident was
-	}
-	c := t.lastForeign()
-	return once, fmt.Sprintf("set from %d to %d by %s; %s", c.Old, c.New, c.Who(), t.stanceText(now, p, s))
-}
-
-// stanceText says what becomes of automatic steps, and what an operator can do.
-func (t *Tracker) stanceText(now time.Time, p Policy, s stance) string {
-	switch s {
-	case stancePaused:
-		left := max(p.ForeignPause-now.Sub(t.st.ForeignAt), 0).Round(time.Second)
-		return fmt.Sprintf("automatic steps pause for %s more", left)
-	case stanceWaits:
-		return "automatic steps wait until connections are refused; ctwarden raise --to N goes ahead at once"
-	case stanceYields:
-		return fmt.Sprintf("raised again %d times within the hour, which is enough: %s", mostReraises, t.lastForeign().remedy())
-	}
-	return "automatic steps go on"
-}
-
-// Who says who changed the limit, for a person.
-func (c LimitChange) Who() string {
-	name := c.By
-	if name == "" {
-		name = "someone else"
-	}
-	switch c.ByKind {
-	case WriterReapplied:
-		name = "something that sets it again and again"
-	case WriterSysctl, WriterTuned:
-		name += ", which has this value"
-	}
-	if c.Times > 1 {
-		name += fmt.Sprintf(", %d times in this boot", c.Times)
-	}
-	return name
-}
-
-// remedy says what to change so that the limit is not lowered any more.
-func (c LimitChange) remedy() string {
-	switch c.ByKind {
-	case WriterSysctl:
-		return "change or remove " + c.By
-	case WriterTuned:
-		return "change the profile of tuned in " + c.By
-	case WriterKubeProxy:
-		return "raise conntrack.maxPerCore in kube-proxy's configuration, or set it to 0, which leaves the limit alone"
-	case WriterReapplied:
-		return "find what sets it (a configuration tool, a timer with sysctl --system) and change the value there"
-	}
-	return "ask who sets it, or take the step with ctwarden raise --to N"
-}

@@ -115,6 +115,10 @@ func TestDecideAfterOthers(t *testing.T) {
 			p.ForeignPause = 0
 		}, ReasonPressure, true, 131072, 0},
 		{"pressure after others raised", filling(), func(_ *Policy, s *Situation) { s.ForeignAt = long }, ReasonPressure, true, 131072, 0},
+		{"raised once from where others had raised it to", filling(), func(_ *Policy, s *Situation) { s.Foreign.Reraised = 1 },
+			ReasonPressure, true, 131072, 0},
+		{"raised twice from where others had raised it to", refusing(), func(_ *Policy, s *Situation) { s.Foreign.Reraised = 2 },
+			ReasonForeignChange, false, 131072, 0},
 		{"forecast under a lowered limit", surging(), lowered(0), ReasonForeignChange, false, 131072, 0},
 		{"the persisted limit under a lowered one", asked(ReasonBoot, 90000), lowered(0), ReasonForeignChange, false, 90000, 0},
 		{"by hand under a lowered limit", asked(ReasonManual, 90000), lowered(2), ReasonManual, true, 90000, 0},
@@ -152,13 +156,6 @@ func TestLoweredByOthers(t *testing.T) {
 	}
 }
 
-func TestRaisedByOthersPausesAndNoMore(t *testing.T) {
-	q := disputed(t)
-	q.at(sec(2)).lower(3000).expect("limit 1000-3000")
-	q.at(minutes(10)).rise().decides(ReasonForeignChange)
-	q.at(minutes(11)).rise().decides(ReasonPressure)
-}
-
 func TestNoPauseMeansThatOthersDoNotMatter(t *testing.T) {
 	q := disputed(t)
 	q.p.ForeignPause, q.cfg.ForeignPause = 0, 0
@@ -178,7 +175,7 @@ func TestNeverAFight(t *testing.T) {
 	at := func(m float64) *quarrel { return q.at(minutes(m)) }
 	at(11).refuse().decides(ReasonFull)
 	at(12).lower(1000)
-	at(13).refuse().decides(ReasonForeignChange)
+	at(22.5).rise().decides(ReasonForeignChange) // there is no second pause, but they still meant it
 	at(23).refuse().decides(ReasonFull)
 	if w := q.tr.lastForeign(); w.ByKind != WriterUnknown || w.Times != 2 {
 		t.Errorf("after two times %+v", w)
@@ -361,9 +358,10 @@ func TestQuarrels(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		q := disputed(t)
-		raised := map[uint64][]time.Time{} // by what others had set
+		raised := map[uint64][]time.Time{}                                          // by what others had set
+		set, down := map[uint64]time.Time{1000: q.now}, map[uint64]bool{1000: true} // when, and whether that lowered it
 		var changed time.Time
-		lowered, inPause := uint64(1000), uint64(0)
+		lowered, began, inPause := uint64(1000), uint64(4000), uint64(0)
 		changed = q.now
 		for range 300 {
 			q.at(q.now.Sub(noon) + sec([]float64{1, 30, 120, 400}[rng.IntN(4)]))
@@ -372,10 +370,20 @@ func TestQuarrels(t *testing.T) {
 				was := q.limit
 				q.lower([]uint64{1000, 1000, 1000, 700, 9000}[rng.IntN(5)])
 				if q.limit != was {
-					changed, lowered = q.now, 0
+					lowered = 0
 					if q.limit < was {
 						lowered = q.limit
 					}
+					at, seen := set[q.limit]
+					known := seen && q.now.Sub(at) < time.Hour && down[q.limit]
+					down[q.limit] = known || lowered != 0
+					if lowered != 0 && !known {
+						if q.now.Sub(changed) >= q.p.ForeignPause || was > began {
+							began = was
+						}
+						changed = q.now
+					}
+					set[q.limit] = q.now
 				}
 			case 4:
 				q.restart("b1")
@@ -383,7 +391,7 @@ func TestQuarrels(t *testing.T) {
 			case 5:
 				q.rise()
 			}
-			waits := q.limit == lowered || q.now.Sub(changed) < q.p.ForeignPause
+			waits := q.limit == lowered || q.now.Sub(changed) < q.p.ForeignPause || len(raised[q.limit]) >= mostReraises
 			q.refuse()
 			if waits {
 				inPause += 7
@@ -397,18 +405,18 @@ func TestQuarrels(t *testing.T) {
 			}
 			taken++
 			step := q.steps[before]
-			if step.At.Sub(changed) < q.p.ForeignPause {
+			if step.At.Sub(changed) < q.p.ForeignPause && step.From < began {
 				t.Fatalf("quarrel %d: a step %s after somebody else's change", seed, step.At.Sub(changed))
 			}
-			if step.From != lowered {
+			if _, theirs := set[step.From]; !theirs {
 				continue
 			}
-			times := append(raised[lowered], step.At)
-			raised[lowered] = times
+			times := append(raised[step.From], step.At)
+			raised[step.From] = times
 			if n := len(times); n > mostReraises && step.At.Sub(times[n-1-mostReraises]) < time.Hour {
-				t.Fatalf("quarrel %d: three times within the hour from %d: %v", seed, lowered, times)
+				t.Fatalf("quarrel %d: three times within the hour from %d: %v", seed, step.From, times)
 			}
-			if step.Reason != ReasonFull {
+			if step.From == lowered && step.Reason != ReasonFull {
 				t.Fatalf("quarrel %d: raised somebody else's limit for %s", seed, step.Reason)
 			}
 		}

@@ -92,7 +92,7 @@ func TestFoundingCase(t *testing.T) {
 		{
 			"keep, where 8 a bucket are no power of two",
 			func(p *Policy, s *Situation) { p.Buckets, s.Limits.Buckets = BucketsKeep, 20480 }, 0,
-			[]uint64{131072, 163840}, nil, ReasonChainLimit,
+			[]uint64{131072, 160000}, nil, ReasonChainLimit,
 		},
 		{
 			"a kernel that gives no larger hash", func(_ *Policy, s *Situation) { s.ResizeFailedAt = noon }, 0,

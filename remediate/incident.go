@@ -57,8 +57,8 @@ type Incident struct {
 	InsertRate float64 `json:"insert_rate"`
 	// TimeToFull is the time to a full table at the present growth, in seconds; absent where it does not grow.
 	TimeToFull *float64 `json:"time_to_full_s,omitempty"`
-	// Confidence says how well that is founded: the part of the way from where the rise began to the limit that lies behind,
-	// 0 to 1.
+	// Confidence says how well that is founded: the part of the way from where the rise of the last one or two horizons
+	// began to the limit that lies behind, 0 to 1.
 	Confidence float64 `json:"confidence,omitempty"`
 	// Top and Verdict say who fills the table, where it is known.
 	Top     []Talker `json:"top,omitempty"`

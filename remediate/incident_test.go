@@ -254,8 +254,7 @@ func TestIncidentRate(t *testing.T) {
 	if _, left := s.tr.Growth(host.Inode); left != sec(592) {
 		t.Errorf("full in %s; want 592s", left)
 	}
-	tb := s.tr.tables[host.Inode]
-	tb.trend.rate = 0.001
+	s.at(sec(1012)).read(host, 853, 0, 0).at(sec(2012)).read(host, 854, 0, 0)
 	if _, left := s.tr.Growth(host.Inode); left != 0 {
 		t.Errorf("full in %s; a day away is never", left)
 	}

@@ -20,7 +20,9 @@ func (t *Tracker) noticeLimit(now time.Time, r Reading) {
 		return
 	}
 	if t.limitKnown && r.Max != t.limit {
-		t.emit(now, EventLimitChanged, t.noteForeign(now, t.limit, r.Max))
+		if c, tell := t.noteForeign(now, t.limit, r.Max); tell {
+			t.emit(now, EventLimitChanged, c)
+		}
 	}
 	t.setLimit(r.Max, r.At)
 	t.watchQuiet(r)

@@ -85,7 +85,7 @@ func (o *ongoing) take(r Reading, seen growth) {
 func (o *ongoing) foresee(t *trend) {
 	o.InsertRate = max(o.InsertRate, t.rate)
 	o.TimeToFull, o.Confidence = nil, 0
-	if ttf := t.timeToFull(); ttf > 0 {
+	if ttf := t.lasts; ttf > 0 {
 		o.Confidence = t.confidence()
 		seconds := ttf.Seconds()
 		o.TimeToFull = &seconds

@@ -16,8 +16,8 @@ func (t *Tracker) Asks(now time.Time) []Ask {
 			continue // a reading under another limit than the one in force asks for nothing
 		}
 		ask := Ask{
-			IncidentID: o.ID, Reading: tb.last, TimeToFull: tb.trend.timeToFull(), Confidence: tb.trend.confidence(),
-			Surge: tb.trend.surge, Demand: tb.trend.demand(), LastStep: o.StepAt, Resized: o.Resized,
+			IncidentID: o.ID, Reading: tb.last, TimeToFull: tb.trend.lasts, Confidence: tb.trend.confidence(),
+			Risen: tb.trend.risen(), Surge: tb.trend.surge, Demand: tb.trend.demand(), LastStep: o.StepAt, Resized: o.Resized,
 			Ineffective: o.Outcome == OutcomeIneffective,
 		}
 		switch {
@@ -71,11 +71,8 @@ func (t *Tracker) Growth(inode uint64) (rate float64, timeToFullAt time.Duration
 	if tb == nil {
 		return 0, 0
 	}
-	return tb.trend.rate, tb.trend.timeToFull()
+	return tb.trend.rate, tb.trend.lasts
 }
-
-// ForeignAt is when somebody else last changed the limit; zero: never seen.
-func (t *Tracker) ForeignAt() time.Time { return t.st.ForeignAt }
 
 // StepTimes are the times of the automatic steps of the last hour.
 func (t *Tracker) StepTimes() []time.Time { return slices.Clone(t.st.StepTimes) }

@@ -44,7 +44,7 @@ type Policy struct {
 	MaxStall time.Duration
 	// RaiseOnFlood allows a step although a flood fills the table.
 	RaiseOnFlood bool
-	// ForeignPause is how long automatic steps pause after somebody else changed the limit; 0: what others set makes no
+	// ForeignPause is how long automatic steps pause after somebody else lowered the limit; 0: what others set makes no
 	// difference, not even a limit that is set back again and again.
 	ForeignPause time.Duration
 	// Decay is how long the table must stay below a quarter of the limit before it is stepped back; 0: never.

@@ -70,7 +70,7 @@ type Presizing struct {
 // too. It never shrinks the hash. What was set once in a boot is not set again: where it is smaller since, that is
 // somebody's own doing.
 func Presize(p Policy, s Situation) Presizing {
-	d := Presizing{Buckets: PresizedBuckets(p.Ceiling), Stall: PredictedStall(s.Entries, s.StallPerEntry)}
+	d := Presizing{Buckets: PresizedBuckets(p.Ceiling), Stall: PredictedStall(s.moved(), s.StallPerEntry)}
 	d.Reason = leaveHash(p, s, d)
 	d.Do = d.Reason == ""
 	return d

@@ -172,7 +172,7 @@ func (t *Tracker) Reverted(now time.Time, s Step) []Event {
 		tb.trend.beginRise()
 	}
 	if s.Reason == ReasonDecay {
-		t.st.Foreign.Lowered = 0 // the limit is ours, even where it is a value that somebody had set
+		t.st.Foreign.Set, t.st.Foreign.Lowered = 0, 0 // the limit is ours, even where it is a value that somebody had set
 	}
 	t.emit(now, EventStepReverted, s)
 	return t.take()

@@ -11,17 +11,20 @@ type Situation struct {
 	Memory Memory
 	// ChainLimited is true on kernels that refuse an insert on a long hash chain (Linux 5.15 and later).
 	ChainLimited bool
-	// Entries is the number of entries of all namespaces together: what a resize of the hash has to move.
+	// Entries is the number of entries of all namespaces together that can be seen.
 	Entries uint64
+	// Hidden is how many entries there are besides, in namespaces that cannot be seen: a resize moves them too. It is zero
+	// unless a resize is considered.
+	Hidden uint64
 	// OtherPeaks has the highest count seen of each namespace in use other than the one that asks.
 	OtherPeaks []uint64
 	// Held is the operator's hold; nil: none.
 	Held *Hold
 	// Flood is true where the table is known to be filled by a flood.
 	Flood bool
-	// ForeignAt is when somebody else last changed the limit; zero: never seen.
+	// ForeignAt is when somebody else lowered the limit, for which automatic steps pause; zero: nobody did, or it is undone.
 	ForeignAt time.Time
-	// Foreign is what somebody else's lowering of the limit means for a step.
+	// Foreign is what it means for a step that somebody else has set the limit.
 	Foreign Foreign
 	// StepTimes are the times of the automatic steps of the last hour or longer, in any order.
 	StepTimes []time.Time
@@ -34,6 +37,9 @@ type Situation struct {
 	// ResizeFailedAt is when a resize of the hash last failed; zero: never.
 	ResizeFailedAt time.Time
 }
+
+// moved is how many entries a resize of the hash has to move.
+func (s Situation) moved() uint64 { return s.Entries + s.Hidden }
 
 // Ask is a request for a step: who asks, and on what evidence.
 type Ask struct {
@@ -49,6 +55,8 @@ type Ask struct {
 	TimeToFull time.Duration
 	// Confidence says how well that is founded, 0 to 1; see [FoundedForecast].
 	Confidence float64
+	// Risen is the same of the whole rise, however slow it was.
+	Risen float64
 	// Surge is how many entries may come within [StepLead] at the fastest growth seen just now.
 	Surge float64
 	// To is the limit asked for by hand or at boot.

@@ -52,9 +52,9 @@ func resumedTable(o *ongoing) *table {
 	}
 }
 
-// take books a reading and says what it shows.
-func (tb *table) take(r Reading) growth {
-	tb.trend.take(r)
+// take books a reading, where a full table is foreseen so far ahead, and says what it shows.
+func (tb *table) take(r Reading, horizon time.Duration) growth {
+	tb.trend.take(r, horizon)
 	tb.peak = max(tb.peak, r.Count)
 	tb.last = r
 	tb.high = max(tb.high, r.Fill())

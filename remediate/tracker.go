@@ -33,7 +33,7 @@ type TrackerConfig struct {
 	UpdateEvery time.Duration
 	// Horizon is how far ahead a full table is foreseen.
 	Horizon time.Duration
-	// ForeignPause is how long automatic steps pause after somebody else's change; 0: they do not.
+	// ForeignPause is how long automatic steps pause after somebody else lowered the limit; 0: they do not.
 	ForeignPause time.Duration
 	// Decay is how long the tables must be nearly empty before a step back down; 0: there is none.
 	Decay time.Duration
@@ -49,7 +49,7 @@ type TrackerState struct {
 	Pending *Step `json:"pending,omitempty"`
 	// Limit is the limit as last read or written in this boot; nil: never.
 	Limit *uint64 `json:"limit,omitempty"`
-	// ForeignAt is when somebody else last changed the limit.
+	// ForeignAt is when somebody else last lowered the limit so that automatic steps pause.
 	ForeignAt time.Time `json:"foreign_at,omitzero"`
 	// Foreign is what is known of others who write the limit in this boot.
 	Foreign foreignWriters `json:"foreign,omitzero"`
@@ -170,7 +170,7 @@ func (t *Tracker) Read(now time.Time, r Reading) []Event {
 	t.noticeLimit(now, r)
 	tb := t.table(r.NetNS)
 	t.noticeUnwatched(now, r, tb.hasCounted)
-	seen := tb.take(r)
+	seen := tb.take(r, t.cfg.Horizon)
 	t.markPending(r, seen)
 	o := tb.ongoing
 	switch {
@@ -199,7 +199,7 @@ func (t *Tracker) Born(now time.Time, ns NetNS) {
 
 // filling tells whether a table stands high, or is foreseen to be full within the horizon.
 func (t *Tracker) filling(tb *table) bool {
-	ttf := tb.trend.timeToFull()
+	ttf := tb.trend.lasts
 	return tb.last.Fill() >= t.cfg.Pressure || tb.surging() ||
 		ttf > 0 && ttf <= t.cfg.Horizon && tb.trend.confidence() >= FoundedForecast
 }

@@ -43,18 +43,27 @@ type trend struct {
 	surge float64
 	// low is the count where the present rise began, high the highest since.
 	low, high uint64
+	// lows are the lowest counts of the present span of time, which began at lowsFrom, and of the one before.
+	lows     [2]uint64
+	lowsFrom time.Time
+	// lasts is how long the table lasts at its present growth, worked out once a reading since several ask for it; zero:
+	// it does not grow, or stops growing before it is full.
+	lasts time.Duration
 }
 
-// take books a reading.
-func (t *trend) take(r Reading) {
+// take books a reading, where a full table is foreseen so far ahead.
+func (t *trend) take(r Reading, horizon time.Duration) {
 	if t.last.At.IsZero() || r.At.Before(t.last.At) { // the first, or the clock was set back
-		*t = trend{anchor: r, last: r, burst: r, low: r.Count, high: r.Count}
+		*t = trend{anchor: r, last: r, burst: r}
+		t.beginRise()
 		return
 	}
 	t.measureBurst(r)
 	t.measureRate(r)
 	t.measureRise(r)
+	t.measureLows(r, horizon)
 	t.last = r
+	t.lasts = t.timeToFull()
 }
 
 // measureBurst works out the surge: what came since the last reading, or in the last tenth of a second, may come again
@@ -92,13 +101,24 @@ func (t *trend) measureRise(r Reading) {
 	}
 }
 
+// measureLows keeps the lowest count of one to two horizons.
+func (t *trend) measureLows(r Reading, horizon time.Duration) {
+	if r.At.Sub(t.lowsFrom) >= horizon {
+		t.lows, t.lowsFrom = [2]uint64{r.Count, t.lows[0]}, r.At
+	}
+	t.lows[0] = min(t.lows[0], r.Count)
+}
+
 // beginRise has what comes from now on be a rise of its own.
-func (t *trend) beginRise() { t.low, t.high = t.last.Count, t.last.Count }
+func (t *trend) beginRise() {
+	n := t.last.Count
+	t.low, t.high = n, n
+	t.lows, t.lowsFrom = [2]uint64{n, n}, t.last.At
+}
 
 func grown(from, to Reading) float64 { return float64(to.Count) - float64(from.Count) }
 
-// timeToFull is how long the table lasts at its present growth; zero: it does not grow, or stops growing before it is
-// full.
+// timeToFull works out lasts.
 func (t *trend) timeToFull() time.Duration {
 	free := float64(t.last.Free())
 	left := free
@@ -120,10 +140,20 @@ func (t *trend) settling() float64 {
 	return t.slowing.Seconds() / math.Log(t.before/t.rate)
 }
 
-// confidence says how well the forecast of a full table is founded: the part of the way from where the rise began to the
-// limit that is behind it already, 0 to 1.
+// confidence says how well the forecast of a full table is founded: the part of the way from where the rise began, but at
+// most one to two horizons ago, to the limit that is behind it already, 0 to 1. What came before says nothing: a table
+// that has come far up and stands there has risen by no more than its noise since, and one that will be full within the
+// horizon at its present speed has come as far in as much time.
 func (t *trend) confidence() float64 {
-	rise := float64(t.last.Count - min(t.low, t.last.Count))
+	return t.behind(max(t.low, min(t.lows[0], t.lows[1])))
+}
+
+// risen is the same of the whole rise, however slow.
+func (t *trend) risen() float64 { return t.behind(t.low) }
+
+// behind is the part of the way from a count to the limit that is behind already.
+func (t *trend) behind(from uint64) float64 {
+	rise := float64(t.last.Count - min(from, t.last.Count))
 	if rise == 0 {
 		return 0
 	}

@@ -6,7 +6,7 @@ import "time"
 // limit and with counters that begin anew, which is nobody's doing.
 func (t *Tracker) TableGone() {
 	t.limit, t.limitKnown, t.limitAt = 0, false, time.Time{}
-	t.st.Foreign.Lowered = 0
+	t.st.Foreign.Set, t.st.Foreign.Lowered = 0, 0
 	for _, tb := range t.tables {
 		tb.hasCounted = false
 	}

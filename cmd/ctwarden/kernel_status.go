@@ -57,6 +57,7 @@ func hashStatus(p remediate.Policy, st agent.Status) *agent.HashStatus {
 		}
 	}
 	h := agent.HashStatusOf(remediate.Presize(p, s), remediate.StallPerEntry)
+	h.AtLeast = true // those of namespaces that cannot be seen are counted where a resize is considered
 	return &h
 }
 

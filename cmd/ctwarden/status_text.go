@@ -113,7 +113,11 @@ func hashRow(w io.Writer, st agent.Status) {
 	default:
 		why = "no agent runs that would size it"
 	}
-	fmt.Fprintf(w, "\t%d for the ceiling; a resize would stall packets for about %s; %s\n", h.Wanted,
+	about := "about"
+	if h.AtLeast {
+		about = "at least"
+	}
+	fmt.Fprintf(w, "\t%d for the ceiling; a resize would stall packets for %s %s; %s\n", h.Wanted, about,
 		rough(time.Duration(h.StallUS)*time.Microsecond), why)
 }
 

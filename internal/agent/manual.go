@@ -26,7 +26,7 @@ func (a *Agent) raise(to uint64) Reply {
 	}
 	ask := remediate.Ask{Reason: remediate.ReasonManual, To: to}
 	ask.Reading.NetNS = a.initNetNS()
-	d := remediate.Decide(a.cfg.Policy, a.situation(now, ask, limits))
+	d := a.decide(now, ask, limits)
 	if !d.Do {
 		return refusal(d.Reason, d.Reason.Text())
 	}
@@ -183,7 +183,7 @@ func (a *Agent) boot() {
 func (a *Agent) applyPersisted(to uint64, limits remediate.Limits) bool {
 	ask := remediate.Ask{Reason: remediate.ReasonBoot, To: to}
 	ask.Reading.NetNS = a.initNetNS()
-	d := remediate.Decide(a.cfg.Policy, a.situation(time.Now(), ask, limits))
+	d := a.decide(time.Now(), ask, limits)
 	if !d.Do {
 		a.countStep("refused", d.Reason)
 		a.queue(a.tracker.Event(time.Now(), remediate.EventStepRefused, remediate.Step{

@@ -13,8 +13,12 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
-// presizeEvery is how often a hash that is too small is looked at.
-const presizeEvery = time.Second
+// presizeEvery is how often a hash that is too small is looked at, and presizeHidden the same while it is for what nobody
+// can see that it is not sized.
+const (
+	presizeEvery  = time.Second
+	presizeHidden = 10 * time.Second
+)
 
 // hashKey is the name in the state file of what the agent knows of the hash.
 const hashKey = "hash"
@@ -26,6 +30,11 @@ type hash struct {
 	after  time.Time // it is not looked at before
 	failed time.Time // when a resize last failed
 	said   remediate.HashReason
+	// hidden is how many entries nobody could see at hiddenAt; known is false where the kernel does not tell, or was not
+	// asked yet.
+	hidden   uint64
+	known    bool
+	hiddenAt time.Time
 }
 
 // hashBook is what is saved of it.
@@ -73,7 +82,7 @@ func (a *Agent) saveHash(intent string) {
 
 // tookResize books a resize that was just carried out, in quiet or within a step, and says it.
 func (a *Agent) tookResize(r remediate.Resize, err error) {
-	r.Entries = a.entries()
+	r.Entries = a.entries() + a.hash.hidden
 	h := &a.hash
 	h.failed = time.Time{}
 	if err != nil {
@@ -106,12 +115,22 @@ func (a *Agent) hashGone() {
 // stallPerEntry is the price of an entry in a resize, as learned here.
 func (h *hash) stallPerEntry() time.Duration { return remediate.LearnedStall(h.Resizes) }
 
-// entries is how many entries all namespaces have, as last counted. Those that cannot be read are not in it.
+// entries is how many entries all namespaces have, as last counted. Those that cannot be seen are not in it.
 func (a *Agent) entries() (n uint64) {
 	for _, space := range a.spaces {
 		n += space.last.Count
 	}
 	return n
+}
+
+// hiddenNow counts the entries of namespaces that cannot be seen, at most once a second: it is not for every reading.
+func (a *Agent) hiddenNow(now time.Time) uint64 {
+	h := &a.hash
+	if now.Sub(h.hiddenAt) >= presizeEvery {
+		all, err := a.table.Objects()
+		h.hidden, h.known, h.hiddenAt = all-min(all, a.entries()), err == nil, now
+	}
+	return h.hidden
 }
 
 // refusing tells whether connections are refused anywhere.
@@ -124,11 +143,13 @@ func (a *Agent) refusing() bool {
 	return false
 }
 
-// presizing decides about the hash as things are now.
-func (a *Agent) presizing(now time.Time, limits remediate.Limits) remediate.Presizing {
+// presizing decides about the hash as things are now, with so many entries that cannot be seen.
+func (a *Agent) presizing(now time.Time, limits remediate.Limits, hidden uint64) remediate.Presizing {
 	ask := remediate.Ask{}
 	ask.Reading.NetNS = a.initNetNS()
-	return remediate.Presize(a.cfg.Policy, a.situation(now, ask, limits))
+	s := a.situation(now, ask, limits)
+	s.Hidden = hidden
+	return remediate.Presize(a.cfg.Policy, s)
 }
 
 // presize sizes the hash for the ceiling where that is due.
@@ -143,12 +164,15 @@ func (a *Agent) presize() {
 	if err != nil {
 		return // that is said where the table is read
 	}
-	d := a.presizing(now, limits)
+	d := a.presizing(now, limits, 0)
 	if d.Do { // the last counts may be a second old, and a table can fill in less
 		for _, s := range a.spaces {
 			a.read(s, false)
 		}
-		d = a.presizing(time.Now(), limits)
+		d = a.presizing(time.Now(), limits, a.hiddenNow(time.Now()))
+		if !d.Do && a.hash.hidden > 0 {
+			a.hash.after = now.Add(presizeHidden)
+		}
 	}
 	a.sayHash(d)
 	if d.Do {
@@ -200,7 +224,7 @@ func (a *Agent) hashStatus(now time.Time, limits remediate.Limits) *HashStatus {
 	if limits.Buckets == 0 {
 		return nil // there is no table
 	}
-	s := HashStatusOf(a.presizing(now, limits), a.hash.stallPerEntry())
-	s.Learned, s.Last = len(a.hash.Resizes), a.hash.Last
+	s := HashStatusOf(a.presizing(now, limits, a.hash.hidden), a.hash.stallPerEntry())
+	s.Learned, s.Last, s.AtLeast = len(a.hash.Resizes), a.hash.Last, !a.hash.known
 	return &s
 }

@@ -53,7 +53,9 @@ type HashStatus struct {
 	// StallUS is for how long a resize would stop all packets now, in microseconds, as predicted from the entries of all
 	// namespaces at StallPerEntryNS each. The latter was learned from that many resizes on this machine; 0: it is the
 	// usual one.
-	StallUS         int64 `json:"predicted_stall_us"`
+	StallUS int64 `json:"predicted_stall_us"`
+	// AtLeast is true where namespaces that cannot be seen may have more entries, which nobody has counted.
+	AtLeast         bool  `json:"predicted_stall_at_least,omitempty"`
 	StallPerEntryNS int64 `json:"stall_per_entry_ns"`
 	Learned         int   `json:"learned_from"`
 	// Reason is the word for why the hash is not sized for the ceiling now, Text says it for a person; both are empty where

@@ -31,7 +31,7 @@ func (a *Agent) step() {
 		return
 	}
 	for _, ask := range asks {
-		d := remediate.Decide(a.cfg.Policy, a.situation(now, ask, limits))
+		d := a.decide(now, ask, limits)
 		if !d.Do {
 			a.refuse(d)
 			continue
@@ -40,6 +40,17 @@ func (a *Agent) step() {
 			return
 		}
 	}
+}
+
+// decide decides about a step. What nobody can see is counted where the hash is to be resized, and only there.
+func (a *Agent) decide(now time.Time, ask remediate.Ask, limits remediate.Limits) remediate.Decision {
+	s := a.situation(now, ask, limits)
+	d := remediate.Decide(a.cfg.Policy, s)
+	if d.Buckets > 0 {
+		s.Hidden = a.hiddenNow(now)
+		d = remediate.Decide(a.cfg.Policy, s)
+	}
+	return d
 }
 
 // situation gathers what Decide may know.

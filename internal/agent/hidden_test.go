@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// objects has the kernel's slab tell how many entries there are in all namespaces.
+func (f *fragile) objects(t *testing.T, n string) {
+	f.put(t, "sys/kernel/slab/nf_conntrack/objects", n+" N0="+n+"\n")
+}
+
+// A namespace that nobody can see has many entries, which a resize would move too: the hash is sized once they are gone.
+func TestPresizeWaitsForWhatIsHidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := newSmallHash(t)
+		f.traffic(t, 20000, 0)
+		f.objects(t, "44445")
+		f.live(t, 0, func(a *Agent) {
+			a.pass(3)
+			f.hashIs(t, a, "hidden entries", "16384", remediate.HashStall)
+			if s := a.status().Hash; s.StallUS != 20000 || s.AtLeast {
+				t.Errorf("%+v, want the stall of 44,445 entries", s)
+			}
+			f.objects(t, "30000")
+			a.pass(12)
+			f.hashIs(t, a, "fewer of them", "131072", remediate.HashSized)
+			if s := a.status().Hash; s.Last == nil || s.Last.Entries != 30000 {
+				t.Errorf("last resize %+v", s.Last)
+			}
+		})
+	})
+}
+
+// Where the kernel does not tell, what is seen is all there is to go by, and the status says so.
+func TestStallIsAtLeastThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := newSmallHash(t)
+		f.traffic(t, 60000, 0)
+		f.live(t, 0, func(a *Agent) {
+			a.pass(3)
+			if s := a.status().Hash; s.StallUS != 27000 || !s.AtLeast {
+				t.Errorf("%+v", s)
+			}
+		})
+	})
+}
+
+// A step that needs a larger hash counts what is hidden too, and only such a step asks the kernel for it.
+func TestStepCountsWhatIsHidden(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		to      uint64
+		objects string
+		asked   bool
+		want    remediate.Reason // of a step by hand
+	}{
+		{"bearable with it", 300_000, "44444", true, remediate.ReasonManual},
+		{"not bearable with it", 300_000, "44445", true, remediate.ReasonChainLimit},
+		{"no resize needed", 100_000, "44445", false, remediate.ReasonManual},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, _ := newSmallHash(t)
+				f.traffic(t, 20000, 0)
+				f.objects(t, c.objects)
+				f.live(t, 0, func(a *Agent) {
+					a.hash.after = time.Now().Add(time.Hour) // not in quiet
+					a.turn()
+					limits, err := a.table.Limits()
+					if err != nil {
+						t.Fatal(err)
+					}
+					ask := remediate.Ask{Reason: remediate.ReasonManual, To: c.to}
+					ask.Reading.NetNS = a.initNetNS()
+					d := a.decide(time.Now(), ask, limits)
+					if d.Reason != c.want || a.hash.known != c.asked {
+						t.Errorf("%s, the kernel asked: %v; want %s and %v", d.Reason, a.hash.known, c.want, c.asked)
+					}
+				})
+			})
+		})
+	}
+}
