@@ -68,8 +68,8 @@ func (t *mountTable) same() bool {
 
 // changed tells whether a mount came or went since it was last asked: poll(2) then says so, once (proc_pid_mounts(5)).
 func (t *mountTable) changed() bool {
-	ask := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLPRI}}
-	n, err := unix.Poll(ask, 0)
+	ask := unix.PollFd{Fd: int32(t.fd), Events: unix.POLLPRI}
+	n, err := rawPoll(&ask)
 	return err != nil || n > 0
 }
 

@@ -29,3 +29,12 @@ func rawReadlinkat(dir int, name, to []byte) (int, error) {
 	}
 	return int(n), nil
 }
+
+// rawPoll is poll(2) of one file without a wait, in the same way.
+func rawPoll(ask *unix.PollFd) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(ask)), 1, uintptr(unsafe.Pointer(&unix.Timespec{})), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
