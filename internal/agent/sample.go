@@ -14,12 +14,13 @@ import (
 )
 
 const (
-	// glanceEvery is how often it is asked whether there may be new namespaces; they are looked for where there may be,
-	// every discoverMost in any case, and at once where a record names one that is unknown. Where a look takes long, as
-	// among thousands of processes, they are further apart, up to discoverMost, so that they take no more than
-	// discoverQuiet of the time (1/1000).
+	// glanceEvery is how often it is asked whether there are new namespaces; they are looked for where there are or where
+	// that cannot be told, every discoverMost in any case, and at once where a record names one that is unknown. Where a
+	// look takes long, as among thousands of processes, they are further apart, up to discoverMost, so that they take no
+	// more than discoverNews (1/100) of the time, and discoverQuiet (1/1000) where it cannot be told.
 	glanceEvery   = 2 * time.Second
-	discoverMost  = 10 * time.Second
+	discoverMost  = 9 * time.Second
+	discoverNews  = 100
 	discoverQuiet = 1000
 	// discoverShare is the part of the time (1/10) that such looks may take, since records can be old or forged.
 	discoverShare = 10
@@ -127,18 +128,22 @@ func (a *Agent) needsDiscovery(now time.Time) bool {
 	if since >= discoverMost {
 		return true
 	}
-	if now.Sub(a.glancedAt) < glanceEvery || since < discoverQuiet*a.discoverCost {
+	if now.Sub(a.glancedAt) < glanceEvery || since < glanceEvery {
 		return false
 	}
 	a.glancedAt = now
-	return a.table.Changed()
+	news, told := a.table.Changed()
+	if a.news = a.news || news; a.news {
+		return since >= discoverNews*a.discoverCost
+	}
+	return !told && since >= discoverQuiet*a.discoverCost
 }
 
 // discover brings the list of namespaces up to date.
 func (a *Agent) discover(now time.Time) {
 	a.noteWritable(now)
 	found, err := a.table.Discover()
-	a.discoveredAt, a.discoverCost = now, time.Since(now)
+	a.discoveredAt, a.discoverCost, a.news = now, time.Since(now), false
 	a.noteIf(noteDiscover, err)
 	if err != nil {
 		return

@@ -40,33 +40,36 @@ func (g *glance) look(now time.Time, id int) {
 	}
 }
 
-// Changed tells, at a tiny part of the price of Discover, whether that might find something else than it did last. It is
-// always true where that cannot be told.
+// Changed tells, at a tiny part of the price of Discover, whether that would find something new: there is news. Where that
+// cannot be told, told is false.
 //
 // It looks at what can be new: the list of mounts, and the processes that began since the last look but one. So a process
 // that has lived for longer and moves into a new namespace that it makes is not noticed, and nor is one that is in a known
 // namespace without a count of its own: call Discover now and then all the same.
-func (t *Table) Changed() bool {
-	if err := t.openProc(); err != nil || !t.mounts.same() {
-		return true
+func (t *Table) Changed() (news, told bool) {
+	if err := t.openProc(); err != nil || !t.mounts.polled {
+		return false, false
 	}
-	for inode, s := range t.spaces {
-		if s.count == nil && inode != t.own {
-			return true // an end cannot be seen
-		}
+	if !t.mounts.same() {
+		return true, true
 	}
 	last, ok := t.lastID()
 	from := t.glance.before
 	if !ok || from == 0 || last < from || last-from > mostYoung { // it begins again at the end of all ids
-		return true
+		return false, false
 	}
 	t.glance.look(t.now(), last)
 	for id := from + 1; id <= last; id++ {
 		if t.strange(id) {
-			return true
+			return true, true
 		}
 	}
-	return false
+	for inode, s := range t.spaces {
+		if s.count == nil && inode != t.own {
+			return false, false // an end cannot be seen
+		}
+	}
+	return false, true
 }
 
 // strange tells whether a process or thread is in a namespace that is not known.
