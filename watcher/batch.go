@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// Source is one place that kernel records come from. It sends a batch every few seconds ([BeatEvery]) even if there is
+// Source is one place that kernel records come from. It sends a batch every ten seconds ([BeatEvery]) even if there is
 // nothing in it: one that falls silent is stuck.
 //
 // Run blocks until ctx is done (then it returns nil) or the source ends for good. It is called once, from one

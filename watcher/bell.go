@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 	"time"
@@ -13,7 +14,12 @@ import (
 // lines come each would ring it; whoever hears it looks, and waits again.
 //
 // What happens before it is hung up does not ring, so whoever hangs it up looks once more before the first wait.
-type bell struct{ file *os.File }
+type bell struct {
+	file *os.File
+	// worn is true once it may not ring any more for all that matters: what it hangs on was moved or removed, or there are
+	// other directories now.
+	worn bool
+}
 
 const (
 	fileRings = unix.IN_MODIFY | unix.IN_ATTRIB | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF
@@ -97,6 +103,7 @@ func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error)
 	var events [4096]byte
 	for {
 		n, err := b.file.Read(events[:])
+		b.wear(events[:max(n, 0)])
 		switch {
 		case ctx.Err() != nil:
 			return rang, ctx.Err()
@@ -108,6 +115,18 @@ func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error)
 			return true, nil // all that there was: the next look sees what it was about
 		}
 		rang = true
+	}
+}
+
+// wears is what happens to what a bell hangs on that has another one do better.
+const wears = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_IGNORED | unix.IN_UNMOUNT | unix.IN_Q_OVERFLOW | unix.IN_ISDIR
+
+// wear looks through what was told: each is a struct inotify_event and a name.
+func (b *bell) wear(events []byte) {
+	for len(events) >= unix.SizeofInotifyEvent {
+		b.worn = b.worn || binary.NativeEndian.Uint32(events[4:])&wears != 0
+		name := int(binary.NativeEndian.Uint32(events[12:]))
+		events = events[min(unix.SizeofInotifyEvent+name, len(events)):]
 	}
 }
 

@@ -89,7 +89,7 @@ func TestNoBellWhereNotAllIsTold(t *testing.T) {
 
 // TestPaceWithoutABell has nothing that could ring: the looks go on at their usual distance.
 func TestPaceWithoutABell(t *testing.T) {
-	p := newPace(func() watched { return watched{dirs: []string{"/proc"}} })
+	p := newPace(func() watched { return watched{dirs: []string{"/proc"}} }, BeatEvery)
 	defer p.close()
 	p.stirred = time.Now().Add(-time.Hour)
 	for range 3 {

@@ -3,6 +3,7 @@
 package watcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -75,6 +76,7 @@ func NewJournal(cfg JournalConfig) (*Journal, error) {
 // Run reads until ctx is done. It fails only where the journal is Required and cannot be read at first.
 func (j *Journal) Run(ctx context.Context, out chan<- Batch) error {
 	j.send = newSender(out, j.cfg.Now, remediate.SourceJournal, j.cfg.Directory)
+	j.send.beat = cmp.Or(j.cfg.Beat, BeatEvery)
 	// check is whether a cursor that is not found any more means a loss: not where all was read just before.
 	check := true
 	for first := true; ; first = false {
@@ -90,7 +92,7 @@ func (j *Journal) Run(ctx context.Context, out chan<- Batch) error {
 		}
 		j.send.setState(journalProblem(err))
 		j.send.caughtUp()
-		if j.send.flush(ctx) != nil || sleep(ctx, retryEvery) != nil {
+		if j.send.flush(ctx) != nil || sleep(ctx, untilLook(retryEvery)) != nil {
 			return nil
 		}
 	}

@@ -28,6 +28,9 @@ type JournalConfig struct {
 	Lookback time.Duration
 	// Required makes Run fail where the journal cannot be read at first; otherwise it says so and goes on trying.
 	Required bool
+	// Beat is how often it sends a batch at least, and how often it looks all the same where nothing was told of. Zero:
+	// BeatEvery.
+	Beat time.Duration
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 	// Log may be nil.

@@ -18,13 +18,13 @@ import (
 func (j *Journal) live(ctx context.Context, h *sdjournal.Journal) error {
 	failing, came := false, true
 	behind := watch{}
-	pace := newPace(j.tails.watched)
+	pace := newPace(j.tails.watched, j.send.beat)
 	defer pace.close()
 	for last := time.Now(); time.Since(last) < journalReopen; {
 		if err := j.send.tick(ctx); err != nil {
 			return err
 		}
-		if err := pace.wait(ctx, came, j.send.wait(quietLook)); err != nil {
+		if err := pace.wait(ctx, came, j.send.wait(j.send.beat)); err != nil {
 			return err
 		}
 		n, err := j.drain(ctx, h)
@@ -43,7 +43,7 @@ func (j *Journal) live(ctx context.Context, h *sdjournal.Journal) error {
 		if err != nil || stuck || j.tails.begunAfresh() {
 			return err
 		}
-		came = n > 0 || changed || failing
+		came = n > 0 || changed || failing || behind.behind // which shows a second later
 		if n > 0 {
 			last = time.Now()
 		}

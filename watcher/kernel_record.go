@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// BeatEvery is how often a source sends a batch at least, be it empty.
-	BeatEvery = 2 * time.Second
+	// BeatEvery is how often a source sends a batch at least, be it empty, unless it is configured otherwise.
+	BeatEvery = 10 * time.Second
 	// MostKernel is how many of the kernel's records one batch names.
 	MostKernel = 64
 	// SeverityUnknown is the severity of a record whose envelope has none.

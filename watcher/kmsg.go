@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,9 @@ type KmsgConfig struct {
 	Lookback time.Duration
 	// Required makes Run fail where the device cannot be opened; otherwise it says so and goes on trying.
 	Required bool
+	// Beat is how often it sends a batch at least, and how often it looks all the same where nothing was told of. Zero:
+	// BeatEvery.
+	Beat time.Duration
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 	// Log may be nil.
@@ -126,6 +130,7 @@ func sinceBoot() time.Duration {
 // Run reads until ctx is done. It fails only where the device is Required and cannot be opened.
 func (k *Kmsg) Run(ctx context.Context, out chan<- Batch) error {
 	k.send = newSender(out, k.cfg.Now, remediate.SourceKmsg, "")
+	k.send.beat = cmp.Or(k.cfg.Beat, BeatEvery)
 	for first := true; ; first = false {
 		err := k.open(ctx)
 		if ctx.Err() != nil {
@@ -136,7 +141,7 @@ func (k *Kmsg) Run(ctx context.Context, out chan<- Batch) error {
 		}
 		k.send.setState(kmsgProblem(k.cfg.Path, err))
 		k.send.caughtUp()
-		if k.send.flush(ctx) != nil || sleep(ctx, retryEvery) != nil {
+		if k.send.flush(ctx) != nil || sleep(ctx, untilLook(retryEvery)) != nil {
 			return nil
 		}
 	}
@@ -167,7 +172,7 @@ func (k *Kmsg) follow(ctx context.Context, dev kmsgReader) error {
 			k.live, k.since = true, 0
 			k.send.caughtUp()
 			err = k.send.tick(ctx)
-			wait = max(time.Millisecond, k.send.wait(untilLook()))
+			wait = max(time.Millisecond, k.send.wait(untilLook(k.send.beat)))
 		case errors.Is(err, unix.EPIPE): // overrun: the gap shows in the next sequence number
 			err = nil
 		case errors.Is(err, unix.EINTR):

@@ -21,7 +21,8 @@ const (
 type sender struct {
 	out   chan<- Batch
 	now   func() time.Time
-	batch Batch // what was read since the last one sent; its source, path and position key stay
+	beat  time.Duration // how often something is sent at least
+	batch Batch         // what was read since the last one sent; its source, path and position key stay
 	state State
 	said  bool // state was sent or is in batch
 	news  bool // batch says for the first time that the source has caught up
@@ -29,7 +30,7 @@ type sender struct {
 }
 
 func newSender(out chan<- Batch, now func() time.Time, source remediate.Source, path string) *sender {
-	s := &sender{out: out, now: now}
+	s := &sender{out: out, now: now, beat: BeatEvery}
 	s.batch.Source, s.batch.Path = source, path
 	s.batch.Position.Key = remediate.Match{Source: source, Path: path}.Key()
 	return s
@@ -93,7 +94,7 @@ func (s *sender) urgent() bool {
 // pending tells whether there is anything to send, if it is only a sign of life.
 func (s *sender) pending() bool {
 	return s.urgent() || s.batch.Position.Data != nil || s.batch.Stats != Stats{} ||
-		!s.sent.IsZero() && s.now().Sub(s.sent) >= BeatEvery-beatSlack
+		!s.sent.IsZero() && s.now().Sub(s.sent) >= s.beat-beatSlack
 }
 
 // wait is how long what is pending may still wait; idle if nothing is.

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,9 @@ type SyslogConfig struct {
 	Required bool
 	// Throttle bounds what reading costs, together with the other files that have it. Nil: no bound.
 	Throttle *Throttle
+	// Beat is how often it sends a batch at least, and how often it looks all the same where nothing was told of. Zero:
+	// BeatEvery.
+	Beat time.Duration
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 	// Log may be nil.
@@ -100,6 +104,7 @@ func NewSyslog(cfg SyslogConfig) (*Syslog, error) {
 // Run follows the file until ctx is done. It fails only where the file is Required and cannot be opened at first.
 func (s *Syslog) Run(ctx context.Context, out chan<- Batch) error {
 	s.send = newSender(out, s.cfg.Now, remediate.SourceSyslog, s.cfg.Path)
+	s.send.beat = cmp.Or(s.cfg.Beat, BeatEvery)
 	s.buf = make([]byte, markSize+blockSize)
 	for first := true; ; first = false {
 		err := s.open(ctx)

@@ -24,15 +24,18 @@ const (
 
 // follow reads the files of the queue until ctx is done or one of them fails.
 func (s *Syslog) follow(ctx context.Context) error {
-	pace := newPace(s.watched)
+	pace := newPace(s.watched, s.send.beat)
 	defer pace.close()
 	for {
 		before := s.glance()
 		if err := s.look(ctx); err != nil {
 			return err
 		}
-		if err := pace.wait(ctx, s.glance() != before || s.unsettled(), s.send.wait(quietLook)); err != nil {
+		if err := pace.wait(ctx, s.glance() != before || s.unsettled(), s.send.wait(s.send.beat)); err != nil {
 			return err
+		}
+		if pace.rang {
+			s.rested()
 		}
 	}
 }

@@ -55,6 +55,14 @@ func (g *growth) look(now time.Time, size int64) {
 	}
 }
 
+// rest notes that nothing came since the last look until now, where that is long ago: the rate of what comes next is of
+// the time that it comes in.
+func (g *growth) rest(now time.Time) {
+	if now.Sub(g.looked) >= busyFor {
+		g.before, g.from = growthPoint{now.Add(-busyFor), g.total}, growthPoint{now, g.total}
+	}
+}
+
 // busy tells whether the file was being written to when it was last looked at.
 func (g *growth) busy() bool { return !g.grew.IsZero() && g.looked.Sub(g.grew) <= busyFor }
 

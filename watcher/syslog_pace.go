@@ -41,25 +41,58 @@ func (s *Syslog) watched() watched {
 	return w
 }
 
+// rested notes, when the bell has rung, that nothing was written to the files since they were last looked at.
+func (s *Syslog) rested() {
+	for now, i := time.Now(), 0; i < len(s.files); i++ {
+		s.files[i].growth.rest(now)
+	}
+}
+
 // awaitOpen waits until it is worth trying to open the path again, after the attempt that failed with err.
 func (s *Syslog) awaitOpen(ctx context.Context, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return sleep(ctx, time.Second)
 	}
-	b, err := hangUp(watched{dirs: []string{filepath.Dir(s.cfg.Path)}})
-	if err != nil {
-		return sleep(ctx, time.Second)
-	}
-	defer b.close()
-	for end := time.Now().Add(untilLook()); ; {
-		if err := sleep(ctx, pollEvery); err != nil {
-			return err
+	for end := time.Now().Add(untilLook(s.send.beat)); ; {
+		b, err := hangUp(watched{dirs: awaited(s.cfg.Path)})
+		if err != nil {
+			return sleep(ctx, time.Second)
 		}
-		if _, err := os.Stat(s.cfg.Path); err == nil || !time.Now().Before(end) {
+		if _, err := os.Stat(s.cfg.Path); err == nil {
+			b.close()
 			return nil
 		}
-		if _, err := b.wait(ctx, time.Until(end)); err != nil {
+		rang, err := b.wait(ctx, time.Until(end))
+		b.close()
+		if err != nil || !rang {
+			return err
+		}
+		if err := sleep(ctx, pollEvery); err != nil { // somebody may create and remove files without end there
 			return err
 		}
 	}
+}
+
+// mostLinks is how many links are followed at most, as by the kernel.
+const mostLinks = 40
+
+// awaited are the directories in which something appears when a path that does not exist does: the nearest one that is
+// there, and where the path is a link that leads nowhere, the same of that.
+func awaited(path string) (dirs []string) {
+	for range mostLinks {
+		target, err := os.Readlink(path)
+		dir := filepath.Dir(path)
+		for info, err := os.Stat(dir); (err != nil || !info.IsDir()) && dir != filepath.Dir(dir); info, err = os.Stat(dir) {
+			dir = filepath.Dir(dir)
+		}
+		dirs = append(dirs, dir)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	return dirs
 }

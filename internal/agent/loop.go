@@ -32,8 +32,14 @@ func (a *Agent) tickPeriod() time.Duration {
 // loop is the one goroutine that owns the tracker and all books. It never waits for a disk, the network, a log or the
 // service manager.
 func (a *Agent) loop(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	alarm, err := newAlarm()
+	if err != nil {
+		return err
+	}
+	defer alarm.close()
+	if err := alarm.set(0); err != nil {
+		return err
+	}
 	watchdog := newWatchdog(a.manager)
 	for {
 		select {
@@ -47,7 +53,7 @@ func (a *Agent) loop(ctx context.Context) error {
 			if err := a.takeFiles(b); err != nil {
 				return err
 			}
-		case <-timer.C:
+		case <-alarm.rings:
 			a.sample()
 		case run := <-a.calls:
 			run()
@@ -55,7 +61,9 @@ func (a *Agent) loop(ctx context.Context) error {
 		a.save(false)
 		now := time.Now()
 		watchdog.ping(now)
-		timer.Reset(a.nextSample(now))
+		if err := alarm.set(a.nextSample(now)); err != nil {
+			return err
+		}
 	}
 }
 

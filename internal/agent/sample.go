@@ -14,11 +14,13 @@ import (
 )
 
 const (
-	// discoverEvery is how often namespaces are looked for; a record that names an unknown one has it done at once. Where
-	// a look takes long, as among thousands of processes, they are further apart, up to discoverMost, so that they take
-	// no more than discoverQuiet of the time (1/1000).
-	discoverEvery = 2 * time.Second
-	discoverMost  = 10 * time.Second
+	// glanceEvery is how often it is asked whether there are new namespaces; they are looked for where there are or where
+	// that cannot be told, every discoverMost in any case, and at once where a record names one that is unknown. Where a
+	// look takes long, as among thousands of processes, they are further apart, up to discoverMost, so that they take no
+	// more than discoverNews (1/100) of the time, and discoverQuiet (1/1000) where it cannot be told.
+	glanceEvery   = 2 * time.Second
+	discoverMost  = 9 * time.Second
+	discoverNews  = 100
 	discoverQuiet = 1000
 	// discoverShare is the part of the time (1/10) that such looks may take, since records can be old or forged.
 	discoverShare = 10
@@ -53,14 +55,29 @@ func (a *Agent) sample() {
 	if a.needsDiscovery(now) {
 		a.discover(now)
 	}
-	a.table.Together(func() {
-		for _, s := range a.spaces {
-			if s.due(now) {
-				a.read(s, false)
-			}
+	due, counters := a.dueAt(now)
+	a.table.Together(counters, func() {
+		for _, s := range due {
+			a.read(s, false)
 		}
 	})
 	a.follow()
+}
+
+// dueAt lists the namespaces that are to be read in a turn at now, and those of them of which the counters are wanted.
+func (a *Agent) dueAt(now time.Time) (due []*space, counters []uint64) {
+	due = a.due[:0]
+	for inode, s := range a.spaces {
+		if !s.due(now) {
+			continue
+		}
+		due = append(due, s)
+		if !s.ns.Init && a.wantsCounters(s, now) {
+			counters = append(counters, inode)
+		}
+	}
+	a.due = due
+	return due, counters
 }
 
 // due tells whether a namespace is to be read in a turn at now. Some are read before their time, so that those which are
@@ -107,14 +124,26 @@ func (a *Agent) follow() {
 
 // needsDiscovery tells whether it is time to look for namespaces.
 func (a *Agent) needsDiscovery(now time.Time) bool {
-	return now.Sub(a.discoveredAt) >= min(max(discoverEvery, discoverQuiet*a.discoverCost), discoverMost)
+	since := now.Sub(a.discoveredAt)
+	if since >= discoverMost {
+		return true
+	}
+	if now.Sub(a.glancedAt) < glanceEvery || since < glanceEvery {
+		return false
+	}
+	a.glancedAt = now
+	news, told := a.table.Changed()
+	if a.news = a.news || news; a.news {
+		return since >= discoverNews*a.discoverCost
+	}
+	return !told && since >= discoverQuiet*a.discoverCost
 }
 
 // discover brings the list of namespaces up to date.
 func (a *Agent) discover(now time.Time) {
 	a.noteWritable(now)
 	found, err := a.table.Discover()
-	a.discoveredAt, a.discoverCost = now, time.Since(now)
+	a.discoveredAt, a.discoverCost, a.news = now, time.Since(now), false
 	a.noteIf(noteDiscover, err)
 	if err != nil {
 		return
@@ -180,7 +209,7 @@ func (a *Agent) discoverFor(named map[uint64]bool) {
 // discoverUnnamed looks for namespaces where new records name none and the last look is long ago: they may be of one that
 // nobody has seen yet. The known ones have been read before.
 func (a *Agent) discoverUnnamed(named map[uint64]bool) {
-	if now := time.Now(); named[0] && now.Sub(a.discoveredAt) >= max(discoverEvery, discoverShare*a.discoverCost) {
+	if now := time.Now(); named[0] && now.Sub(a.discoveredAt) >= max(glanceEvery, discoverShare*a.discoverCost) {
 		a.discover(now)
 		a.sample()
 	}
@@ -189,8 +218,7 @@ func (a *Agent) discoverUnnamed(named map[uint64]bool) {
 // read takes one reading and hands it to the tracker.
 func (a *Agent) read(s *space, counters bool) {
 	now := time.Now()
-	urgent := a.tracker.Critical(s.ns.Inode)
-	counters = counters || urgent || a.wantsCounters(s, now)
+	counters = counters || a.wantsCounters(s, now)
 	r, err := a.table.Read(s.ns.Inode, counters)
 	if err == nil && !counters && r.Fill() >= countersShare {
 		r, err = a.table.Read(s.ns.Inode, true) // it filled up since the last look: is it refusing?
@@ -215,6 +243,9 @@ func (a *Agent) read(s *space, counters bool) {
 
 // wantsCounters tells whether a namespace's counters are worth their price, which is high where it has to be entered.
 func (a *Agent) wantsCounters(s *space, now time.Time) bool {
+	if a.tracker.Critical(s.ns.Inode) {
+		return true
+	}
 	every := countersEvery
 	switch {
 	case a.tracker.Settling():

@@ -287,7 +287,7 @@ func (a *Agent) buildKmsg(position []byte, lookback time.Duration) (watcher.Sour
 	c := a.cfg.Sources
 	return watcher.NewKmsg(watcher.KmsgConfig{
 		Path: c.KmsgPath, BootID: a.bootID, Position: position, Lookback: lookback, Required: c.Kmsg == SwitchOn,
-		Log: a.cfg.Log,
+		Beat: a.beat(), Log: a.cfg.Log,
 	})
 }
 
@@ -295,7 +295,7 @@ func (a *Agent) buildJournal(position []byte, lookback time.Duration) (watcher.S
 	c := a.cfg.Sources
 	return watcher.NewJournal(watcher.JournalConfig{
 		Directory: c.JournalDirectory, Host: a.cfg.Host, Position: position, Lookback: lookback,
-		Required: c.Journal == SwitchOn, Log: a.cfg.Log,
+		Required: c.Journal == SwitchOn, Beat: a.beat(), Log: a.cfg.Log,
 	})
 }
 
@@ -303,6 +303,9 @@ func (a *Agent) buildSyslog(path string, position []byte, lookback time.Duration
 	c := a.cfg.Sources
 	return watcher.NewSyslog(watcher.SyslogConfig{
 		Path: path, Host: a.cfg.Host, BootID: a.bootID, BootTime: a.bootTime, Position: position,
-		Lookback: lookback, Required: c.Syslog == SwitchOn, Throttle: a.throttle, Log: a.cfg.Log,
+		Lookback: lookback, Required: c.Syslog == SwitchOn, Throttle: a.throttle, Beat: a.beat(), Log: a.cfg.Log,
 	})
 }
+
+// beat is how often a source gives a sign of life: three times in the time after which it counts as stuck.
+func (a *Agent) beat() time.Duration { return min(watcher.BeatEvery, a.audit.patience/3) }

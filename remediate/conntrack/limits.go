@@ -81,7 +81,7 @@ func (t *Table) number(name string) (uint64, error) {
 // numberIn reads the number in an open file, from its start. The kernel hands it out in one piece: [os.File.ReadAt] would
 // ask for the end too, which doubles what a look at a table costs.
 func (t *Table) numberIn(file *os.File) (uint64, error) {
-	size, err := pread(file, t.buf[:64])
+	size, err := pread(file, t.buf[:64], 0)
 	if err != nil {
 		return 0, &os.PathError{Op: "read", Path: file.Name(), Err: err}
 	}
@@ -92,17 +92,20 @@ func (t *Table) numberIn(file *os.File) (uint64, error) {
 	return n, nil
 }
 
-// pread reads the beginning of a file with one call. ([os.File.Fd] would make another.)
-func pread(file *os.File, to []byte) (size int, err error) {
+// pread reads from a place in one of the kernel's files with one call. ([os.File.Fd] would make another.)
+//
+// The call is made past Go's scheduler: these files are in the kernel's memory and cannot block, and what the scheduler
+// does for a call that may (it wakes a thread up to watch over it) costs many times as much as the reading.
+func pread(file *os.File, to []byte, at int64) (size int, err error) {
 	conn, err := file.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
 	failed := conn.Control(func(fd uintptr) {
-		for size, err = unix.Pread(int(fd), to, 0); err == unix.EINTR; size, err = unix.Pread(int(fd), to, 0) {
+		for size, err = rawPread(fd, to, at); err == unix.EINTR; size, err = rawPread(fd, to, at) {
 		}
 	})
-	return max(size, 0), errors.Join(failed, err)
+	return size, errors.Join(failed, err)
 }
 
 // parseNumber reads a setting. Kernels before 6.15 took more than 2³¹ and print it as a negative number.

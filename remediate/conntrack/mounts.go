@@ -28,6 +28,7 @@ type mountTable struct {
 	fd     int
 	open   bool
 	polled bool // the kernel tells of changes: it is its own file and not a test's
+	stale  bool // it has told of one, and the list has not been read since
 	mounts []mount
 }
 
@@ -37,14 +38,14 @@ func (t *mountTable) now(proc int) ([]mount, error) {
 		if err := t.begin(proc); err != nil {
 			return nil, err
 		}
-	} else if t.polled && !t.changed() {
+	} else if t.same() {
 		return t.mounts, nil
 	}
 	text, err := t.read()
 	if err != nil {
 		return nil, errors.Join(err, t.close())
 	}
-	t.mounts = parseMounts(text)
+	t.mounts, t.stale = parseMounts(text), false
 	return t.mounts, nil
 }
 
@@ -59,10 +60,16 @@ func (t *mountTable) begin(proc int) error {
 	return nil
 }
 
+// same tells whether the list is still as it was read; false where that cannot be told.
+func (t *mountTable) same() bool {
+	t.stale = t.stale || !t.open || !t.polled || t.changed()
+	return !t.stale
+}
+
 // changed tells whether a mount came or went since it was last asked: poll(2) then says so, once (proc_pid_mounts(5)).
 func (t *mountTable) changed() bool {
-	ask := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLPRI}}
-	n, err := unix.Poll(ask, 0)
+	ask := unix.PollFd{Fd: int32(t.fd), Events: unix.POLLPRI}
+	n, err := rawPoll(&ask)
 	return err != nil || n > 0
 }
 

@@ -3,7 +3,6 @@ package conntrack
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -26,6 +25,9 @@ func (t *Table) Read(inode uint64, counters bool) (remediate.Reading, error) {
 		return remediate.Reading{}, err
 	}
 	r := remediate.Reading{At: t.now(), NetNS: s.ns}
+	if v, ok := t.visited[inode]; ok && counters {
+		r.At = v.at
+	}
 	err := t.readLimits(&r)
 	switch {
 	case err != nil:
@@ -47,10 +49,12 @@ type sharedLimits struct {
 }
 
 // Together runs read, in which all readings share the limit and the buckets as the first of them finds them: with many
-// namespaces that halves what a look at them costs. Nothing that changes the limit may be done in it.
-func (t *Table) Together(read func()) {
+// namespaces that halves what a look at them costs. The counters of the namespaces in counters are read before, all in
+// one visit: a thread for each costs more than the reading. Nothing that changes the limit may be done in it.
+func (t *Table) Together(counters []uint64, read func()) {
 	t.shared = &sharedLimits{}
-	defer func() { t.shared = nil }()
+	t.visit(counters)
+	defer func() { t.shared, t.visited = nil, nil }()
 	read()
 }
 
@@ -95,7 +99,7 @@ func (t *Table) readOwn(r *remediate.Reading, s *space, counters bool) (err erro
 	if err := t.readStat(t.files.stat); err != nil {
 		return err
 	}
-	t.take(r, s)
+	take(r, s, &t.stat)
 	return nil
 }
 
@@ -112,22 +116,26 @@ func (t *Table) readOther(r *remediate.Reading, s *space, counters bool) (err er
 			return nil
 		}
 	}
-	if err := t.readCounters(s); errors.Is(err, ErrGone) {
+	from := &t.stat
+	if v, ok := t.visited[s.ns.Inode]; ok {
+		delete(t.visited, s.ns.Inode) // a second reading is to see more
+		from = &v.stat
+	} else if err := t.readCounters(s); errors.Is(err, ErrGone) {
 		return err
 	} else if err != nil {
 		r.Blind = true
 		return nil
 	}
 	if s.count == nil {
-		r.Count = t.stat.entries
+		r.Count = from.entries
 	}
-	t.take(r, s)
+	take(r, s, from)
 	return nil
 }
 
 // take puts the counters just read into the reading.
-func (t *Table) take(r *remediate.Reading, s *space) {
-	s.meter.add(t.stat.rows)
+func take(r *remediate.Reading, s *space, from *stat) {
+	s.meter.add(from.rows)
 	r.Counters, r.CountersOK = s.meter.counters(), true
 }
 
@@ -169,12 +177,7 @@ func (t *Table) reach(s *space) error {
 			return nil
 		}
 	}
-	return onThread(func() error {
-		if err := t.enter(s); err != nil {
-			return err
-		}
-		return t.readStatAt(visitFile)
-	})
+	return onThread(func() error { return t.readInside(s) })
 }
 
 // readByProcess reads through a process's /proc, which needs no capability where the process may be looked at. The
@@ -201,20 +204,23 @@ func (t *Table) readStatAt(name string) error {
 
 // readStat reads and parses the kernel's table of counters, from its start, into t.stat.
 func (t *Table) readStat(file *os.File) error {
+	size := 0
 	for {
-		size, err := file.ReadAt(t.buf, 0)
-		if err == nil { // no end within the buffer: many CPUs
-			t.buf = make([]byte, 2*len(t.buf))
-			continue
+		n, err := pread(file, t.buf[size:], int64(size))
+		if err != nil {
+			return &os.PathError{Op: "read", Path: file.Name(), Err: err}
 		}
-		if err != io.EOF {
-			return err
+		if n == 0 && size < len(t.buf) {
+			break
 		}
-		if err := t.stat.parse(t.buf[:size]); err != nil {
-			return fmt.Errorf("read %s: %w", file.Name(), err)
+		if size += n; size == len(t.buf) { // many CPUs
+			t.buf = append(t.buf, make([]byte, len(t.buf))...)
 		}
-		return nil
 	}
+	if err := t.stat.parse(t.buf[:size]); err != nil {
+		return fmt.Errorf("read %s: %w", file.Name(), err)
+	}
+	return nil
 }
 
 // closeFiles closes the own namespace's files.

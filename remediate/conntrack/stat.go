@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // column is one of the kernel's counters that matter here.
@@ -33,6 +34,9 @@ type stat struct {
 	entries uint64
 	rows    []row
 }
+
+// clone is a copy that a later reading does not change.
+func (s *stat) clone() stat { return stat{s.entries, slices.Clone(s.rows)} }
 
 // parse reads the table into s, reusing its memory. A column that this kernel has not is zero; but without the column
 // "drop" nothing can be verified, which is an error.

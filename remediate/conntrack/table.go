@@ -33,11 +33,14 @@ type Table struct {
 	replaced []uint64
 	mounts   mountTable
 	proc     *os.File // /proc itself, open from the first look around on
+	glance   glance
 	namer    namer
 	// shared are the numbers that all namespaces share, while Together runs; nil: each reading has its own.
 	shared *sharedLimits
-	buf    []byte
-	stat   stat
+	// visited has the counters that were read beforehand, while Together runs.
+	visited map[uint64]visited
+	buf     []byte
+	stat    stat
 }
 
 // Open opens the table below root, "/" in use. now is asked for the time of each reading. It is no error if the module
@@ -66,7 +69,7 @@ func (t *Table) Own() remediate.NetNS { return t.spaces[t.own].ns }
 
 // Close closes all files. The table is not to be used afterwards.
 func (t *Table) Close() error {
-	errs := []error{t.closeFiles(), t.mounts.close()}
+	errs := []error{t.closeFiles(), t.mounts.close(), t.glance.close()}
 	if t.proc != nil {
 		errs = append(errs, t.proc.Close())
 		t.proc = nil

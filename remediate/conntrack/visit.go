@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -105,6 +106,47 @@ func (t *Table) openCounts(spaces []*space) {
 			}
 			if file, err := t.root.Open(countFile); err == nil {
 				s.count = file
+			}
+		}
+		return nil
+	})
+}
+
+// readInside reads the counters of a namespace into t.stat from inside it. The calling thread stays there.
+func (t *Table) readInside(s *space) error {
+	if err := t.enter(s); err != nil {
+		return err
+	}
+	return t.readStatAt(visitFile)
+}
+
+// visited is what a visit to several namespaces found in one of them.
+type visited struct {
+	at   time.Time // before it was read
+	stat stat
+}
+
+// visit reads the counters of several namespaces into t.visited, by one thread. Where it fails, the reading of that
+// namespace tries again by all other ways.
+func (t *Table) visit(inodes []uint64) {
+	t.visited = nil
+	var spaces []*space
+	for _, inode := range inodes {
+		if s := t.spaces[inode]; s != nil && inode != t.own && len(s.pids) == 0 && s.noWay.IsZero() {
+			spaces = append(spaces, s)
+		}
+	}
+	if len(spaces) < 2 {
+		return
+	}
+	t.visited = make(map[uint64]visited, len(spaces))
+	_ = onThread(func() error { // what failed is read again
+		for _, s := range spaces {
+			at := t.now()
+			if err := t.readInside(s); errors.Is(err, unix.EPERM) {
+				return err // nor would the others let us in
+			} else if err == nil {
+				t.visited[s.ns.Inode] = visited{at, t.stat.clone()}
 			}
 		}
 		return nil

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// alarm has the loop go on at a time: timerfd_create(2). A timer of Go's wakes up to four threads each time it fires and is
+// set: the one that waits for it, the runtime's watchdog, one that looks whether there is more to do, and that once more
+// to be told of the next time. This one wakes the first alone.
+type alarm struct {
+	// rings has capacity one, and is never closed: one ring is as good as several.
+	rings chan struct{}
+	file  *os.File
+	conn  syscall.RawConn
+	ended sync.WaitGroup
+}
+
+// newAlarm makes one that has not been set. Whoever makes it closes it.
+func newAlarm() (*alarm, error) {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a timer: %w", err)
+	}
+	a := &alarm{rings: make(chan struct{}, 1), file: os.NewFile(uintptr(fd), "timerfd")}
+	if a.conn, err = a.file.SyscallConn(); err != nil {
+		a.file.Close()
+		return nil, fmt.Errorf("make a timer: %w", err)
+	}
+	a.ended.Go(a.ring)
+	return a, nil
+}
+
+// ring passes on that the time has come, until the timer is closed.
+func (a *alarm) ring() {
+	var times [8]byte // how often it has come, which does not matter
+	for {
+		err := a.conn.Read(func(fd uintptr) bool {
+			// Not through Go's scheduler, since it cannot block.
+			_, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&times)), uintptr(len(times)))
+			return errno != unix.EAGAIN
+		})
+		if err != nil {
+			return
+		}
+		select {
+		case a.rings <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// set has it ring in d from now, and not when it was to ring before.
+func (a *alarm) set(d time.Duration) error {
+	at := unix.ItimerSpec{Value: unix.NsecToTimespec(max(d, 1).Nanoseconds())} // 0 would switch it off
+	var errno syscall.Errno
+	err := a.conn.Control(func(fd uintptr) {
+		_, _, errno = unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&at)), 0, 0, 0)
+	})
+	if err == nil && errno != 0 {
+		err = errno
+	}
+	if err != nil {
+		return fmt.Errorf("set a timer: %w", err)
+	}
+	return nil
+}
+
+func (a *alarm) close() {
+	a.file.Close()
+	a.ended.Wait()
+}

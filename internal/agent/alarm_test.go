@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+func TestAlarm(t *testing.T) {
+	a, err := newAlarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	set := func(d time.Duration) {
+		t.Helper()
+		if err := a.set(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rung := func() bool {
+		select {
+		case <-a.rings:
+			return true
+		default:
+			return false
+		}
+	}
+	set(time.Hour)
+	set(20 * time.Millisecond) // the last time set counts
+	begin := time.Now()
+	testhost.Eventually(t, "it rings", rung)
+	if took := time.Since(begin); took < 19*time.Millisecond {
+		t.Errorf("it rang after %v, before its time", took)
+	}
+	for _, d := range []time.Duration{0, -time.Second} {
+		set(d)
+		testhost.Eventually(t, "it rings at once", rung)
+	}
+	set(time.Hour)
+	if rung() {
+		t.Error("it rang twice for one time, or before its time")
+	}
+}
+
+// TestBeat has a source give several signs of life in the time after which it would count as stuck.
+func TestBeat(t *testing.T) {
+	for _, c := range []struct{ lateAfter, want time.Duration }{
+		{5 * time.Second, 5 * time.Second / 3}, {lateAfter, watcher.BeatEvery}, {24 * time.Hour, watcher.BeatEvery},
+	} {
+		a := Agent{audit: auditor{patience: c.lateAfter}}
+		if got := a.beat(); got != c.want {
+			t.Errorf("late_after %v: a sign of life every %v, want %v", c.lateAfter, got, c.want)
+		}
+	}
+}
