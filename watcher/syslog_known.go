@@ -28,12 +28,27 @@ type fileState struct {
 func (f *logFile) state() fileState { return fileState{f.id, f.end, f.touched.UnixNano()} }
 
 // known notes what there is of the family.
-func (m *family) known() *knownFiles {
+func (m *family) known() *knownFiles { return m.note(m.rotated) }
+
+// knownTo is known as f may know it: of those that were rotated after f only what it knew already, for the others have
+// yet to be queued behind it.
+func (m *family) knownTo(f *logFile) *knownFiles {
+	before := m.before(f)
+	list := slices.Clone(before)
+	for _, r := range m.rotated[len(before):] {
+		if f.known != nil && f.known.has(r.logFile) {
+			list = append(list, r)
+		}
+	}
+	return m.note(list)
+}
+
+func (m *family) note(list []relative) *knownFiles {
 	k := &knownFiles{as: map[fileState]bool{}, reals: []string{""}}
 	if m.live != nil {
 		k.reals = append(k.reals, m.live.real)
 	}
-	for _, r := range m.rotated {
+	for _, r := range list {
 		k.add(r.logFile)
 	}
 	return k

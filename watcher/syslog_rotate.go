@@ -181,7 +181,7 @@ func (s *Syslog) begin(f *logFile) error {
 	if copies := f.copiesIn(older); len(copies) > 0 {
 		s.truncated(f, copies, 0)
 	}
-	f.known = m.known()
+	f.known = m.knownTo(f)
 	s.know(older)
 	s.files = slices.Insert(s.files, slices.Index(s.files, f), older...)
 	return errors.Join(errOlder, m.close(older))
@@ -200,7 +200,7 @@ func (s *Syslog) rewritten(ctx context.Context, f *logFile) error {
 	}
 	s.truncated(f, f.copiesIn(copies), unread)
 	s.cfg.Log.Debug("file was truncated", zap.Int64("offset", f.off), zap.Int("copies", len(copies)))
-	f.known = m.known()
+	f.known = m.knownTo(f)
 	s.know(copies)
 	err = f.rewind()
 	s.files = append(copies, s.files...)
