@@ -216,6 +216,9 @@ func (p *Publisher) note(err error) {
 	p.mu.Lock()
 	before := p.send
 	p.send = err
+	if err == nil && before != nil {
+		clear(p.denials) // they are over, and news where they come again
+	}
 	p.mu.Unlock()
 	if err != nil && (before == nil || before.Error() != err.Error()) {
 		p.opts.Log.Warn("events_not_published", zap.String("problem", string(ProblemOf(err))), zap.Error(err))
