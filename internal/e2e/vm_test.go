@@ -114,7 +114,7 @@ func (g *guest) incident(t *testing.T, before, within string) episode {
 	if e.closed < guestQuiet-time.Second || e.closed > guestQuiet+slack {
 		t.Errorf("closed %v after the step, want about %v", e.closed, guestQuiet)
 	}
-	if !regexp.MustCompile(`, \d+ refused, \d+ lines?, last step effective`).MatchString(closed.text) {
+	if !regexp.MustCompile(`, \d+ refused(, \d+ of these in the pause [^,]*)?, \d+ lines?, last step effective`).MatchString(closed.text) {
 		t.Errorf("closed: %s", closed.text)
 	}
 	over := regexp.MustCompile(`over after (\S+):`).FindStringSubmatch(closed.text)
@@ -135,12 +135,14 @@ func (g *guest) incident(t *testing.T, before, within string) episode {
 	return e
 }
 
-// flood makes a namespace with connections that take six tenths of the table, and a second later than the command twice
-// as many, so that the agent knows the namespace when the kernel refuses.
+// flood runs the command, and then makes a namespace with connections that take six tenths of the table, which is when an
+// incident may be foreseen, and four seconds later twice as many, so that the agent knows the namespace when the kernel
+// refuses.
 func (g *guest) flood(t *testing.T, command string) {
 	t.Helper()
+	g.run(t, command)
 	g.run(t, fmt.Sprintf("flood -kind established -flows %d -times 2 -pause 4s -stay 60s >/tmp/flood 2>&1 & flood=$!", g.limit*6/10))
-	g.run(t, "until grep -q refused /tmp/flood; do sleep 0.1; done; sleep 3; "+command)
+	g.run(t, "until grep -q refused /tmp/flood; do sleep 0.1; done; sleep 3")
 }
 
 // endFlood ends the namespace and all connections in it. The next one may get its number.
