@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -216,8 +217,8 @@ func (p *Publisher) note(err error) {
 	p.mu.Lock()
 	before := p.send
 	p.send = err
-	if err == nil && before != nil {
-		clear(p.denials) // they are over, and news where they come again
+	if err == nil && before != nil { // those of events are over, and news where they come again
+		maps.DeleteFunc(p.denials, func(text string, _ error) bool { return strings.Contains(text, `"`+SubjectPrefix+".") })
 	}
 	p.mu.Unlock()
 	if err != nil && (before == nil || before.Error() != err.Error()) {

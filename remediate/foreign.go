@@ -227,6 +227,18 @@ func (t *Tracker) noteReraise(now time.Time, s Step) {
 	f.Reraised = append(f.Reraised, reraise{At: now, Limit: s.From})
 }
 
+// forgetReraise is noteReraise taken back, for a step from that limit that was undone: it stands between nobody and his
+// value any more.
+func (t *Tracker) forgetReraise(limit uint64) {
+	list := t.st.Foreign.Reraised
+	for i, r := range slices.Backward(list) {
+		if r.Limit == limit {
+			t.st.Foreign.Reraised = slices.Delete(list, i, i+1)
+			return
+		}
+	}
+}
+
 // Foreign is what stands between an automatic step and the limit as somebody else has set it.
 func (t *Tracker) Foreign(now time.Time) Foreign {
 	f := t.st.Foreign

@@ -189,3 +189,22 @@ func TestForeignOfAnEarlierVersion(t *testing.T) {
 		t.Errorf("said %q", q.said())
 	}
 }
+
+// TestUndoneStepsAreNoQuarrel: a step of ours that we took back stands against nobody's value, however often.
+func TestUndoneStepsAreNoQuarrel(t *testing.T) {
+	q := &quarrel{script: play(t), p: allowed()}
+	q.cfg.ForeignPause = q.p.ForeignPause
+	q.tr = NewTracker(q.cfg, TrackerState{})
+	q.read(host, 100, 0, 0).at(sec(1))
+	q.lower(3000)
+	for i := range mostReraises + 1 {
+		q.at(minutes(float64(1 + 2*i)))
+		q.refuse().decides(ReasonFull)
+		q.take(q.tr.Reverted(q.now, Step{From: q.limit, To: 3000, Reason: ReasonIneffective}))
+		q.limit = 3000
+		q.at(minutes(float64(2+2*i))).read(host, 100, q.drops, 0)
+	}
+	if n := len(q.tr.st.Foreign.Reraised); n > 0 {
+		t.Errorf("%d are booked as raised against somebody else", n)
+	}
+}

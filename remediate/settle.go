@@ -171,6 +171,7 @@ func (t *Tracker) Reverted(now time.Time, s Step) []Event {
 	for _, tb := range t.tables {
 		tb.trend.beginRise()
 	}
+	t.forgetReraise(s.To)
 	if s.Reason == ReasonDecay {
 		t.st.Foreign.Set, t.st.Foreign.Lowered = 0, 0 // the limit is ours, even where it is a value that somebody had set
 	}

@@ -14,9 +14,13 @@ import (
 // alarm has the loop go on at a time: timerfd_create(2). A timer of Go's wakes up to four threads each time it fires and is
 // set: the one that waits for it, the runtime's watchdog, one that looks whether there is more to do, and that once more
 // to be told of the next time. This one wakes the first alone.
+//
+// In a program that is busy it is the worse of the two: Go looks at its own timers at each switch between goroutines, and
+// at files only when it runs out of others. So a time that is near is Go's.
 type alarm struct {
 	// rings has capacity one, and is never closed: one ring is as good as several.
 	rings chan struct{}
+	near  *time.Timer // it rings where the time was nearer than nearBy when it was set
 	file  *os.File
 	conn  syscall.RawConn
 	ended sync.WaitGroup
@@ -28,11 +32,12 @@ func newAlarm() (*alarm, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a timer: %w", err)
 	}
-	a := &alarm{rings: make(chan struct{}, 1), file: os.NewFile(uintptr(fd), "timerfd")}
+	a := &alarm{rings: make(chan struct{}, 1), near: time.NewTimer(time.Hour), file: os.NewFile(uintptr(fd), "timerfd")}
 	if a.conn, err = a.file.SyscallConn(); err != nil {
 		a.file.Close()
 		return nil, fmt.Errorf("make a timer: %w", err)
 	}
+	a.near.Stop()
 	a.ended.Go(a.ring)
 	return a, nil
 }
@@ -56,9 +61,18 @@ func (a *alarm) ring() {
 	}
 }
 
+// nearBy is what counts as near: where a table is sampled as often, it may fill up.
+const nearBy = 200 * time.Millisecond
+
 // set has it ring in d from now, and not when it was to ring before.
 func (a *alarm) set(d time.Duration) error {
-	at := unix.ItimerSpec{Value: unix.NsecToTimespec(max(d, 1).Nanoseconds())} // 0 would switch it off
+	at := unix.ItimerSpec{Value: unix.NsecToTimespec(d.Nanoseconds())}
+	if d < nearBy {
+		a.near.Reset(d)
+		at.Value = unix.Timespec{} // switched off
+	} else {
+		a.near.Stop()
+	}
 	var errno syscall.Errno
 	err := a.conn.Control(func(fd uintptr) {
 		_, _, errno = unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&at)), 0, 0, 0)
@@ -73,6 +87,7 @@ func (a *alarm) set(d time.Duration) error {
 }
 
 func (a *alarm) close() {
+	a.near.Stop()
 	a.file.Close()
 	a.ended.Wait()
 }

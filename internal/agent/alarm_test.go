@@ -24,16 +24,22 @@ func TestAlarm(t *testing.T) {
 		select {
 		case <-a.rings:
 			return true
+		case <-a.near.C:
+			return true
 		default:
 			return false
 		}
 	}
-	set(time.Hour)
-	set(20 * time.Millisecond) // the last time set counts
-	begin := time.Now()
-	testhost.Eventually(t, "it rings", rung)
-	if took := time.Since(begin); took < 19*time.Millisecond {
-		t.Errorf("it rang after %v, before its time", took)
+	for _, d := range []time.Duration{20 * time.Millisecond, nearBy, nearBy + time.Millisecond} {
+		for _, before := range []time.Duration{time.Hour, 10 * time.Millisecond} { // the last time set counts
+			set(before)
+			set(d)
+			begin := time.Now()
+			testhost.Eventually(t, "it rings", rung)
+			if took := time.Since(begin); took < d-time.Millisecond {
+				t.Errorf("it rang after %v, before its time of %v", took, d)
+			}
+		}
 	}
 	for _, d := range []time.Duration{0, -time.Second} {
 		set(d)

@@ -39,7 +39,7 @@ type family struct {
 	samples map[string]float64
 }
 
-// send adds a sample, with the values of the metric's labels in their order. The same labels twice are a mistake, since
+// send adds a sample, with the values of the metric's labels in their order, in UTF-8. The same labels twice are a mistake, since
 // Prometheus would refuse the whole scrape.
 func (e *exposition) send(m metric, value float64, values ...string) {
 	f := e.families[m.name]
@@ -61,7 +61,7 @@ func (e *exposition) send(m metric, value float64, values ...string) {
 func (m metric) labelText(values []string) string {
 	var pairs []string
 	for i, name := range m.labels[:min(len(m.labels), len(values))] {
-		pairs = append(pairs, name+`="`+labelEscaper.Replace(utf8Text(values[i]))+`"`)
+		pairs = append(pairs, name+`="`+labelEscaper.Replace(values[i])+`"`)
 	}
 	if len(pairs) == 0 {
 		return ""
@@ -74,23 +74,6 @@ var (
 	labelEscaper = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 	helpEscaper  = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
 )
-
-// utf8Text has the bytes that are not UTF-8, which the format does not know, as \x and two digits: a namespace may be
-// named by any file name, and two names that differ in such a byte stay two.
-func utf8Text(s string) string {
-	if valid := strings.ToValidUTF8(s, ""); len(valid) == len(s) {
-		return s
-	}
-	var b strings.Builder
-	for i, letter := range s {
-		if one := s[i:]; letter == '\uFFFD' && !strings.HasPrefix(one, "\uFFFD") {
-			fmt.Fprintf(&b, `\x%02x`, one[0])
-			continue
-		}
-		b.WriteRune(letter)
-	}
-	return b.String()
-}
 
 // text writes the metrics, by name, and each one's samples, by label.
 func (e *exposition) text() (string, error) {

@@ -55,6 +55,8 @@ func (a *Agent) loop(ctx context.Context) error {
 			}
 		case <-alarm.rings:
 			a.sample()
+		case <-alarm.near.C:
+			a.sample()
 		case run := <-a.calls:
 			run()
 		}

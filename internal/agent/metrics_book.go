@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -94,7 +95,7 @@ func (b *netnsBook) page(s NetNSStatus, present map[uint64]bool) *netnsPage {
 }
 
 func (b *netnsBook) newPage(s NetNSStatus, present map[uint64]bool) *netnsPage {
-	label := s.Name
+	label := utf8Text(s.Name)
 	if label == "" || label == otherLabel {
 		label = fmt.Sprintf("netns %d", s.Inode)
 	}
@@ -110,6 +111,23 @@ func (b *netnsBook) newPage(s NetNSStatus, present map[uint64]bool) *netnsPage {
 		}
 		label = fmt.Sprintf("%s (%d)", label, s.Inode) // two that live have one name
 	}
+}
+
+// utf8Text has the bytes that are not UTF-8, which the format does not know, as \x and two digits: a namespace may be
+// named by any file name, and two names that differ in such a byte stay two.
+func utf8Text(s string) string {
+	if valid := strings.ToValidUTF8(s, ""); len(valid) == len(s) {
+		return s
+	}
+	var b strings.Builder
+	for i, letter := range s {
+		if one := s[i:]; letter == '\uFFFD' && !strings.HasPrefix(one, "\uFFFD") {
+			fmt.Fprintf(&b, `\x%02x`, one[0])
+			continue
+		}
+		b.WriteRune(letter)
+	}
+	return b.String()
 }
 
 // holder is the namespace that has the label.

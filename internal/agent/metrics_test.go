@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/zap"
@@ -371,5 +372,20 @@ func TestNetnsBookForgets(t *testing.T) {
 	}
 	if len(b.pages) > keptGone+1 {
 		t.Errorf("%d pages are kept", len(b.pages))
+	}
+}
+
+// TestNetnsBookNames: names that are no UTF-8 are shown in it, and two namespaces never get one label.
+func TestNetnsBookNames(t *testing.T) {
+	var spaces []NetNSStatus
+	for i, name := range []string{"a\x80", `a\x80`, "a\xff", "a\xfe", "a\uFFFD", "", "other", "netns 5"} {
+		spaces = append(spaces, netns(uint64(i), name, 1, 1, 1))
+	}
+	labels := map[string]bool{}
+	for _, row := range newNetnsBook(ownLabels).book(spaces) {
+		labels[row.label] = utf8.ValidString(row.label)
+	}
+	if len(labels) != len(spaces) || slices.Contains(slices.Collect(maps.Values(labels)), false) {
+		t.Errorf("labels %q", slices.Sorted(maps.Keys(labels)))
 	}
 }
