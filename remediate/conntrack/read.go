@@ -155,7 +155,7 @@ func (t *Table) readCounters(s *space) error {
 	if err == nil || errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	if _, err := t.Discover(); err != nil {
+	if err := t.lookAround(); err != nil {
 		return err
 	}
 	if t.spaces[s.ns.Inode] != s {
