@@ -199,7 +199,8 @@ func TestOneVisitToSeveral(t *testing.T) {
 	kept := table.spaces[gone.Inode]
 	testhost.Eventually(t, "the namespace goes", func() bool { return !kept.same(&sighting{}) })
 	own := table.Own().Inode
-	table.Together([]uint64{busy.Inode, idle.Inode, gone.Inode, own, 1}, func() {
+	table.Together(func() {
+		table.Visit([]uint64{busy.Inode, idle.Inode, gone.Inode, own, 1})
 		if n := len(table.visited); n != 2 {
 			t.Errorf("%d namespaces were visited, want 2", n)
 		}
