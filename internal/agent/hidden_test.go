@@ -35,6 +35,95 @@ func TestPresizeWaitsForWhatIsHidden(t *testing.T) {
 	})
 }
 
+// Entries that came to a namespace since it was last read are no more hidden once it is read.
+func TestHiddenEntriesAreNotCountedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := newSmallHash(t)
+		f.traffic(t, 20000, 0)
+		f.objects(t, "100000")
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			a.hash.objectsAt = time.Time{}
+			for _, c := range []struct {
+				seen          int
+				hidden, stall uint64
+			}{{20000, 80000, 45000}, {70000, 30000, 45000}, {50000, 50000, 45000}} {
+				f.traffic(t, c.seen, 0)
+				for _, s := range a.spaces {
+					a.read(s, false)
+				}
+				if got := a.hiddenNow(time.Now()); got != c.hidden {
+					t.Errorf("%d seen: %d hidden, want %d", c.seen, got, c.hidden)
+				}
+				if s := a.status().Hash; uint64(s.StallUS) != c.stall {
+					t.Errorf("%d seen: %+v, want the stall of 100,000 entries", c.seen, s)
+				}
+			}
+		})
+	})
+}
+
+// The status asks the kernel, however long nobody did.
+func TestStatusCountsWhatIsHiddenAfresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := newSmallHash(t)
+		f.traffic(t, 20000, 0)
+		f.objects(t, "30000")
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			a.status()
+			f.objects(t, "60000")
+			time.Sleep(2 * time.Second)
+			if s := a.status().Hash; s.StallUS != 27000 || s.AtLeast {
+				t.Errorf("%+v, want the stall of 60,000 entries", s)
+			}
+		})
+	})
+}
+
+// While connections are refused, the kernel's last answer is used, unless there is none or it is old.
+func TestKernelIsNotAskedWhileRefusing(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		refusing bool
+		last     time.Duration // since it was asked; negative: never
+		want     uint64
+	}{
+		{"in quiet", false, 2 * time.Second, 70000},
+		{"refusing", true, 2 * time.Second, 10000},
+		{"refusing, the answer old", true, 2 * time.Minute, 24464},
+		{"refusing, never asked", true, -1, 24464},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, _ := newSmallHash(t)
+				f.traffic(t, 20000, 0)
+				f.objects(t, "30000")
+				f.live(t, 0, func(a *Agent) {
+					a.hash.after = time.Now().Add(time.Hour) // not in quiet
+					a.turn()
+					now := time.Now()
+					if c.last >= 0 {
+						a.hiddenNow(now)
+						now = now.Add(c.last)
+					}
+					if c.refusing {
+						f.traffic(t, 65536, 500)
+						a.read(a.spaces[a.initNetNS().Inode], true)
+					}
+					if a.refusing() != c.refusing {
+						t.Fatalf("refusing: %v", a.refusing())
+					}
+					f.objects(t, "90000")
+					if got := a.hiddenNow(now); got != c.want {
+						t.Errorf("%d hidden, want %d", got, c.want)
+					}
+				})
+			})
+		})
+	}
+}
+
 // Where the kernel does not tell, what is seen is all there is to go by, and the status says so.
 func TestStallIsAtLeastThat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

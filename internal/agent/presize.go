@@ -14,10 +14,11 @@ import (
 )
 
 // presizeEvery is how often a hash that is too small is looked at, and presizeHidden the same while it is for what nobody
-// can see that it is not sized.
+// can see that it is not sized. objectsOld is how old the kernel's count of all entries may be while connections are refused.
 const (
 	presizeEvery  = time.Second
 	presizeHidden = 10 * time.Second
+	objectsOld    = time.Minute
 )
 
 // hashKey is the name in the state file of what the agent knows of the hash.
@@ -30,11 +31,12 @@ type hash struct {
 	after  time.Time // it is not looked at before
 	failed time.Time // when a resize last failed
 	said   remediate.HashReason
-	// hidden is how many entries nobody could see at hiddenAt; known is false where the kernel does not tell, or was not
-	// asked yet.
-	hidden   uint64
-	known    bool
-	hiddenAt time.Time
+	// objects is how many entries the kernel had in all at objectsAt; known is false where it does not tell, or was not
+	// asked yet. hidden is how many of them nobody could see.
+	objects   uint64
+	known     bool
+	objectsAt time.Time
+	hidden    uint64
 }
 
 // hashBook is what is saved of it.
@@ -82,7 +84,7 @@ func (a *Agent) saveHash(intent string) {
 
 // tookResize books a resize that was just carried out, in quiet or within a step, and says it.
 func (a *Agent) tookResize(r remediate.Resize, err error) {
-	r.Entries = a.entries() + a.hash.hidden
+	r.Entries = a.entries() + a.hiddenNow(time.Now())
 	h := &a.hash
 	h.failed = time.Time{}
 	if err != nil {
@@ -123,13 +125,19 @@ func (a *Agent) entries() (n uint64) {
 	return n
 }
 
-// hiddenNow counts the entries of namespaces that cannot be seen, at most once a second: it is not for every reading.
+// hiddenNow counts the entries of namespaces that cannot be seen. The kernel is asked at most once a second, since that
+// costs 0.1 ms, or on some kernels milliseconds behind a lock: while connections are refused, its last answer will do. What
+// can be seen is taken off anew each time, lest entries that came since they were last counted count twice.
 func (a *Agent) hiddenNow(now time.Time) uint64 {
 	h := &a.hash
-	if now.Sub(h.hiddenAt) >= presizeEvery {
+	if age := now.Sub(h.objectsAt); age >= presizeEvery {
+		if h.known && age < objectsOld && a.refusing() {
+			return h.hidden // what can be seen now is no part of an old answer
+		}
 		all, err := a.table.Objects()
-		h.hidden, h.known, h.hiddenAt = all-min(all, a.entries()), err == nil, now
+		h.objects, h.known, h.objectsAt = all, err == nil, now
 	}
+	h.hidden = h.objects - min(h.objects, a.entries())
 	return h.hidden
 }
 
@@ -224,7 +232,7 @@ func (a *Agent) hashStatus(now time.Time, limits remediate.Limits) *HashStatus {
 	if limits.Buckets == 0 {
 		return nil // there is no table
 	}
-	s := HashStatusOf(a.presizing(now, limits, a.hash.hidden), a.hash.stallPerEntry())
+	s := HashStatusOf(a.presizing(now, limits, a.hiddenNow(now)), a.hash.stallPerEntry())
 	s.Learned, s.Last, s.AtLeast = len(a.hash.Resizes), a.hash.Last, !a.hash.known
 	return &s
 }

@@ -22,12 +22,27 @@ import (
 // It costs about 2 µs a process and 20 µs a namespace; call it every nine seconds, and when Changed says so. Processes that
 // this one may not look at are passed over.
 func (t *Table) Discover() ([]remediate.NetNS, error) {
+	if err := t.lookAround(); err != nil {
+		return nil, err
+	}
+	t.replaced, t.untold = t.untold.replaced, untold{}
+	return t.list(), nil
+}
+
+// untold is what was found since Discover last told its caller: a reading that has to look around finds it too.
+type untold struct {
+	fresh    bool
+	replaced []uint64
+}
+
+// lookAround brings t.spaces up to date.
+func (t *Table) lookAround() error {
 	seen, at := map[uint64]*sighting{}, t.now()
 	if id, ok := t.lastID(); ok {
 		t.glance.look(at, id)
 	}
 	if err := errors.Join(t.seeMounts(seen), t.seeProcesses(seen)); err != nil {
-		return nil, err
+		return err
 	}
 	delete(seen, t.own)
 	t.forget(seen)
@@ -36,7 +51,7 @@ func (t *Table) Discover() ([]remediate.NetNS, error) {
 		s, known := t.spaces[inode]
 		if !known {
 			s = &space{}
-			t.spaces[inode] = s
+			t.spaces[inode], t.untold.fresh = s, true
 		}
 		if !known || s.stale(now, at) {
 			ns, best := t.name(inode, now)
@@ -56,16 +71,15 @@ func (t *Table) Discover() ([]remediate.NetNS, error) {
 	if len(fresh) > 0 {
 		t.openCounts(fresh)
 	}
-	return t.list(), nil
+	return nil
 }
 
-// Replaced lists the inodes that the last Discover found to be those of new namespaces in the place of known ones that are
-// gone: nothing that was read of them before says anything of them now.
+// Replaced lists the inodes that turned out, by the last Discover and since the one before it, to be those of new namespaces
+// in the place of known ones that are gone: nothing that was read of them before says anything of them now.
 func (t *Table) Replaced() []uint64 { return t.replaced }
 
 // forget drops the namespaces that are not seen any more, or whose inode is another's now.
 func (t *Table) forget(seen map[uint64]*sighting) {
-	t.replaced = nil
 	for inode, s := range t.spaces {
 		if inode == t.own {
 			continue
@@ -75,7 +89,7 @@ func (t *Table) forget(seen map[uint64]*sighting) {
 			continue
 		}
 		if ok {
-			t.replaced = append(t.replaced, inode)
+			t.untold.replaced = append(t.untold.replaced, inode)
 		}
 		t.drop(s)
 	}

@@ -41,12 +41,15 @@ func (g *glance) look(now time.Time, id int) {
 }
 
 // Changed tells, at a tiny part of the price of Discover, whether that would find something new: there is news. Where that
-// cannot be told, told is false.
+// cannot be told, told is false. What a reading found that had to look around is news until Discover has told it.
 //
 // It looks at what can be new: the list of mounts, and the processes that began since the last look but one. So a process
 // that has lived for longer and moves into a new namespace that it makes is not noticed, and nor is one that is in a known
 // namespace without a count of its own: call Discover now and then all the same.
 func (t *Table) Changed() (news, told bool) {
+	if t.untold.fresh {
+		return true, true
+	}
 	if err := t.openProc(); err != nil || !t.mounts.polled {
 		return false, false
 	}

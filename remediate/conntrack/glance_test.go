@@ -93,6 +93,40 @@ func TestLookFindsAnOldProcess(t *testing.T) {
 	}
 }
 
+// TestReadingThatLooksAroundIsNews has a reading find a new namespace, since no known way leads into its own any more.
+func TestReadingThatLooksAroundIsNews(t *testing.T) {
+	table := glancer(t)
+	first := unshared(t)
+	inode := inodeOf(t, first.Process.Pid)
+	discover(t, table)
+	quiet(t, table)
+	join(t, first.Process.Pid)
+	stop(first)
+	fresh := inodeOf(t, unshared(t).Process.Pid)
+	if r, err := table.Read(inode, true); err != nil || !r.CountersOK {
+		t.Fatalf("reading = %+v, %v; want it through the other process", r, err)
+	}
+	for range 3 {
+		if news, told := table.Changed(); !news || !told {
+			t.Fatalf("news %v, told %v, before anybody was told of the namespace", news, told)
+		}
+	}
+	if _, ok := find(discover(t, table), fresh); !ok {
+		t.Error("it is not found")
+	}
+	quiet(t, table)
+}
+
+// join starts another process in a process's namespace.
+func join(t *testing.T, pid int) {
+	t.Helper()
+	inode := inodeOf(t, pid)
+	other := start(t, exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", pid), "sleep", "300"))
+	testhost.Eventually(t, "another process is in the namespace", func() bool {
+		return inodeOf(t, other.Process.Pid) == inode
+	})
+}
+
 // mover starts a process that goes into a namespace of its own, without a fork, when it is told to; inode tells it to, and
 // returns that namespace.
 func mover(t *testing.T) (inode func() uint64) {
@@ -165,7 +199,8 @@ func TestOneVisitToSeveral(t *testing.T) {
 	kept := table.spaces[gone.Inode]
 	testhost.Eventually(t, "the namespace goes", func() bool { return !kept.same(&sighting{}) })
 	own := table.Own().Inode
-	table.Together([]uint64{busy.Inode, idle.Inode, gone.Inode, own, 1}, func() {
+	table.Together(func() {
+		table.Visit([]uint64{busy.Inode, idle.Inode, gone.Inode, own, 1})
 		if n := len(table.visited); n != 2 {
 			t.Errorf("%d namespaces were visited, want 2", n)
 		}

@@ -49,11 +49,9 @@ type sharedLimits struct {
 }
 
 // Together runs read, in which all readings share the limit and the buckets as the first of them finds them: with many
-// namespaces that halves what a look at them costs. The counters of the namespaces in counters are read before, all in
-// one visit: a thread for each costs more than the reading. Nothing that changes the limit may be done in it.
-func (t *Table) Together(counters []uint64, read func()) {
+// namespaces that halves what a look at them costs. Nothing that changes the limit may be done in it.
+func (t *Table) Together(read func()) {
 	t.shared = &sharedLimits{}
-	t.visit(counters)
 	defer func() { t.shared, t.visited = nil, nil }()
 	read()
 }
@@ -155,7 +153,7 @@ func (t *Table) readCounters(s *space) error {
 	if err == nil || errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	if _, err := t.Discover(); err != nil {
+	if err := t.lookAround(); err != nil {
 		return err
 	}
 	if t.spaces[s.ns.Inode] != s {

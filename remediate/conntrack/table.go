@@ -29,8 +29,9 @@ type Table struct {
 	// files are those of the own namespace; nil until they were there.
 	files  *files
 	spaces map[uint64]*space
-	// replaced are the inodes that the last look around found to be other namespaces'.
+	// replaced are the inodes that were other namespaces' at the last Discover, untold what it has not told of yet.
 	replaced []uint64
+	untold   untold
 	mounts   mountTable
 	proc     *os.File // /proc itself, open from the first look around on
 	glance   glance

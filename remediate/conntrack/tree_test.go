@@ -417,3 +417,35 @@ func TestProcessLeftTheNamespace(t *testing.T) {
 		t.Errorf("drops = %d, %v; want the 5 that process 51 shows", r.Counters.Drop, err)
 	}
 }
+
+// TestReplacedIsToldAfterAReadingFoundIt has a reading look around, which finds that another namespace's inode is a new one's.
+func TestReplacedIsToldAfterAReadingFoundIt(t *testing.T) {
+	root := tree(t, without(nil, map[string]string{
+		"proc/50/ns/net": "-> net:[200]", "proc/50/comm": "guest\n",
+		"proc/50/net/stat/nf_conntrack": "entries drop\n00000010 00000005\n",
+		"proc/70/ns/net":                "-> net:[300]", "proc/70/comm": "other\n",
+		"proc/70/net/stat/nf_conntrack": "entries drop\n00000010 00000006\n",
+	}))
+	table := open(t, root)
+	discover(t, table)
+	for _, pid := range []string{"50", "70"} {
+		if err := os.RemoveAll(filepath.Join(root, "proc", pid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, root, "proc/60/ns/net", "-> net:[200]")
+	put(t, root, "proc/60/comm", "fresh\n")
+	put(t, root, "proc/60/net/stat/nf_conntrack", "entries drop\n00000010 00000002\n")
+	if _, err := table.Read(300, true); !errors.Is(err, ErrGone) {
+		t.Fatalf("the one that went: %v, want ErrGone", err)
+	}
+	if news, told := table.Changed(); !news || !told {
+		t.Errorf("news %v, told %v, want both", news, told)
+	}
+	for _, want := range [][]uint64{{200}, nil} {
+		discover(t, table)
+		if got := table.Replaced(); !slices.Equal(got, want) {
+			t.Errorf("replaced %v, want %v", got, want)
+		}
+	}
+}

@@ -126,9 +126,10 @@ type visited struct {
 	stat stat
 }
 
-// visit reads the counters of several namespaces into t.visited, by one thread. Where it fails, the reading of that
+// Visit reads the counters of several namespaces beforehand, for the next reading of each within [Table.Together]: a thread
+// for each costs more than the reading. What an earlier visit left unread is dropped. Where it fails, the reading of that
 // namespace tries again by all other ways.
-func (t *Table) visit(inodes []uint64) {
+func (t *Table) Visit(inodes []uint64) {
 	t.visited = nil
 	var spaces []*space
 	for _, inode := range inodes {

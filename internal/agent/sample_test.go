@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// guests shows n namespaces, each with a process of its own.
+func (f *fragile) guests(t *testing.T, n int) {
+	for pid := 1000; pid < 1000+n; pid++ {
+		process := fmt.Sprintf("proc/%d/", pid)
+		f.link(t, process+"ns/net", fmt.Sprintf("net:[%d]", 4026532000+pid))
+		f.put(t, process+"comm", "guest\n")
+		f.put(t, process+"net/stat/nf_conntrack", fmt.Sprintf(scratchStat, 10, 0))
+	}
+}
+
+// TestCountersOfManyAreReadInSeveralTurns has more namespaces due at once than may be entered in one turn. The one that may
+// fill up soon is in the first of them, and each of the others in one.
+func TestCountersOfManyAreReadInSeveralTurns(t *testing.T) {
+	const many = 40
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		f.guests(t, many)
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			if got := countedAt(a, time.Now()); got != many+1 {
+				t.Fatalf("%d read before the agent is ready, want all %d", got, many+1)
+			}
+			a.ready = true
+			var hot *space
+			for _, s := range a.spaces {
+				if !s.ns.Init {
+					hot = s
+				}
+			}
+			time.Sleep(countersStill)
+			hot.period, hot.next = urgentPeriod/2, time.Now()
+			now := time.Now()
+			for turn, want := range []int{1 + 1 + visitMost, 2 + 2*visitMost, many + 1} {
+				a.sample()
+				if got := countedAt(a, now); got != want {
+					t.Errorf("turn %d: %d were read, want %d", turn, got, want)
+				}
+				if hot.counted != now {
+					t.Errorf("turn %d: the one that may fill up soon waits", turn)
+				}
+				if wait := a.nextSample(now); (wait == 0) != (want < many+1) {
+					t.Errorf("turn %d: the next is in %v", turn, wait)
+				}
+			}
+		})
+	})
+}
+
+// countedAt is how many namespaces' counters were read at a time.
+func countedAt(a *Agent, at time.Time) (n int) {
+	for _, s := range a.spaces {
+		if s.counted.Equal(at) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestUrgentAreReadFirst has the tables that matter read before the others' counters are.
+func TestUrgentAreReadFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		f.guests(t, 3)
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			time.Sleep(countersStill)
+			var inode uint64
+			for inode = range a.spaces {
+				if inode != hostInode {
+					break
+				}
+			}
+			a.spaces[inode].period = urgentPeriod - 1
+			urgent, calm := a.dueAt(time.Now())
+			names := map[uint64]bool{}
+			for _, s := range urgent {
+				names[s.ns.Inode] = true
+			}
+			if len(urgent) != 2 || !names[hostInode] || !names[inode] || len(calm) != 2 {
+				t.Errorf("first %v, then %d others; want the host and %d first", names, len(calm), inode)
+			}
+		})
+	})
+}
