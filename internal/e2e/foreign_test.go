@@ -83,7 +83,7 @@ func TestPromiseNeverAFight(t *testing.T) {
 	for i := 1; i <= 2; i++ {
 		setMax(t, lock, limit)
 		changed := h.wait(t, remediate.EventLimitChanged, i).Time
-		fill(t, ns)
+		fill(t, ns, a) // or the step of the second time could come before anything is refused
 		refusedUntil(t, ns, fmt.Sprintf("step %d", i), func() bool { return len(reraised(h)) >= i })
 		if s := reraised(h)[i-1]; s.Reason != remediate.ReasonFull || i == 1 && s.At.Sub(changed) < 2*time.Second {
 			t.Fatalf("step %d, %v after the change: %+v", i, s.At.Sub(changed), s)
