@@ -145,7 +145,9 @@ func (r diskRig) saved(t *testing.T, promise string) {
 		return s.State.Saved && s.Outbox.Unsaved == 0 && s.Outbox.Events == 0
 	})
 	took := time.Since(mended)
-	wantWords(t, r.agent.output.String(), "state saved again")
+	testhost.Eventually(t, "the log says so", func() bool { // which comes a moment after the status
+		return strings.Contains(r.agent.output.String(), "state saved again")
+	})
 	if took := r.agent.stop(t, syscall.SIGTERM); took > 5*time.Second {
 		t.Errorf("stopped in %v", took)
 	}
