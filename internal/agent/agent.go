@@ -81,10 +81,8 @@ type Agent struct {
 
 	tickedAt     time.Time
 	discoveredAt time.Time
-	glancedAt    time.Time // when it was last asked whether there are new ones
-	news         bool      // there are, and they have not been looked for
-	urgent, calm []*space  // that were due in the last turn; kept for their memory, as is inodes
-	inodes       []uint64
+	glancedAt    time.Time     // when it was last asked whether there are new ones
+	news         bool          // there are, and they have not been looked for
 	discoverCost time.Duration // of the last look for namespaces
 	writableAt   time.Time     // when it was last asked whether the limit may be written
 	discovered   bool          // the first such look succeeded: what is found from now on is new

@@ -70,7 +70,6 @@ func (a *Agent) sample() {
 // dueAt lists the namespaces that are to be read in a turn at now, apart from the others those that are to be read first:
 // the first one, those that refuse, and those that may fill up soon.
 func (a *Agent) dueAt(now time.Time) (urgent, calm []*space) {
-	urgent, calm = a.urgent[:0], a.calm[:0]
 	for inode, s := range a.spaces {
 		switch {
 		case !s.due(now):
@@ -80,7 +79,6 @@ func (a *Agent) dueAt(now time.Time) (urgent, calm []*space) {
 			calm = append(calm, s)
 		}
 	}
-	a.urgent, a.calm = urgent, calm
 	return urgent, calm
 }
 
@@ -89,7 +87,8 @@ func (a *Agent) dueAt(now time.Time) (urgent, calm []*space) {
 // is ready all are read: what it does then, as at an operator's order, must not go by half of the tables.
 func (a *Agent) readDue(due []*space, now time.Time) {
 	slices.SortFunc(due, func(x, y *space) int { return x.next.Add(x.period).Compare(y.next.Add(y.period)) })
-	enter, inodes := due[:0], a.inodes[:0]
+	var enter []*space
+	var inodes []uint64
 	for _, s := range due {
 		switch {
 		case s.ns.Init || !a.wantsCounters(s, now):
@@ -98,7 +97,6 @@ func (a *Agent) readDue(due []*space, now time.Time) {
 			enter, inodes = append(enter, s), append(inodes, s.ns.Inode)
 		}
 	}
-	a.inodes = inodes
 	a.table.Visit(inodes)
 	for _, s := range enter {
 		a.read(s, false)
