@@ -170,17 +170,17 @@ func (s *Store) recount() error {
 func writeState(t *bolt.Tx, c Change) error {
 	b := names()
 	for k, v := range c.Positions {
-		if err := put(t.Bucket(b.positions), b.positions, []byte(k), v); err != nil {
+		if err := putKept(t, b.positions, []byte(k), v); err != nil {
 			return fmt.Errorf("position of %s: %w", k, err)
 		}
 	}
 	for k, v := range c.Meta {
-		if err := put(t.Bucket(b.agent), b.agent, []byte(k), v); err != nil {
+		if err := putKept(t, b.agent, []byte(k), v); err != nil {
 			return fmt.Errorf("%s: %w", k, err)
 		}
 	}
 	if c.Tracker != nil {
-		if err := put(t.Bucket(b.tracker), b.tracker, []byte("snapshot"), c.Tracker); err != nil {
+		if err := putKept(t, b.tracker, []byte("snapshot"), c.Tracker); err != nil {
 			return fmt.Errorf("tracker: %w", err)
 		}
 	}
@@ -205,7 +205,7 @@ func writeStep(t *bolt.Tx, r Record) error {
 		if err != nil {
 			return err
 		}
-		return put(steps, b.steps, bytes.Clone(key), v)
+		return putKept(t, b.steps, bytes.Clone(key), v)
 	}
 	seq, err := steps.NextSequence()
 	if err != nil {
@@ -214,7 +214,7 @@ func writeStep(t *bolt.Tx, r Record) error {
 	if err := put(ids, b.stepIDs, []byte(r.ID), seqKey(seq)); err != nil {
 		return err
 	}
-	if err := put(steps, b.steps, seqKey(seq), v); err != nil {
+	if err := putKept(t, b.steps, seqKey(seq), v); err != nil {
 		return err
 	}
 	if seq <= maxSteps {
@@ -240,14 +240,14 @@ func removeStep(t *bolt.Tx, key []byte) error {
 	if err := t.Bucket(b.stepIDs).Delete([]byte(r.ID)); err != nil {
 		return err
 	}
-	return t.Bucket(b.steps).Delete(key)
+	return putKept(t, b.steps, key, nil)
 }
 
 // Load reads everything but the outbox.
 func (s *Store) Load() (snap Snapshot, err error) {
 	err = s.safely("read", func() error {
 		return s.db.View(func(t *bolt.Tx) (err error) {
-			snap, err = readSnapshot(func(name []byte, take func(k, v []byte) error) error { return t.Bucket(name).ForEach(take) })
+			snap, err = snapshotOf(t)
 			return err
 		})
 	})
@@ -255,4 +255,8 @@ func (s *Store) Load() (snap Snapshot, err error) {
 		return Snapshot{}, err
 	}
 	return snap, nil
+}
+
+func snapshotOf(t *bolt.Tx) (Snapshot, error) {
+	return readSnapshot(func(name []byte, take func(k, v []byte) error) error { return t.Bucket(name).ForEach(take) })
 }

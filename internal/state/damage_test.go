@@ -392,3 +392,54 @@ func FuzzCheckPages(f *testing.F) {
 		_, _ = checkPages(bytes.NewReader(content), int64(len(content)), &small{})
 	})
 }
+
+// TestMissingPair: a pair that is gone, or that is the one of before, leaves no broken seal behind. It is noticed.
+func TestMissingPair(t *testing.T) {
+	dir := t.TempDir()
+	good := filepath.Join(dir, "good")
+	filled(t, good, 60)
+	s := open(t, good, Options{})
+	commit(t, s, Change{Meta: map[string][]byte{"lost": []byte("9")}})
+	s.Close()
+	whole, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := names()
+	for _, name := range [][]byte{b.positions, b.tracker, b.agent, b.steps} {
+		for what, tamper := range map[string]func(b *bolt.Bucket, k []byte) error{
+			"gone":   func(b *bolt.Bucket, k []byte) error { return b.Delete(k) },
+			"before": func(b *bolt.Bucket, k []byte) error { return b.Put(k, seal(name, k, []byte(`{"id":"0"}`))) },
+		} {
+			path := filepath.Join(dir, "s")
+			if err := os.WriteFile(path, whole, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			db, err := bolt.Open(path, 0o600, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = db.Update(func(tx *bolt.Tx) error {
+				k, _ := tx.Bucket(name).Cursor().First()
+				return tamper(tx.Bucket(name), bytes.Clone(k))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			db.Close()
+			o, err := Begin(path, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.Sound {
+				t.Errorf("%s %s: called sound", name, what)
+			}
+			s, found, err := o.Finish()
+			if err != nil || found.SetAside == "" {
+				t.Fatalf("%s %s: %+v, %v", name, what, found, err)
+			}
+			s.Close()
+			os.Remove(path)
+		}
+	}
+}

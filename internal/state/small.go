@@ -88,17 +88,29 @@ func (s *small) snapshot() (Snapshot, error) {
 	return readSnapshot(s.forEach)
 }
 
-// readSnapshot reads everything but the outbox. Each gives the pairs of a bucket.
+// readSnapshot reads everything but the outbox, and holds it against the tally. Each gives the pairs of a bucket.
 func readSnapshot(each func(bucket []byte, take func(k, v []byte) error) error) (snap Snapshot, err error) {
 	b := names()
-	all := func(name []byte) (map[string][]byte, error) {
-		found := map[string][]byte{}
-		err := each(name, func(k, v []byte) error {
-			v, err := unseal(name, k, v)
-			found[string(k)] = bytes.Clone(v)
-			return err
+	var found, want kept
+	opened := func(name []byte, take func(k, v []byte) error) error {
+		return each(name, func(k, sealed []byte) error {
+			v, err := unseal(name, k, sealed)
+			if err != nil {
+				return err
+			}
+			if err := found.add(sealed); err != nil {
+				return err
+			}
+			return take(k, v)
 		})
-		return found, err
+	}
+	all := func(name []byte) (map[string][]byte, error) {
+		pairs := map[string][]byte{}
+		err := opened(name, func(k, v []byte) error {
+			pairs[string(k)] = bytes.Clone(v)
+			return nil
+		})
+		return pairs, err
 	}
 	if snap.Positions, err = all(b.positions); err != nil {
 		return Snapshot{}, err
@@ -111,11 +123,7 @@ func readSnapshot(each func(bucket []byte, take func(k, v []byte) error) error) 
 		return Snapshot{}, err
 	}
 	snap.Tracker = tracker["snapshot"]
-	err = each(b.steps, func(k, v []byte) error {
-		v, err := unseal(b.steps, k, v)
-		if err != nil {
-			return err
-		}
+	err = opened(b.steps, func(_, v []byte) error {
 		var r record
 		if err := json.Unmarshal(v, &r); err != nil {
 			return fmt.Errorf("%w: step: %w", ErrDamaged, err)
@@ -125,6 +133,19 @@ func readSnapshot(each func(bucket []byte, take func(k, v []byte) error) error) 
 	})
 	if err != nil {
 		return Snapshot{}, err
+	}
+	err = each(b.meta, func(k, sealed []byte) (err error) {
+		if bytes.Equal(k, keptKey()) {
+			want, err = readKept(sealed)
+		}
+		return err
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	if found != want {
+		return Snapshot{}, fmt.Errorf("%w: %d values are there whose seals add up to %08x, and %d were saved, with %08x",
+			ErrDamaged, found.pairs, found.seals, want.pairs, want.seals)
 	}
 	return snap, nil
 }

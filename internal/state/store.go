@@ -165,6 +165,9 @@ func create(t *bolt.Tx) error {
 			return err
 		}
 	}
+	if err := put(t.Bucket(b.meta), b.meta, keptKey(), kept{}.bytes()); err != nil {
+		return err
+	}
 	return put(t.Bucket(b.meta), b.meta, []byte("schema"), []byte(strconv.Itoa(schema)))
 }
 
@@ -222,6 +225,9 @@ func checkContent(t *bolt.Tx, p *Progress) (tally, error) {
 		}); err != nil {
 			return tally{}, err
 		}
+	}
+	if _, err := snapshotOf(t); err != nil {
+		return tally{}, err
 	}
 	if err := checkSteps(t); err != nil {
 		return tally{}, err
