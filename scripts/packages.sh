@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the packages: packages.sh DIRECTORY
 #
-# In: VERSION (default: from git), SOURCE_DATE_EPOCH (default: the last commit's time), ARCHES (default: "amd64 arm64"),
+# In: VERSION (default: scripts/version.sh), SOURCE_DATE_EPOCH (default: the last commit's time), ARCHES (default: "amd64 arm64"),
 # NFPM_SIGNING_KEY_FILE with NFPM_PASSPHRASE (default: nothing is signed), GO, TAGS. The same sources, compilers and
 # SOURCE_DATE_EPOCH make the same files, bit for bit, but for signatures.
 set -eu
@@ -29,23 +29,6 @@ mkdir -p "$1"
 dist=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-# version: the tag without its v; -rc.1 becomes ~rc.1, which both package managers order before the release, and commits
-# since the tag become +N.gHASH, which they order after it. Without a tag 0.0.0~N.gHASH, before everything.
-version() {
-    if described=$(git describe --tags --match 'v[0-9]*' --long --dirty=.dirty 2>/dev/null); then
-        hash=${described##*-}
-        rest=${described%-*}
-        commits=${rest##*-}
-        tag=${rest%-*}
-        tag=$(echo "${tag#v}" | sed 's/-/~/; s/-/./g')
-        case $commits/$hash in 0/*.dirty) echo "$tag+dirty" ;; 0/*) echo "$tag" ;; *) echo "$tag+$commits.$hash" ;; esac
-    elif hash=$(git describe --always --dirty=.dirty 2>/dev/null); then
-        echo "0.0.0~$(git rev-list --count HEAD).g$hash"
-    else
-        die "no version: set VERSION where this is no git checkout"
-    fi
-}
 
 check_version() {
     echo "$1" | grep -Eq '^[0-9][0-9A-Za-z.+~]*$' ||
@@ -163,7 +146,7 @@ sign() {
     gpgconf --kill gpg-agent
 }
 
-version=${VERSION:-$(version)}
+version=${VERSION:-$(scripts/version.sh)}
 version=${version#v}
 check_version "$version"
 if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
