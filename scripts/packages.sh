@@ -24,7 +24,6 @@ die() {
 
 [ $# = 1 ] || die "name the directory for the packages"
 cd "$(dirname "$0")/.."
-root=$PWD
 mkdir -p "$1"
 dist=$(cd "$1" && pwd)
 work=$(mktemp -d)
@@ -118,9 +117,13 @@ lay_out() {
     find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }
 
-# pack PROGRAM ARCH FORMAT FILE
+# pack PROGRAM ARCH FORMAT FILE: a .deb without what nfpm would make of the changelog, since it has a file for that.
 pack() {
-    (cd "$work/tree/$1-$2" && PACKAGE_ARCH=$2 PACKAGE_VERSION=$version tool $nfpm package -f "$root/nfpm${1#ctwarden}.yaml" -p "$3" -t "$dist/$4" >/dev/null)
+    tree=$work/tree/$1-$2
+    case $3 in deb) drop='/^changelog:/d' ;; *) drop= ;; esac
+    sed "$drop" "nfpm${1#ctwarden}.yaml" >"$tree/$3.yaml"
+    (cd "$tree" && PACKAGE_ARCH=$2 PACKAGE_VERSION=$version tool $nfpm package -f "$3.yaml" -p "$3" -t "$dist/$4" >"$work/nfpm.log" 2>&1) ||
+        { cat "$work/nfpm.log" >&2 && die "no $4"; }
 }
 
 packages() {

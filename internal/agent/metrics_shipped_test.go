@@ -10,8 +10,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// metricName is how a metric of the agent is named in a query.
-var metricName = regexp.MustCompile(`ctwarden_[a-z_]+`)
+// queriedMetric is how a metric of the agent is named in a query.
+var queriedMetric = regexp.MustCompile(`ctwarden_[a-z_]+`)
 
 // ownMetrics are the names of all metrics.
 func ownMetrics() map[string]bool {
@@ -69,7 +69,7 @@ func TestShippedQueries(t *testing.T) {
 			}
 			own, used := ownMetrics(), map[string]bool{}
 			for _, query := range queries {
-				for _, name := range metricName.FindAllString(query, -1) {
+				for _, name := range queriedMetric.FindAllString(query, -1) {
 					if used[name] = true; !own[name] {
 						t.Errorf("%s is no metric of the agent: %s", name, query)
 					}
