@@ -70,24 +70,22 @@ func wanted(p pkg) []want {
 	return slices.DeleteFunc(all, func(w want) bool { return w.format != "" && w.format != p.format })
 }
 
-// TestContents holds each package to the list: nothing is missing, nothing else is there.
-func TestContents(t *testing.T) {
-	forEach(t, func(t *testing.T, p pkg) {
-		listed := map[string]bool{}
-		for _, w := range wanted(p) {
-			listed[w.path] = true
-			checkFile(t, p, w)
+// checkContents holds each package to the list: nothing is missing, nothing else is there.
+func checkContents(t *testing.T, p pkg) {
+	listed := map[string]bool{}
+	for _, w := range wanted(p) {
+		listed[w.path] = true
+		checkFile(t, p, w)
+	}
+	for path, f := range p.files {
+		if f.owner != "root" || f.mode&0o022 != 0 || f.group != "root" && !listed[path] {
+			t.Errorf("%s is %v %s:%s", path, f.mode, f.owner, f.group)
 		}
-		for path, f := range p.files {
-			if f.owner != "root" || f.mode&0o022 != 0 || f.group != "root" && !listed[path] {
-				t.Errorf("%s is %v %s:%s", path, f.mode, f.owner, f.group)
-			}
-			known := f.mode.IsDir() || listed[path] || slices.ContainsFunc(further, func(dir string) bool { return strings.HasPrefix(path, dir) })
-			if !known {
-				t.Errorf("%s is in the package and not in the list", path)
-			}
+		known := f.mode.IsDir() || listed[path] || slices.ContainsFunc(further, func(dir string) bool { return strings.HasPrefix(path, dir) })
+		if !known {
+			t.Errorf("%s is in the package and not in the list", path)
 		}
-	})
+	}
 }
 
 func checkFile(t *testing.T, p pkg, w want) {
@@ -116,58 +114,50 @@ func checkFile(t *testing.T, p pkg, w want) {
 	}
 }
 
-// TestDirectories has every directory that is a package's own belong to it, so that it goes when the package does.
-func TestDirectories(t *testing.T) {
-	forEach(t, func(t *testing.T, p pkg) {
-		for path := range p.files {
-			for dir := filepath.Dir(path); strings.Contains(dir, "ctwarden"); dir = filepath.Dir(dir) {
-				if f, ok := p.files[dir]; !ok || f.mode != fs.ModeDir|0o755 {
-					t.Errorf("%s, of %s, is %v in the package", dir, path, f.mode)
-				}
+// checkDirectories has every directory that is a package's own belong to it, so that it goes when the package does.
+func checkDirectories(t *testing.T, p pkg) {
+	for path := range p.files {
+		for dir := filepath.Dir(path); strings.Contains(dir, "ctwarden"); dir = filepath.Dir(dir) {
+			if f, ok := p.files[dir]; !ok || f.mode != fs.ModeDir|0o755 {
+				t.Errorf("%s, of %s, is %v in the package", dir, path, f.mode)
 			}
 		}
-	})
+	}
 }
 
-func TestConfigIsKept(t *testing.T) {
-	forEach(t, func(t *testing.T, p pkg) {
-		want := map[string]string{"ctwarden": "/etc/ctwarden/ctwarden.yaml", "ctwarden-hub": "/etc/ctwarden/hub.yaml"}[p.name]
-		if !slices.Equal(p.config, []string{want}) {
-			t.Errorf("kept when changed: %v, want %s", p.config, want)
-		}
-	})
+func checkConfig(t *testing.T, p pkg) {
+	want := map[string]string{"ctwarden": "/etc/ctwarden/ctwarden.yaml", "ctwarden-hub": "/etc/ctwarden/hub.yaml"}[p.name]
+	if !slices.Equal(p.config, []string{want}) {
+		t.Errorf("kept when changed: %v, want %s", p.config, want)
+	}
 }
 
-// TestScripts holds the maintainer scripts to those in the repository, which serve both formats.
-func TestScripts(t *testing.T) {
-	forEach(t, func(t *testing.T, p pkg) {
-		for script := range rpmScripts {
-			text, err := os.ReadFile("scripts/" + p.name + "." + script)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := p.scripts[script]; strings.TrimSpace(got) != strings.TrimSpace(string(text)) {
-				t.Errorf("%s is not the repository's: %d bytes, want %d", script, len(got), len(text))
-			}
-			check := exec.Command("sh", "-n")
-			check.Stdin = bytes.NewReader(text)
-			if out, err := check.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v: %s", script, err, out)
-			}
+// checkScripts holds the maintainer scripts to those in the repository, which serve both formats.
+func checkScripts(t *testing.T, p pkg) {
+	for script := range rpmScripts {
+		text, err := os.ReadFile("scripts/" + p.name + "." + script)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		if got := p.scripts[script]; strings.TrimSpace(got) != strings.TrimSpace(string(text)) {
+			t.Errorf("%s is not the repository's: %d bytes, want %d", script, len(got), len(text))
+		}
+		check := exec.Command("sh", "-n")
+		check.Stdin = bytes.NewReader(text)
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", script, err, out)
+		}
+	}
 }
 
-func TestNeeds(t *testing.T) {
-	forEach(t, func(t *testing.T, p pkg) {
-		floor := map[string]string{"deb": "libc6 (>= 2.28)", "rpm": "libc.so.6(GLIBC_2.28)(64bit)"}[p.format]
-		if got := slices.Contains(p.needs, floor); got != (p.name == "ctwarden") {
-			t.Errorf("needs %v; %s among them: %v", p.needs, floor, got)
+func checkNeeds(t *testing.T, p pkg) {
+	floor := map[string]string{"deb": "libc6 (>= 2.28)", "rpm": "libc.so.6(GLIBC_2.28)(64bit)"}[p.format]
+	if got := slices.Contains(p.needs, floor); got != (p.name == "ctwarden") {
+		t.Errorf("needs %v; %s among them: %v", p.needs, floor, got)
+	}
+	for _, need := range p.needs {
+		if strings.Contains(need, "libsystemd") || strings.Contains(need, "nats") {
+			t.Errorf("needs %s, without which the program works", need)
 		}
-		for _, need := range p.needs {
-			if strings.Contains(need, "libsystemd") || strings.Contains(need, "nats") {
-				t.Errorf("needs %s, without which the program works", need)
-			}
-		}
-	})
+	}
 }

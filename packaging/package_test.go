@@ -41,16 +41,30 @@ func packagesDir(t *testing.T) string {
 	return dir
 }
 
-// forEach runs a test on every package, and fails where one of the eight is missing.
-func forEach(t *testing.T, test func(t *testing.T, p pkg)) {
-	t.Helper()
+// checks are what every package is held to.
+var checks = []struct {
+	name  string
+	check func(t *testing.T, p pkg)
+}{
+	{"contents", checkContents}, {"directories", checkDirectories}, {"config is kept", checkConfig}, {"scripts", checkScripts},
+	{"needs", checkNeeds}, {"program", checkProgram}, {"version", checkVersion}, {"bill of materials", checkSBOM},
+}
+
+// TestPackages reads each of the eight packages once and holds it to all checks.
+func TestPackages(t *testing.T) {
 	dir := packagesDir(t)
 	machines := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
 	for _, name := range []string{"ctwarden", "ctwarden-hub"} {
 		for arch, machine := range machines {
-			t.Run(name+" "+arch+" deb", func(t *testing.T) { test(t, readDeb(t, only(t, dir, name+"_*_"+arch+".deb"), arch)) })
-			t.Run(name+" "+arch+" rpm", func(t *testing.T) { test(t, readRPM(t, only(t, dir, name+"-[0-9]*."+machine+".rpm"), arch)) })
+			t.Run(name+" "+arch+" deb", func(t *testing.T) { checkAll(t, readDeb(t, only(t, dir, name+"_*_"+arch+".deb"), arch)) })
+			t.Run(name+" "+arch+" rpm", func(t *testing.T) { checkAll(t, readRPM(t, only(t, dir, name+"-[0-9]*."+machine+".rpm"), arch)) })
 		}
+	}
+}
+
+func checkAll(t *testing.T, p pkg) {
+	for _, c := range checks {
+		t.Run(c.name, func(t *testing.T) { c.check(t, p) })
 	}
 }
 

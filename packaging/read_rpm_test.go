@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,7 +40,7 @@ const (
 	rpmNoReplace = 1 << 4
 )
 
-func (p *pkg) addRPMFile(t *testing.T, fields []string, bodies string) {
+func (p *pkg) addRPMFile(t *testing.T, fields []string, bodies map[string]file) {
 	t.Helper()
 	mode, err := strconv.ParseUint(fields[1], 8, 32)
 	if err != nil {
@@ -56,9 +55,7 @@ func (p *pkg) addRPMFile(t *testing.T, fields []string, bodies string) {
 	case 0o040000:
 		f.mode |= fs.ModeDir
 	case 0o100000:
-		if f.body, err = os.ReadFile(filepath.Join(bodies, fields[0])); err != nil {
-			t.Fatal(err)
-		}
+		f.body = bodies[fields[0]].body
 	default:
 		t.Errorf("%s is of type %o", fields[0], mode&0o170000)
 	}
@@ -71,15 +68,19 @@ func (p *pkg) addRPMFile(t *testing.T, fields []string, bodies string) {
 	p.files[fields[0]] = f
 }
 
-// unpackRPM unpacks an .rpm into a directory.
-func unpackRPM(t *testing.T, name string) string {
+// unpackRPM is what an .rpm holds, by absolute path, without its owners.
+func unpackRPM(t *testing.T, name string) map[string]file {
 	t.Helper()
-	archive := output(t, "rpm2cpio", name)
-	dir := t.TempDir()
-	cpio := exec.Command("cpio", "-idm", "--quiet", "--no-absolute-filenames")
-	cpio.Dir, cpio.Stdin = dir, strings.NewReader(archive)
-	if out, err := cpio.CombinedOutput(); err != nil {
-		t.Fatalf("cpio: %v: %s", err, out)
+	archive, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return dir
+	defer archive.Close()
+	unpack := exec.Command("rpm2archive", "-n") // rpm2cpio fails after all is told, where an .rpm is not of rpm's own making
+	unpack.Stdin = archive
+	out, err := unpack.Output()
+	if err != nil {
+		t.Fatalf("rpm2archive: %v", err)
+	}
+	return readTar(t, string(out))
 }

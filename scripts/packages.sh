@@ -76,8 +76,8 @@ changelog() {
     cat <<END
 $1 ($version) stable; urgency=medium
 
-  * Version $version. What has changed is told in CHANGELOG.md.gz, beside this
-    file.
+  * Version $version.
+  * What has changed is told in CHANGELOG.md.gz, beside this file.
 
  -- ctwarden developers <maintainers@ctwarden.io>  $(date -u -d "@$SOURCE_DATE_EPOCH" '+%a, %d %b %Y %H:%M:%S +0000')
 END
@@ -86,7 +86,7 @@ END
 # rpm_changelog: the same for rpm, in the form that nfpm reads.
 rpm_changelog() {
     cat <<END
-- semver: "$version"
+- semver: "$version-1"
   date: $stamp
   packager: ctwarden developers <maintainers@ctwarden.io>
   changes:
@@ -117,11 +117,28 @@ lay_out() {
     find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }
 
-# pack PROGRAM ARCH FORMAT FILE: a .deb without what nfpm would make of the changelog, since it has a file for that.
+# manuals PROGRAM: a line for nfpm for each manual page.
+manuals() {
+    for page in "$work/doc/$1/man"/*; do
+        page=${page##*/}
+        section=${page%.gz}
+        echo "  - {src: doc/man/$page, dst: /usr/share/man/man${section##*.}/$page, type: doc}"
+    done
+}
+
+# recipe PROGRAM FORMAT: what nfpm is to read. It leaves documents out of a .deb, and writes a changelog of its own there.
+recipe() {
+    manuals "$1" >"$work/manuals"
+    case $2 in
+    deb) sed -e "/# MANUAL PAGES/r $work/manuals" "nfpm${1#ctwarden}.yaml" | sed -e '/^changelog:/d' -e 's/, type: doc//' ;;
+    rpm) sed -e "/# MANUAL PAGES/r $work/manuals" "nfpm${1#ctwarden}.yaml" ;;
+    esac
+}
+
+# pack PROGRAM ARCH FORMAT FILE
 pack() {
     tree=$work/tree/$1-$2
-    case $3 in deb) drop='/^changelog:/d' ;; *) drop= ;; esac
-    sed "$drop" "nfpm${1#ctwarden}.yaml" >"$tree/$3.yaml"
+    recipe "$1" "$3" >"$tree/$3.yaml"
     (cd "$tree" && PACKAGE_ARCH=$2 PACKAGE_VERSION=$version tool $nfpm package -f "$3.yaml" -p "$3" -t "$dist/$4" >"$work/nfpm.log" 2>&1) ||
         { cat "$work/nfpm.log" >&2 && die "no $4"; }
 }
