@@ -88,9 +88,22 @@ deb_signature() {
         gpgv --quiet --keyring "$work/public.gpg" _gpgorigin signed 2>/dev/null)
 }
 
+# rpm_lint: rpmlint unpacks with cpio, and the names in an .rpm that nfpm makes begin with a slash, so that as root it would
+# unpack into this machine. Its cpio takes them for relative ones, and it has no rights.
+rpm_lint() {
+    mkdir -p "$work/bin"
+    printf '#!/bin/sh\nexec %s --no-absolute-filenames "$@"\n' "$(command -v cpio)" >"$work/bin/cpio"
+    chmod 0755 "$work/bin/cpio"
+    chmod 0711 "$work"
+    cp packaging/rpmlint.toml "$work/rpmlint.toml"
+    drop=
+    [ "$(id -u)" != 0 ] || drop="setpriv --reuid=65534 --regid=65534 --clear-groups"
+    PATH="$work/bin:$PATH" HOME=/nonexistent $drop rpmlint --config "$work/rpmlint.toml" "$work/signed"/*.rpm
+}
+
 lint() {
-    lintian --fail-on error,warning --suppress-tags bad-distribution-in-changes-file "$dist"/*.deb || die "lintian is not content"
-    rpmlint --config packaging/rpmlint.toml "$dist"/*.rpm >"$work/rpmlint" 2>&1 || { cat "$work/rpmlint" >&2 && die "rpmlint is not content"; }
+    lintian --fail-on error,warning "$dist"/*.deb || die "lintian is not content"
+    rpm_lint >"$work/rpmlint" 2>&1 || { cat "$work/rpmlint" >&2 && die "rpmlint is not content"; }
     grep -q ' 0 errors, 0 warnings' "$work/rpmlint" || { cat "$work/rpmlint" >&2 && die "rpmlint warns"; }
     shellcheck scripts/packages.sh scripts/packages-check.sh scripts/sysroot.sh scripts/version.sh
     say "lintian and rpmlint: no errors, no warnings"

@@ -54,7 +54,7 @@ floor() {
 
 # tool PACKAGE ARGUMENT...: runs a program for this machine, whatever is built.
 tool() {
-    CGO_ENABLED=0 CC= "$go" run -buildvcs=false "$@"
+    CGO_ENABLED=0 CC='' "$go" run -buildvcs=false "$@"
 }
 
 # documents PROGRAM CONFIG ARCH: manual pages and completions, from the program itself, the copyright file.
@@ -66,7 +66,7 @@ documents() {
     for shell in bash zsh fish; do
         "$work/$3/bin/$1" completion $shell >"$doc/completion/$shell"
     done
-    CGO_ENABLED=1 CC= "$go" run -buildvcs=false ./packaging/licenses -tags "$tags" "./cmd/$1" >"$doc/copyright"
+    CGO_ENABLED=1 CC='' "$go" run -buildvcs=false ./packaging/licenses -tags "$tags" "./cmd/$1" >"$doc/copyright"
     gzip -9nc CHANGELOG.md >"$doc/CHANGELOG.md.gz"
     changelog "$1" | gzip -9n >"$doc/changelog.gz"
 }
@@ -178,7 +178,7 @@ day=${stamp%T*}
 export NFPM_SIGNING_KEY_FILE="${NFPM_SIGNING_KEY_FILE:-}"
 
 here=$("$go" env GOHOSTARCH)
-for arch in $(printf '%s\n' $arches "$here" | sort -u); do
+for arch in $(echo "$arches $here" | tr ' ' '\n' | sort -u); do
     build ctwarden "$arch"
     build ctwarden-hub "$arch"
     floor "$arch"

@@ -74,6 +74,7 @@ fi
 if [ "$want" = packages-check ]; then
     need lintian lintian -
     need rpmlint rpmlint -
+    need /usr/lib/python3/dist-packages/magic python3-magic - # without it rpmlint sees no program
     need rpm rpm -
     need rpm2cpio rpm2cpio -
     need cpio cpio -

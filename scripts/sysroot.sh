@@ -55,6 +55,7 @@ download() {
         mkdir -p "$1/apt/lists/partial" "$1/apt/cache/archives/partial"
         : >"$1/apt/status"
         echo "deb [signed-by=$keys] $mirror $suite main" >"$1/apt/sources.list"
+        # shellcheck disable=SC2086 # a list of names
         if apt "$1/apt" update >&2 && (cd "$1" && apt "$1/apt" download $packages >&2); then
             return
         fi

@@ -14,7 +14,7 @@ func (r *roff) request(format string, args ...any) {
 }
 
 func (r *roff) head(title string, section int, source string, e edition) {
-	r.request(`TH "%s" "%d" "%s" "%s %s" "ctwarden manual"`, escape(strings.ToUpper(title)), section, escape(e.date), escape(source), escape(e.version))
+	r.request(`TH "%s" "%d" "%s" "%s %s" "ctwarden manual"`, escape(strings.ToUpper(title)), section, e.date, escape(source), escape(e.version))
 }
 
 func (r *roff) section(title string) { r.request("SH %s", title) }
