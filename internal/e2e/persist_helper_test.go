@@ -123,7 +123,6 @@ func TestPromisePersistHelper(t *testing.T) {
 		t.Fatal(err)
 	}
 	hub.wait(t, remediate.EventIncidentClosed, 1)
-	a.counted(t, ns.Inode, 0)
 	a.wantCommand(t, 0, []string{a.persisted + " removed"}, "revert", "--all")
 	wantLimit(t, limit)
 	a.wantFile(t, 0)
