@@ -48,7 +48,7 @@ func ownDirs(t *testing.T, config string) *agentProcess {
 func TestPromiseLeastPrivilege(t *testing.T) {
 	lock, ns := testkernel.First(t)
 	testhost.NeedRestrictedLog(t)
-	permitted := unitFilter(t, "ctwarden.service")
+	permitted := agentFilter(t)
 	program, err := plainBuild()
 	if err != nil {
 		t.Fatal(err)

@@ -141,7 +141,10 @@ func TestUnitsNameTheCodesPlaces(t *testing.T) {
 	socket := readFile(t, unitDir+"/ctwarden-persist.socket")
 	wantWords(t, socket, "ListenStream=/run/ctwarden-persist.sock\n", "SocketGroup=ctwarden\n", "SocketMode=0660\n", "Accept=yes\n")
 	wantWords(t, service, "Type=notify\n", "StateDirectory=ctwarden\n", "RuntimeDirectory=ctwarden\n", "RuntimeDirectoryPreserve=yes\n",
-		"ExecStart=/usr/bin/ctwarden run\n")
+		"ExecStart=/usr/bin/ctwarden run\n", "Restart=always\n")
+	if regexp.MustCompile(`(?m)^RestartPreventExitStatus=`).MatchString(service) {
+		t.Error("the code of a wrong configuration is also that of a crash in Go: such an agent would not be restarted")
+	}
 	run, code := ctwarden(t, "run", "--help")
 	if code != 0 || strings.Contains(run, "persist-socket") {
 		t.Errorf("%d: %s", code, run)
