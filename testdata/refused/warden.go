@@ -16,6 +16,9 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 )
 
+// priority is what the agent has by its unit (systemd/ctwarden.service).
+const priority = "-5"
+
 // config is the agent's. Beside the ceiling only that is set which keeps a run apart from the host and from the run
 // before it.
 const config = `
@@ -60,7 +63,7 @@ func startWarden(ctx context.Context, s stage, program, settings string) (runnin
 		return running{}, err
 	}
 	defer log.Close()
-	p, err := testhost.Launch(log, log, program, "run", "--config", file)
+	p, err := testhost.Launch(log, log, "nice", "-n", priority, program, "run", "--config", file)
 	if err != nil {
 		return running{}, fmt.Errorf("start the agent: %w", err)
 	}
