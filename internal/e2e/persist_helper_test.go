@@ -123,6 +123,13 @@ func TestPromisePersistHelper(t *testing.T) {
 		t.Fatal(err)
 	}
 	hub.wait(t, remediate.EventIncidentClosed, 1)
+	a.wantCommand(t, 0, nil, "raise", "--to", "100000")
+	if byHand := hub.wait(t, remediate.EventStepConfirmed, 2).Data.(remediate.Step); byHand.Persisted != a.persisted {
+		t.Errorf("by hand: %+v", byHand)
+	}
+	a.wantFile(t, 100000)
+	a.wantCommand(t, 0, []string{a.persisted + " rewritten"}, "revert")
+	a.wantFile(t, applied.To)
 	a.wantCommand(t, 0, []string{a.persisted + " removed"}, "revert", "--all")
 	wantLimit(t, limit)
 	a.wantFile(t, 0)
