@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 
 	"github.com/ctwarden/ctwarden/internal/persist"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -45,8 +48,8 @@ func (a alone) Unpersist() (bool, error) {
 }
 
 func (a alone) explain(err error) error {
-	if err == nil {
-		return nil
+	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+		return err
 	}
 	return fmt.Errorf("%w; nobody answers at %s either: systemctl start ctwarden-persist.socket", err, a.socket)
 }
