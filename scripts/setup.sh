@@ -64,6 +64,9 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need zstd zstd zstd
     need setpriv util-linux util-linux
     need findmnt util-linux util-linux
+    need systemd-analyze systemd systemd
+    need shellcheck shellcheck ShellCheck
+    need dash dash dash
     need mkfs.ext4 e2fsprogs e2fsprogs
     need e2fsck e2fsprogs e2fsprogs
     need strace strace strace

@@ -1,6 +1,11 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
 	"github.com/ctwarden/ctwarden/internal/persist"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/remediate/apply"
@@ -13,8 +18,7 @@ type lasting interface {
 	Unpersist() (removed bool, err error)
 }
 
-// lasting is this process itself where it may write the sysctl.d file, else root's helper. Where there is none either, the
-// file's own error is what is to be said.
+// lasting is this process itself where it may write the sysctl.d file, else root's helper.
 func (a *Agent) lasting() lasting {
 	if a.cfg.PersistSocket == "" || a.applier.MayPersist() {
 		return a.applier
@@ -22,5 +26,30 @@ func (a *Agent) lasting() lasting {
 	if helper := persist.NewClient(a.cfg.PersistSocket); helper.There() {
 		return helper
 	}
-	return a.applier
+	return alone{a.applier, a.cfg.PersistSocket}
+}
+
+// alone may not write the file and has nobody to ask. It tries, and adds to the error what can be done.
+type alone struct {
+	*apply.Applier
+	socket string
+}
+
+// Persist implements lasting.
+func (a alone) Persist(s remediate.Step, m apply.PersistMeta) (apply.Persistence, error) {
+	p, err := a.Applier.Persist(s, m)
+	return p, a.explain(err)
+}
+
+// Unpersist implements lasting.
+func (a alone) Unpersist() (bool, error) {
+	removed, err := a.Applier.Unpersist()
+	return removed, a.explain(err)
+}
+
+func (a alone) explain(err error) error {
+	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+		return err
+	}
+	return fmt.Errorf("%w; nobody answers at %s either: systemctl start ctwarden-persist.socket", err, a.socket)
 }

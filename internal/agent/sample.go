@@ -31,7 +31,10 @@ const (
 	countersStill = time.Minute
 	// countersSettling is the same while the outcome of a step is awaited, which takes the counters of all.
 	countersSettling = 500 * time.Millisecond
-	countersShare    = 0.80
+	// countersHigh is the same of a table at countersShare or above whose count stands: what refuses or throws out, and what
+	// comes to be full, moves or has nothing free.
+	countersHigh  = 100 * time.Millisecond
+	countersShare = 0.80
 	// visitMost is how many namespaces are entered for their counters in one go, at 50 to 150 µs each: a table that fills up
 	// must not wait for the counters of idle ones. Those with a period below urgentPeriod are entered before the others.
 	visitMost    = 16
@@ -47,6 +50,7 @@ type space struct {
 	period  time.Duration
 	counted time.Time // when its counters were last read
 	moved   bool      // its count has been another since
+	moving  bool      // it was another at the last reading
 	last    remediate.Reading
 	// totals are the counters as last read with them.
 	totals remediate.Counters
@@ -243,8 +247,8 @@ func (a *Agent) read(s *space, counters bool) {
 	now := time.Now()
 	counters = counters || a.wantsCounters(s, now)
 	r, err := a.table.Read(s.ns.Inode, counters)
-	if err == nil && !counters && r.Fill() >= countersShare {
-		r, err = a.table.Read(s.ns.Inode, true) // it filled up since the last look: is it refusing?
+	if err == nil && !counters && r.Fill() >= countersShare && (r.Count != s.last.Count || r.Free() == 0) {
+		r, err = a.table.Read(s.ns.Inode, true) // it has filled up since the last look: is it refusing?
 	}
 	if err != nil {
 		a.unreadable(s, err)
@@ -253,7 +257,8 @@ func (a *Agent) read(s *space, counters bool) {
 	if s.ns.Init {
 		a.noteIf(noteTable, nil)
 	}
-	s.moved = s.moved || r.Count != s.last.Count
+	s.moving = r.Count != s.last.Count
+	s.moved = s.moved || s.moving
 	if r.CountersOK {
 		s.counted, s.totals, s.moved = now, r.Counters, false
 	}
@@ -269,14 +274,16 @@ func (a *Agent) wantsCounters(s *space, now time.Time) bool {
 	if a.tracker.Critical(s.ns.Inode) {
 		return true
 	}
-	every := countersEvery
+	every, high := countersEvery, s.last.Fill() >= countersShare
 	switch {
+	case high:
+		every = countersHigh
 	case a.tracker.Settling():
 		every = countersSettling
 	case !s.moved:
 		every = countersStill
 	}
-	return s.ns.Init || s.last.Fill() >= countersShare || now.Sub(s.counted) >= every
+	return s.ns.Init || high && (s.moving || s.last.Free() == 0) || now.Sub(s.counted) >= every
 }
 
 // unreadable handles a reading that failed: the namespace is gone, or the table is not there.

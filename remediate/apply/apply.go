@@ -88,6 +88,8 @@ type Config struct {
 type Applier struct {
 	cfg  Config
 	root *os.Root
+	// sysNet is the directory of the settings; nil until one was opened.
+	sysNet *os.Root
 }
 
 // New opens the root. It writes nothing. [Applier.Close] releases the root.
@@ -116,7 +118,27 @@ func New(cfg Config) (*Applier, error) {
 }
 
 // Close releases the root.
-func (a *Applier) Close() error { return a.root.Close() }
+func (a *Applier) Close() error {
+	var err error
+	if a.sysNet != nil {
+		err = a.sysNet.Close()
+	}
+	return errors.Join(err, a.root.Close())
+}
+
+// sysNet is the directory of all settings. It stays open: a step is not to wait for each part of each path.
+const sysNet = "proc/sys/net/"
 
 // sysPath is where a setting lies below the root.
 func sysPath(key string) string { return "proc/sys/" + strings.ReplaceAll(key, ".", "/") }
+
+func (a *Applier) openSetting(key string, flag int) (*os.File, error) {
+	if a.sysNet == nil {
+		dir, err := a.root.OpenRoot(sysNet)
+		if err != nil {
+			return nil, err
+		}
+		a.sysNet = dir
+	}
+	return a.sysNet.OpenFile(strings.TrimPrefix(sysPath(key), sysNet), flag, 0)
+}

@@ -119,7 +119,7 @@ func (a *Applier) getIfThere(key string) (uint64, bool, error) {
 
 // get reads one setting.
 func (a *Applier) get(key string) (uint64, error) {
-	f, err := a.root.Open(sysPath(key))
+	f, err := a.openSetting(key, os.O_RDONLY)
 	if err != nil {
 		return 0, &SettingError{Op: "read", Key: key, Err: err}
 	}
@@ -141,7 +141,7 @@ func (a *Applier) set(key string, n uint64) error {
 	if n == 0 || n > remediate.MaxLimit {
 		return fmt.Errorf("set %s to %d: %w", key, n, ErrInvalid)
 	}
-	f, err := a.root.OpenFile(sysPath(key), os.O_WRONLY, 0)
+	f, err := a.openSetting(key, os.O_WRONLY)
 	if err != nil {
 		return &SettingError{Op: "set", Key: key, Value: n, Err: err}
 	}

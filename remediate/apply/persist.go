@@ -218,15 +218,18 @@ func (a *Applier) openDir(file string, create bool) (*os.Root, error) {
 	return a.root.OpenRoot(name)
 }
 
-// tidyPersisted removes what a replacement of our file that a crash cut short left behind. Where it cannot be removed it
+// tidyPersisted removes what a replacement of our files that a crash cut short left behind. Where it cannot be removed it
 // does no harm.
 func (a *Applier) tidyPersisted() {
-	dir, err := a.persistDir(false)
-	if err != nil {
-		return
+	for _, file := range []string{a.cfg.PersistFile, a.cfg.ModuleFile} {
+		if file == "" {
+			continue
+		}
+		if dir, err := a.openDir(file, false); err == nil {
+			_ = removeLeftovers(dir, path.Base(file))
+			dir.Close()
+		}
 	}
-	defer dir.Close()
-	_ = removeLeftovers(dir, path.Base(a.cfg.PersistFile))
 }
 
 // removeLeftovers removes the temporary files of replacements that a crash cut short. Neither loader reads them: their

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -28,19 +29,20 @@ var ancient = [...]string{"proc/sys/net/ipv4/ip_conntrack_max", "proc/sys/net/ip
 // Limits reads the settings under all their names, and whether this process may write them. It writes nothing: the
 // files are opened for writing and closed. It returns ErrNotLoaded or ErrTooOld where there are none.
 func (t *Table) Limits() (remediate.Limits, error) {
-	var limits remediate.Limits
-	var err error
-	if limits.Max, err = t.number(maxFile); errors.Is(err, fs.ErrNotExist) {
-		return remediate.Limits{}, t.missing()
-	} else if err != nil {
+	if err := t.openFiles(); err != nil {
 		return remediate.Limits{}, err
 	}
-	if limits.Buckets, err = t.number(bucketsFile); err != nil {
-		return remediate.Limits{}, err
+	var limits remediate.Limits
+	var err error
+	if limits.Max, err = t.numberIn(t.files.max); err == nil {
+		limits.Buckets, err = t.numberIn(t.files.buckets)
+	}
+	if err != nil {
+		return remediate.Limits{}, t.unloaded(err)
 	}
 	limits.Writable = t.writable(maxFile)
 	limits.BucketsWritable = t.writable(bucketsFile)
-	limits.OldMax, err = t.number(oldMaxFile)
+	limits.OldMax, err = t.numberOf(t.openSetting(oldMaxFile, os.O_RDONLY))
 	if errors.Is(err, fs.ErrNotExist) { // outside the first namespace
 		return limits, nil
 	}
@@ -61,16 +63,36 @@ func (t *Table) missing() error {
 // writable opens the file for writing and writes nothing: that is the kernel's own check, with all its rules about
 // capabilities, namespaces and mounts.
 func (t *Table) writable(name string) bool {
-	file, err := t.root.OpenFile(name, os.O_WRONLY, 0)
+	file, err := t.openSetting(name, os.O_WRONLY)
 	if err != nil {
 		return false
 	}
 	return file.Close() == nil
 }
 
+// sysNet is the directory of the settings. It stays open: a step is not to wait for each part of each path.
+const sysNet = "proc/sys/net/"
+
+// openSetting opens a file below sysNet.
+func (t *Table) openSetting(name string, flag int) (*os.File, error) {
+	if t.sysNet == nil {
+		dir, err := t.root.OpenRoot(sysNet)
+		if err != nil {
+			return nil, err
+		}
+		t.sysNet = dir
+	}
+	return t.sysNet.OpenFile(strings.TrimPrefix(name, sysNet), flag, 0)
+}
+
 // number reads a file that holds one number.
 func (t *Table) number(name string) (uint64, error) {
 	file, err := t.root.Open(name)
+	return t.numberOf(file, err)
+}
+
+// numberOf reads the number in a file just opened, and closes it.
+func (t *Table) numberOf(file *os.File, err error) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read a limit: %w", err)
 	}

@@ -25,7 +25,9 @@ var ErrGone = errors.New("the network namespace is gone")
 type Table struct {
 	root *os.Root
 	now  func() time.Time
-	own  uint64 // the inode of the agent's own namespace
+	// sysNet is the directory of the settings; nil until one was opened.
+	sysNet *os.Root
+	own    uint64 // the inode of the agent's own namespace
 	// files are those of the own namespace; nil until they were there.
 	files  *files
 	spaces map[uint64]*space
@@ -74,6 +76,10 @@ func (t *Table) Close() error {
 	if t.proc != nil {
 		errs = append(errs, t.proc.Close())
 		t.proc = nil
+	}
+	if t.sysNet != nil {
+		errs = append(errs, t.sysNet.Close())
+		t.sysNet = nil
 	}
 	for _, s := range t.spaces {
 		errs = append(errs, s.close())

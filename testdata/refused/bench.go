@@ -26,6 +26,7 @@ const (
 type bench struct {
 	options
 	scratch string
+	memory  string // a scratch directory in memory, as /run is
 	runsYet int
 }
 
@@ -33,6 +34,7 @@ type bench struct {
 type stage struct {
 	lock   *testkernel.Lock
 	dir    string // empty at the beginning, gone afterwards
+	run    string // the same, in memory
 	spaces []*testkernel.Namespace
 }
 
@@ -89,7 +91,7 @@ func (b *bench) once(ctx context.Context, r row) (o outcome, err error) {
 // them from the beginning, and lowers the limit. What it returns undoes it, also what was done before an error.
 func (b *bench) setUp(ctx context.Context, r row) (s stage, leave func() error, err error) {
 	b.runsYet++
-	s = stage{dir: fmt.Sprintf("%s/%d", b.scratch, b.runsYet)}
+	s = stage{dir: fmt.Sprintf("%s/%d", b.scratch, b.runsYet), run: fmt.Sprintf("%s/%d", b.memory, b.runsYet)}
 	leave = func() error {
 		var errs []error
 		for _, ns := range s.spaces {
@@ -98,12 +100,12 @@ func (b *bench) setUp(ctx context.Context, r row) (s stage, leave func() error, 
 		if s.lock != nil {
 			errs = append(errs, s.lock.Release())
 		}
-		return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+		return errors.Join(append(errs, os.RemoveAll(s.dir), os.RemoveAll(s.run))...)
 	}
 	if s.lock, err = testkernel.Acquire(ctx); err != nil {
 		return s, leave, err
 	}
-	if err := os.Mkdir(s.dir, 0o700); err != nil {
+	if err := errors.Join(os.Mkdir(s.dir, 0o700), os.Mkdir(s.run, 0o700)); err != nil {
 		return s, leave, err
 	}
 	for range max(r.spaces, 1) {

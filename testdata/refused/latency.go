@@ -30,8 +30,8 @@ type trial struct {
 }
 
 // latencies measures how long after the first refused packet the limit is raised, as the sender sees both: after every
-// eight packets it reads the limit. It has no priority above the agent: what keeps the agent waiting then is the scheduler, as
-// it shares a CPU out between the two.
+// eight packets it reads the limit. It has the usual priority, as what fills a table on a host has, and the agent that of its
+// unit.
 func (b *bench) latencies(ctx context.Context) error {
 	if !b.rows.MatchString(latencyName) {
 		return nil

@@ -77,7 +77,12 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	b := &bench{options: o, scratch: scratch}
+	memory, err := os.MkdirTemp("/dev/shm", "ctwarden-refused-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(memory)) }()
+	b := &bench{options: o, scratch: scratch, memory: memory}
 	if err := b.head(ctx); err != nil {
 		return err
 	}

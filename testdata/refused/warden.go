@@ -16,6 +16,9 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 )
 
+// priority is what the agent has by its unit (systemd/ctwarden.service).
+const priority = "-5"
+
 // config is the agent's. Beside the ceiling only that is set which keeps a run apart from the host and from the run
 // before it.
 const config = `
@@ -24,7 +27,7 @@ remediate: {ceiling: %d, memory_share: %.2f, persist_file: %s/persist.conf%s}
 sources: {lookback: 0s%s}
 metrics: {listen: ""}
 state_dir: %[3]s/state
-runtime_dir: %[3]s/run
+runtime_dir: %[6]s
 `
 
 // secondly has the agent sample once a second until it sees a refusal, and read no lines.
@@ -52,7 +55,7 @@ func startWarden(ctx context.Context, s stage, program, settings string) (runnin
 		sources = fmt.Sprintf(noLines, empty)
 	}
 	file := filepath.Join(s.dir, "ctwarden.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, config, ceiling, share, s.dir, settings, sources), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, config, ceiling, share, s.dir, settings, sources, s.run), 0o600); err != nil {
 		return running{}, err
 	}
 	log, err := os.Create(filepath.Join(s.dir, "agent.log"))
@@ -60,11 +63,11 @@ func startWarden(ctx context.Context, s stage, program, settings string) (runnin
 		return running{}, err
 	}
 	defer log.Close()
-	p, err := testhost.Launch(log, log, program, "run", "--config", file)
+	p, err := testhost.Launch(log, log, "nice", "-n", priority, program, "run", "--config", file)
 	if err != nil {
 		return running{}, fmt.Errorf("start the agent: %w", err)
 	}
-	client := agent.NewClient(agent.ControlSocket(filepath.Join(s.dir, "run")))
+	client := agent.NewClient(agent.ControlSocket(s.run))
 	if err := testhost.Poll(ctx, startWithin, func() bool { return watches(ctx, client, s) }); err != nil {
 		err = errors.Join(fmt.Errorf("start the agent: %w", err), p.Stop())
 		said, _ := os.ReadFile(log.Name()) // empty where it cannot be read
