@@ -160,7 +160,7 @@ sign() {
     GNUPGHOME=$work/gnupg
     export GNUPGHOME
     mkdir -m 0700 "$GNUPGHOME"
-    gpg --batch --quiet --pinentry-mode loopback --passphrase "${NFPM_PASSPHRASE:-}" --import "$NFPM_SIGNING_KEY_FILE" 2>/dev/null
+    gpg --batch --quiet --import "$NFPM_SIGNING_KEY_FILE" 2>/dev/null
     printf %s "${NFPM_PASSPHRASE:-}" |
         gpg --batch --quiet --yes --pinentry-mode loopback --passphrase-fd 0 --armor --output "$1.asc" --detach-sign "$1"
     gpgconf --kill gpg-agent
