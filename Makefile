@@ -12,7 +12,7 @@ STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## build both programs into bin/
@@ -85,6 +85,16 @@ bench-idle: ## what the agent costs a host where nothing happens (root; half an 
 	@$(MAKE) --no-print-directory -s build
 	@scripts/bench-idle.sh $(or $(SECONDS),300) $(NAMESPACES)
 
+.PHONY: packages
+packages: ## make the .deb and .rpm packages in dist/; VERSION=1.2.3, DIST=directory; NFPM_SIGNING_KEY_FILE=key signs them
+	@scripts/setup.sh packages
+	@VERSION='$(if $(filter file,$(origin VERSION)),,$(VERSION))' GO="$(GO)" TAGS="$(TAGS)" scripts/packages.sh $(or $(DIST),dist)
+
+.PHONY: packages-check
+packages-check: packages ## make them, again elsewhere to compare, and signed; lintian, rpmlint, promtool, ansible; what is in them
+	@scripts/setup.sh packages-check
+	@GO="$(GO)" TAGS="$(TAGS)" scripts/packages-check.sh $(or $(DIST),dist)
+
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what a target needs: setup.sh build | run | test | torture-long | bench-refused
+# Installs what a target needs: setup.sh build | run | test | torture-long | bench-refused | packages |
+# packages-check
 # As root it installs what is missing through apt-get or dnf; otherwise it prints the exact command and ends with 3.
 set -eu
 
@@ -30,12 +31,27 @@ fi
 need gcc gcc gcc
 need /usr/include/stdio.h libc6-dev glibc-devel
 need /usr/include/systemd/sd-journal.h libsystemd-dev systemd-devel
-if [ "$want" != build ]; then
+case $want in
+build) ;;
+packages | packages-check)
+    if [ "$manager" = dnf ]; then
+        echo "setup: packages are built on Debian or Ubuntu: the old C library that they are linked to comes from Debian" >&2
+        exit 3
+    fi
+    need x86_64-linux-gnu-gcc gcc-x86-64-linux-gnu -
+    need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu -
+    need /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring -
+    need git git -
+    need gpg gpg -
+    need gzip gzip -
+    ;;
+*)
     need ip iproute2 iproute
     need nft nftables nftables
     need flock util-linux util-linux
     need conntrack conntrack conntrack-tools
-fi
+    ;;
+esac
 if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need rsyslogd rsyslog rsyslog
     need logrotate logrotate logrotate
@@ -48,11 +64,30 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need zstd zstd zstd
     need setpriv util-linux util-linux
     need findmnt util-linux util-linux
+    need systemd-analyze systemd systemd
+    need shellcheck shellcheck ShellCheck
+    need dash dash dash
     need mkfs.ext4 e2fsprogs e2fsprogs
     need e2fsck e2fsprogs e2fsprogs
     need strace strace strace
     need logger bsdutils util-linux
     need curl curl curl
+    need groff groff-base groff-base
+fi
+if [ "$want" = packages-check ]; then
+    need lintian lintian -
+    need rpmlint rpmlint -
+    need /usr/lib/python3/dist-packages/magic python3-magic - # without it rpmlint sees no program
+    need rpm rpm -
+    need rpm2cpio rpm2cpio -
+    need cpio cpio -
+    need ar binutils -
+    need gpgv gpgv -
+    need groff groff-base -
+    need mandoc mandoc -
+    need ansible-playbook ansible-core -
+    need ansible-lint ansible-lint -
+    need shellcheck shellcheck -
 fi
 if [ "$want" = bench-refused ]; then
     need rsyslogd rsyslog rsyslog

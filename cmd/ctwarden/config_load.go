@@ -84,6 +84,15 @@ func readAtBoot(dir string) bool {
 	return slices.Contains([]string{"/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"}, dir)
 }
 
+// moduleFile is what has the module loaded at boot before sysctl.d is applied. Where the limit is in a file that the boot
+// does not read, there is nothing to be in time for.
+func (c *Config) moduleFile() string {
+	if readAtBoot(filepath.Dir(c.Remediate.PersistFile)) {
+		return "/etc/modules-load.d/ctwarden.conf"
+	}
+	return ""
+}
+
 // hostName is the configured name, or the kernel's.
 func (c *Config) hostName() (string, error) {
 	if c.Host != "" {

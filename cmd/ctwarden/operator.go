@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/persist"
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 )
 
@@ -119,7 +120,8 @@ func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
 		},
 		NATS: c.NATS.dial(), OutboxMax: c.Outbox.MaxEvents, MetricsListen: c.Metrics.Listen, MetricsUsers: c.Metrics.Users,
 		StateDir: c.StateDir, RuntimeDir: c.RuntimeDir,
-		ControlGroup: c.ControlGroup, PersistFile: c.Remediate.PersistFile, Log: log,
+		ControlGroup: c.ControlGroup, PersistFile: c.Remediate.PersistFile, ModuleFile: c.moduleFile(),
+		PersistSocket: persist.DefaultSocket, Log: log,
 		Fail: failpoint(),
 	}, nil
 }

@@ -38,6 +38,7 @@ not available here.`,
 	root.AddCommand(
 		newRunCommand(std), newCheckConfigCommand(std), newStatusCommand(std), newRaiseCommand(std), newRevertCommand(std),
 		newHoldCommand(std), newUnholdCommand(std), newReplayCommand(std), newEventsCommand(std), newVersionCommand(std),
+		newPersistHelperCommand(std),
 	)
 	return root
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/persist"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -29,7 +30,7 @@ const heapGoal = 36 << 20
 const heapGarbage = 50
 
 func newRunCommand(std stdio) *cobra.Command {
-	var path, mode string
+	var path, mode, socket string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent",
@@ -41,18 +42,21 @@ SIGHUP, and stops within five seconds on SIGTERM with nothing lost. In observe m
 			if mode != "" && mode != string(remediate.ModeObserve) && mode != string(remediate.ModeRemediate) {
 				return wrongUsage("--mode %s: must be observe or remediate", mode)
 			}
-			return runCommand(cmd.Context(), std, path, remediate.Mode(mode))
+			return runCommand(cmd.Context(), std, settings{path: path, mode: remediate.Mode(mode), persistSocket: socket})
 		}),
 	}
 	configFlag(cmd, &path)
+	cmd.Flags().StringVar(&socket, "persist-socket", persist.DefaultSocket, "where root's helper writes remediate.persist_file, if the agent may not")
+	// The only error is a flag that does not exist.
+	_ = cmd.Flags().MarkHidden("persist-socket")
 	cmd.Flags().StringVar(&mode, "mode", "", "observe or remediate; takes precedence over the file's `mode`")
 	// The only error is a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"observe", "remediate"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func runCommand(ctx context.Context, std stdio, path string, mode remediate.Mode) error {
-	s := settings{path: path, mode: mode, level: zap.NewAtomicLevel()}
+func runCommand(ctx context.Context, std stdio, s settings) error {
+	s.level = zap.NewAtomicLevel()
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(heapGoal)
 	}
@@ -80,6 +84,8 @@ type settings struct {
 	mode  remediate.Mode // empty: as the file says
 	level zap.AtomicLevel
 	log   *zap.Logger
+
+	persistSocket string
 }
 
 // load reads the configuration, says what it stumbles over, and sets the log's level.
@@ -104,7 +110,9 @@ func (s settings) load() (agent.Config, error) {
 	if err := s.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return agent.Config{}, fmt.Errorf("log.level: %w", err)
 	}
-	return cfg.agent(s.log)
+	converted, err := cfg.agent(s.log)
+	converted.PersistSocket = s.persistSocket
+	return converted, err
 }
 
 // runAgent runs the agent until ctx is done, and has it take over a changed configuration on each signal.

@@ -162,8 +162,8 @@ func (a *Agent) trackerConfig() remediate.TrackerConfig {
 func (a *Agent) openApplier() error {
 	var err error
 	a.applier, err = apply.New(apply.Config{
-		Root: a.cfg.Root, RuntimeDir: a.cfg.RuntimeDir, PersistFile: a.cfg.PersistFile,
-		Host: a.cfg.Host, MachineID: machineID(a.cfg.Root), BootID: a.bootID, Version: a.cfg.Version,
+		Root: a.cfg.Root, RuntimeDir: a.cfg.RuntimeDir, PersistFile: a.cfg.PersistFile, ModuleFile: a.cfg.ModuleFile,
+		Host: a.cfg.Host, MachineID: MachineID(a.cfg.Root), BootID: a.bootID, Version: a.cfg.Version,
 		Fail: a.cfg.Fail, Resized: a.tookResize,
 	})
 	if err != nil {

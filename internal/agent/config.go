@@ -42,7 +42,11 @@ type Config struct {
 	RuntimeDir   string
 	ControlGroup string
 	PersistFile  string
-	Log          *zap.Logger
+	// ModuleFile is the modules-load.d file that comes and goes with PersistFile; empty: none.
+	ModuleFile string
+	// PersistSocket is where root's helper is asked to write PersistFile, where the agent may not; empty: nowhere.
+	PersistSocket string
+	Log           *zap.Logger
 	// Fail is called at the stages of what must survive a crash. It is nil but in tests, which end the program there.
 	Fail func(stage string)
 }

@@ -108,15 +108,13 @@ func listenAs(path string, gid int) (*net.UnixListener, error) {
 }
 
 func expose(tmp, path string, gid int) error {
-	mode := fs.FileMode(0o600)
+	if err := os.Chmod(tmp, 0o600); err != nil {
+		return err
+	}
 	if gid >= 0 {
-		mode = 0o660
-		if err := os.Chown(tmp, -1, gid); err != nil {
+		if err := shareWith(tmp, gid); err != nil {
 			return fmt.Errorf("give it to control_group: %w", err)
 		}
-	}
-	if err := os.Chmod(tmp, mode); err != nil {
-		return err
 	}
 	return os.Rename(tmp, path)
 }

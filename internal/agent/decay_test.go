@@ -34,40 +34,43 @@ func (f *fragile) wantPersisted(t *testing.T, a *Agent, want uint64) {
 
 // TestDecay steps back down after a minute of quiet, each step after another minute, to the limit found at the start.
 func TestDecay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFragile(t)
-		f.live(t, 0, func(a *Agent) {
-			f.twoSteps(t, a)
-			f.wantPersisted(t, a, 262144)
-			f.traffic(t, 100, f.refused)
-			a.pass(60) // ten seconds of them until the incident is closed
-			if got := f.limit(t); got != "262144" {
-				t.Fatalf("limit %s before a minute of quiet", got)
-			}
-			a.pass(15)
-			if got := f.limit(t); got != "131072" {
-				t.Fatalf("limit %s after a minute of quiet", got)
-			}
-			f.wantPersisted(t, a, 131072)
-		})
-		f.live(t, 0, func(a *Agent) { // a restart costs the time in which nobody watched, and no more
-			time.Sleep(time.Hour)
-			a.pass(30)
-			if got := f.limit(t); got != "131072" {
-				t.Fatalf("limit %s: a time that nobody watched was counted", got)
-			}
-			a.pass(31)
-			if got := f.limit(t); got != "65536" {
-				t.Fatalf("limit %s after another minute of quiet", got)
-			}
-			f.wantPersisted(t, a, 0)
-			a.pass(130)
-			last := a.steps[len(a.steps)-1]
-			if f.limit(t) != "65536" || last.From != 131072 || last.To != 65536 || last.Reason != remediate.ReasonDecay {
-				t.Errorf("limit %s, last step %+v", f.limit(t), last)
-			}
-			f.agree(t, a, "after decay")
-		})
+	synctest.Test(t, func(t *testing.T) { newFragile(t).decays(t) })
+}
+
+// decays has the sysctl.d file come with two steps and follow them back.
+func (f *fragile) decays(t *testing.T) {
+	t.Helper()
+	f.live(t, 0, func(a *Agent) {
+		f.twoSteps(t, a)
+		f.wantPersisted(t, a, 262144)
+		f.traffic(t, 100, f.refused)
+		a.pass(60) // ten seconds of them until the incident is closed
+		if got := f.limit(t); got != "262144" {
+			t.Fatalf("limit %s before a minute of quiet", got)
+		}
+		a.pass(15)
+		if got := f.limit(t); got != "131072" {
+			t.Fatalf("limit %s after a minute of quiet", got)
+		}
+		f.wantPersisted(t, a, 131072)
+	})
+	f.live(t, 0, func(a *Agent) { // a restart costs the time in which nobody watched, and no more
+		time.Sleep(time.Hour)
+		a.pass(30)
+		if got := f.limit(t); got != "131072" {
+			t.Fatalf("limit %s: a time that nobody watched was counted", got)
+		}
+		a.pass(31)
+		if got := f.limit(t); got != "65536" {
+			t.Fatalf("limit %s after another minute of quiet", got)
+		}
+		f.wantPersisted(t, a, 0)
+		a.pass(130)
+		last := a.steps[len(a.steps)-1]
+		if f.limit(t) != "65536" || last.From != 131072 || last.To != 65536 || last.Reason != remediate.ReasonDecay {
+			t.Errorf("limit %s, last step %+v", f.limit(t), last)
+		}
+		f.agree(t, a, "after decay")
 	})
 }
 

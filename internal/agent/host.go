@@ -29,8 +29,8 @@ func kernelRelease(root string) (release string, chainLimited bool) {
 	return release, major > 5 || major == 5 && minor >= 15
 }
 
-// machineID is the machine's identity for the header of the persisted file; empty where it has none.
-func machineID(root string) string {
+// MachineID is the machine's identity for the header of the persisted file; empty where it has none.
+func MachineID(root string) string {
 	b, err := os.ReadFile(filepath.Join(root, "etc/machine-id"))
 	if err != nil {
 		return ""

@@ -73,7 +73,7 @@ func (a *Agent) forgetIntent(id string) {
 func (a *Agent) persist(s remediate.Step) {
 	meta := a.persistMeta()
 	a.recorder.do(func() {
-		res, err := a.applier.Persist(s, meta)
+		res, err := a.lasting().Persist(s, meta)
 		a.afterwards(func() {
 			_, undone := a.journalled(apply.UndoID(s.ID))
 			switch {
@@ -96,7 +96,8 @@ func (a *Agent) persist(s remediate.Step) {
 	})
 }
 
-// overridden tells of a line elsewhere that has the last word over the persisted limit.
+// overridden tells of a line elsewhere that has the last word over the persisted limit, and of a module that may be loaded
+// after it.
 func overridden(res apply.Persistence) error {
 	var errs []error
 	for _, o := range res.Overridden {
@@ -106,6 +107,10 @@ func overridden(res apply.Persistence) error {
 		}
 		errs = append(errs, fmt.Errorf("%s has %d, but under %s the line %s sets %d after it: remove that line",
 			res.Path, res.Max, o.Loader, o.By, o.Value))
+	}
+	if res.LoadsLate != "" {
+		errs = append(errs, fmt.Errorf("%s has %d, and is lost at a boot where the module nf_conntrack is loaded late, until this agent "+
+			"applies it: %s", res.Path, res.Max, res.LoadsLate))
 	}
 	return errors.Join(errs...)
 }

@@ -93,8 +93,10 @@ func (a *Agent) allUndone(back remediate.Step) bool { return len(standing(a.step
 // returns what came of it, for the operator.
 func (a *Agent) persistBack(back remediate.Step, meta apply.PersistMeta, first bool) string {
 	if first {
-		removed, err := a.applier.Unpersist()
+		removed, err := a.lasting().Unpersist()
 		switch {
+		case err != nil && removed:
+			return fmt.Sprintf("; %s removed, but: %v", a.cfg.PersistFile, err)
 		case err != nil:
 			return fmt.Sprintf("; the persisted limit was not removed: %v", err)
 		case removed:
@@ -104,7 +106,7 @@ func (a *Agent) persistBack(back remediate.Step, meta apply.PersistMeta, first b
 	}
 	_, ok, err := a.applier.Persisted()
 	if err == nil && ok {
-		_, err = a.applier.Persist(back, meta)
+		_, err = a.lasting().Persist(back, meta)
 	}
 	switch {
 	case err != nil:

@@ -49,6 +49,21 @@ func sweepFiles() error {
 	return nil
 }
 
+// moduleFile comes with the first persisted limit in /etc/sysctl.d.
+const moduleFile = "/etc/modules-load.d/ctwarden.conf"
+
+// removeModuleFile removes it where a test's agent has written it: it names the agent's sysctl.d file.
+func removeModuleFile(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile(moduleFile)
+	if err != nil || !strings.Contains(string(text), "-ctwarden-e2e-") {
+		return
+	}
+	if err := os.Remove(moduleFile); err != nil {
+		t.Error(err)
+	}
+}
+
 // newFailing is an agent, not started yet, that can be killed at a stage.
 func newFailing(t *testing.T, config string) *agentProcess {
 	t.Helper()

@@ -48,7 +48,7 @@ func ownDirs(t *testing.T, config string) *agentProcess {
 func TestPromiseLeastPrivilege(t *testing.T) {
 	lock, ns := testkernel.First(t)
 	testhost.NeedRestrictedLog(t)
-	permitted := systemdSet(t, "@system-service")
+	permitted := agentFilter(t)
 	program, err := plainBuild()
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestPromiseLeastPrivilege(t *testing.T) {
 	denied := checkDenied(t, calls)
 	testhost.Held(t, "7.1 least privilege",
 		"as uid 65534 with CAP_NET_ADMIN and CAP_SYSLOG: limit %d to %d, buckets 2560 to %d, persisted; of %d system calls of %d kinds "+
-			"0 outside of @system-service, 0 programs run, 0 sockets beyond unix, netlink and loopback, %d refused (%s)",
+			"0 outside of the unit's filter, 0 programs run, 0 sockets beyond unix, netlink and loopback, %d refused (%s)",
 		applied.From, applied.To, now.Buckets, len(calls), kinds, sum(denied), counted(denied))
 }
 

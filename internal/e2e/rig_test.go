@@ -229,6 +229,7 @@ type agentProcess struct {
 	program                string // empty: the one that bin holds
 	metrics                string // where they are served; empty: nowhere
 	env                    []string
+	args                   []string // of run, besides the configuration
 }
 
 // startAgent writes the configuration, starts the agent and waits until it tells systemd that it is ready.
@@ -244,7 +245,7 @@ func newAgent(t *testing.T, dir, config string) *agentProcess {
 	t.Helper()
 	a := &agentProcess{dir: dir, config: filepath.Join(dir, "ctwarden.yaml")}
 	a.persisted = fmt.Sprintf("/etc/sysctl.d/99-zz-ctwarden-e2e-%d.conf", os.Getpid())
-	t.Cleanup(func() { os.Remove(a.persisted) })
+	t.Cleanup(func() { os.Remove(a.persisted); removeModuleFile(t) })
 	a.configure(t, config)
 	return a
 }
@@ -272,6 +273,7 @@ func (a *agentProcess) start(t *testing.T, wrap ...string) {
 		t.Fatal(err)
 	}
 	args := append(wrap, cmp.Or(a.program, filepath.Join(bin, "ctwarden")), "run", "--config", a.config)
+	args = append(args, a.args...)
 	a.process = launch(t, append([]string{"NOTIFY_SOCKET=" + socket}, a.env...), args...)
 	buf := make([]byte, 4096)
 	for {

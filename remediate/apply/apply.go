@@ -69,6 +69,8 @@ type Config struct {
 	RuntimeDir string
 	// PersistFile is the sysctl.d file that is ours, as a path below Root.
 	PersistFile string
+	// ModuleFile is the modules-load.d file that comes and goes with it, as a path below Root. Empty: there is none.
+	ModuleFile string
 	// Host, MachineID and Version go into the header of the sysctl.d file.
 	Host, MachineID, Version string
 	// BootID tells this boot's intents from another's.
@@ -105,6 +107,9 @@ func New(cfg Config) (*Applier, error) {
 		cfg.Resized = func(remediate.Resize, error) {}
 	}
 	cfg.PersistFile = path.Join("/", cfg.PersistFile)
+	if cfg.ModuleFile != "" {
+		cfg.ModuleFile = path.Join("/", cfg.ModuleFile)
+	}
 	root, err := os.OpenRoot(cfg.Root)
 	if err != nil {
 		return nil, fmt.Errorf("open root: %w", err)

@@ -6,8 +6,9 @@
 // names and read back; the outcome is recorded. An intent stays until [Applier.Forget], so that [Applier.Recover] can
 // tell at the next start what became of a step that a crash cut short, and finish it.
 //
-// Beside the kernel's value there are three files: the sysctl.d file that makes a limit last ([Applier.Persist]), the
-// mark that it was applied in this boot ([Applier.BootApplied]) and the operator's hold ([Held]).
+// Beside the kernel's value there are these files: the sysctl.d file that makes a limit last ([Applier.Persist]) with the
+// one that has the module loaded in time ([Config.ModuleFile]), the mark that it was applied in this boot
+// ([Applier.BootApplied]) and the operator's hold ([Held]).
 //
 // Nothing here decides whether a step is due, and nothing is logged: errors and values say what happened.
 package apply

@@ -18,7 +18,9 @@ import (
 
 // childAct does one thing below the root args[0], to its end.
 func childAct(args []string) {
-	a, err := New(configFor(args[0]))
+	cfg := configFor(args[0])
+	cfg.ModuleFile = "/" + moduleFile
+	a, err := New(cfg)
 	if err != nil {
 		panic(err)
 	}
@@ -90,8 +92,11 @@ func TestPromiseKilledAtEveryInstruction(t *testing.T) {
 	}, func(f *fake, _ int) { f.recovers(200) })
 	for _, what := range []string{"persist", "withdraw"} {
 		kills += everywhere(t, what, func() *fake {
-			f := newFake(t, 131072, 16384)
+			f := newWithModule(t)
 			f.plant(ourFile, f.text(100000, 0))
+			if what == "withdraw" {
+				f.plant(moduleFile, string(f.moduleText()))
+			}
 			return f
 		}, func(f *fake, _ int) { f.wholeFile(what) })
 	}
@@ -184,10 +189,16 @@ func (f *fake) wholeFile(what string) {
 	if err != nil || !old && what == "persist" && p.Max != 131072 || !old && what == "withdraw" && there {
 		f.t.Errorf("%s: %+v, %v, %v", what, p, there, err)
 	}
+	// The module is loaded in time for as long as there is a limit that was written with it.
+	if text := f.module(); text != "" && text != string(f.moduleText()) || text == "" && there && (what == "withdraw" || !old) {
+		f.t.Errorf("%s: the limit is there: %v, new: %v; the module's file: %q", what, there, !old, text)
+	}
 	if _, err := f.Recover(); err != nil {
 		f.t.Error(err)
 	}
-	if names, _ := filepath.Glob(filepath.Join(f.root, filepath.Dir(ourFile), ".*")); len(names) > 0 {
-		f.t.Errorf("left behind: %v", names)
+	for _, dir := range []string{filepath.Dir(ourFile), filepath.Dir(moduleFile)} {
+		if names, _ := filepath.Glob(filepath.Join(f.root, dir, ".*")); len(names) > 0 {
+			f.t.Errorf("left behind: %v", names)
+		}
 	}
 }

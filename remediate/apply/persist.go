@@ -23,31 +23,35 @@ type PersistMeta struct {
 // Persistence is what became of a limit that was to be made to last.
 type Persistence struct {
 	// Path is our file below the root; empty when it was withdrawn.
-	Path string
+	Path string `json:"path,omitempty"`
 	// Max and Buckets are what the file says, in entries and buckets; Buckets is 0 where it does not set them.
-	Max, Buckets uint64
+	Max     uint64 `json:"max,omitempty"`
+	Buckets uint64 `json:"buckets,omitempty"`
 	// Kept is true when the file was left as it was, since it has a higher limit already.
-	Kept bool
+	Kept bool `json:"kept,omitempty"`
 	// Withdrawn says why there is no file of ours; nil: there is one.
-	Withdrawn *Withdrawn
+	Withdrawn *Withdrawn `json:"withdrawn,omitempty"`
 	// Overridden lists the loaders under which our file does not have the last word, with the lower value that has.
-	Overridden []Override
+	Overridden []Override `json:"overridden,omitempty"`
+	// LoadsLate says why [Config.ModuleFile] could not be written, so that the module may be loaded after our file was
+	// applied. Empty: it is there, or none is wanted.
+	LoadsLate string `json:"loads_late,omitempty"`
 }
 
 // Withdrawn is a limit in another file that is higher than ours, so that ours would lower it.
 type Withdrawn struct {
 	// By is the line that sets it, as file:line.
-	By     string
-	Value  uint64
-	Loader sysctld.Loader
+	By     string         `json:"by"`
+	Value  uint64         `json:"value"`
+	Loader sysctld.Loader `json:"loader"`
 }
 
 // Override is a loader that does not end with our limit.
 type Override struct {
-	Loader sysctld.Loader
+	Loader sysctld.Loader `json:"loader"`
 	// By is the line that has the last word, as file:line. Empty: the loader does not read our file at all.
-	By    string
-	Value uint64
+	By    string `json:"by,omitempty"`
+	Value uint64 `json:"value"`
 }
 
 // Persist writes the sysctl.d file, so that step.To outlasts a reboot. It is for a step that proved effective.
@@ -90,6 +94,7 @@ func (a *Applier) place(step remediate.Step, want Persisted, keep bool) (Persist
 		_, err := a.Unpersist()
 		return Persistence{Max: want.Max, Withdrawn: w}, err
 	}
+	late := a.placeModule() // before the limit, so that a kill leaves no limit that the boot would lose
 	if !keep {
 		a.cfg.Fail(StageBeforePersist)
 		if err := a.writePersisted(want.render(step, a.cfg.Version)); err != nil {
@@ -100,9 +105,13 @@ func (a *Applier) place(step remediate.Step, want Persisted, keep bool) (Persist
 			return Persistence{}, fmt.Errorf("persist %d: %w", want.Max, err)
 		}
 	}
-	return Persistence{
+	p := Persistence{
 		Path: a.cfg.PersistFile, Max: want.Max, Buckets: want.Buckets, Kept: keep, Overridden: overrides(tree, want.Max),
-	}, nil
+	}
+	if late != nil {
+		p.LoadsLate = fmt.Sprintf("%s: %v", a.cfg.ModuleFile, late)
+	}
+	return p, nil
 }
 
 // stays is the line whose value of the limit stays when the loader is done: the last, under either name, that the
@@ -137,26 +146,37 @@ func overrides(t *sysctld.Tree, n uint64) []Override {
 	return out
 }
 
-// Unpersist removes our sysctl.d file and tells whether there was one. A file that is not ours stays ([ErrNotOurs]).
+// Unpersist removes our sysctl.d file and tells whether there was one, and the file that has the module loaded. A file
+// that is not ours stays ([ErrNotOurs]).
 func (a *Applier) Unpersist() (bool, error) {
 	_, there, err := a.Persisted()
 	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrOtherMachine) {
 		return false, fmt.Errorf("remove the persisted limit: %w", err)
 	}
-	if !there {
-		return false, nil
+	if there {
+		if err := a.removePersisted(); err != nil {
+			return false, fmt.Errorf("remove %s: %w", a.cfg.PersistFile, err)
+		}
 	}
+	if err := a.removeModule(); err != nil { // a kill may have left it alone
+		return there, fmt.Errorf("remove %s: %w", a.cfg.ModuleFile, err)
+	}
+	return there, nil
+}
+
+// removePersisted removes our file and waits for the disk.
+func (a *Applier) removePersisted() error {
 	dir, err := a.persistDir(false)
 	if err != nil {
-		return false, fmt.Errorf("remove %s: %w", a.cfg.PersistFile, err)
+		return err
 	}
 	defer dir.Close()
 	a.cfg.Fail(StageBeforeWithdraw)
 	if err := errors.Join(dir.Remove(path.Base(a.cfg.PersistFile)), syncDir(dir, ".")); err != nil {
-		return false, fmt.Errorf("remove %s: %w", a.cfg.PersistFile, err)
+		return err
 	}
 	a.cfg.Fail(StageAfterWithdraw)
-	return true, nil
+	return nil
 }
 
 // writePersisted replaces our file and waits for the disk.
@@ -173,9 +193,14 @@ func (a *Applier) writePersisted(data []byte) error {
 	return errors.Join(replace(dir, name, data, 0o644), syncDir(dir, "."))
 }
 
-// persistDir opens the directory of our file. A missing one is made with the mode that such a directory has.
+// persistDir opens the directory of our sysctl.d file.
 func (a *Applier) persistDir(create bool) (*os.Root, error) {
-	name := path.Dir(a.cfg.PersistFile)[1:]
+	return a.openDir(a.cfg.PersistFile, create)
+}
+
+// openDir opens the directory of a file below the root. A missing one is made with the mode that such a directory has.
+func (a *Applier) openDir(file string, create bool) (*os.Root, error) {
+	name := path.Dir(file)[1:]
 	if name == "" {
 		name = "."
 	}
@@ -193,15 +218,18 @@ func (a *Applier) persistDir(create bool) (*os.Root, error) {
 	return a.root.OpenRoot(name)
 }
 
-// tidyPersisted removes what a replacement of our file that a crash cut short left behind. Where it cannot be removed it
+// tidyPersisted removes what a replacement of our files that a crash cut short left behind. Where it cannot be removed it
 // does no harm.
 func (a *Applier) tidyPersisted() {
-	dir, err := a.persistDir(false)
-	if err != nil {
-		return
+	for _, file := range []string{a.cfg.PersistFile, a.cfg.ModuleFile} {
+		if file == "" {
+			continue
+		}
+		if dir, err := a.openDir(file, false); err == nil {
+			_ = removeLeftovers(dir, path.Base(file))
+			dir.Close()
+		}
 	}
-	defer dir.Close()
-	_ = removeLeftovers(dir, path.Base(a.cfg.PersistFile))
 }
 
 // removeLeftovers removes the temporary files of replacements that a crash cut short. Neither loader reads them: their
