@@ -19,6 +19,9 @@
 //     key to the end of the order of writing, the same value leaves it where it was. procps writes every line in its
 //     turn. The order matters for nf_conntrack_max, which has two names for one variable ([Tree.Writes]).
 //
+// procps 3 ([Procps3]) looks into /run/sysctl.d before /etc/sysctl.d, knows no globs, and takes "-key" without a value for
+// no setting.
+//
 // All of this was observed with systemd 252 and procps 4.0.2 and is compared with the programs on the machine in
-// oracle_test.go; procps before 4.0 knows no globs.
+// oracle_test.go.
 package sysctld

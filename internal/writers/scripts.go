@@ -1,0 +1,71 @@
+package writers
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+)
+
+// Mention is a line of a file that something runs, which names the limit.
+type Mention struct {
+	File string
+	Line int
+	Text string
+}
+
+// startup are the directories and files of what runs at boot, when a network comes up, or from time to time. Firewall
+// programs and container engines that set the limit would be found there too; docker and firewalld do not.
+var startup = []string{
+	"/etc/rc.local", "/etc/rc.d/rc.local", "/etc/rc.conf", "/etc/local.d", "/etc/crontab", "/etc/cron.d", "/etc/cron.hourly",
+	"/etc/cron.daily", "/var/spool/cron", "/var/spool/cron/crontabs", "/etc/network/if-up.d", "/etc/network/if-pre-up.d",
+	"/etc/NetworkManager/dispatcher.d", "/etc/systemd/system", "/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d",
+	"/var/lib/cloud/instance/user-data.txt", "/var/lib/cloud/scripts/per-boot", "/etc/ufw/sysctl.conf",
+}
+
+// mentionsMost bounds how many mentions are told.
+const mentionsMost = 20
+
+// Scripts looks for lines that name the limit in what runs at boot. A comment is none.
+func Scripts(root *os.Root) []Mention {
+	var out []Mention
+	for _, place := range startup {
+		for _, file := range filesAt(root, place) {
+			text, err := startOf(root, file)
+			if err != nil {
+				continue
+			}
+			n := 0
+			for line := range strings.Lines(text) {
+				n++
+				line = strings.TrimSpace(line)
+				if line != "" && line[0] != '#' && line[0] != ';' && strings.Contains(line, "nf_conntrack_max") && len(out) < mentionsMost {
+					out = append(out, Mention{File: file, Line: n, Text: line})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// filesAt is a file, or the files in a directory.
+func filesAt(root *os.Root, place string) []string {
+	fi, err := root.Stat(strings.TrimPrefix(place, "/"))
+	if err != nil {
+		return nil
+	}
+	if fi.Mode().IsRegular() {
+		return []string{place}
+	}
+	entries, err := fs.ReadDir(root.FS(), strings.TrimPrefix(place, "/"))
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			out = append(out, path.Join(place, e.Name()))
+		}
+	}
+	return out
+}
