@@ -164,7 +164,8 @@ func (j *judge) persists() bool {
 // overridden tells of a file that lowers what ours says, also where the limit in force is that lower one.
 func (j *judge) overridden() {
 	own := j.own()
-	if !j.persistedOK() || own.Max == 0 || own.Max >= j.f.Persisted.Max || j.f.Table && j.Limit > own.Max {
+	last := j.last()
+	if !j.persistedOK() || own.Max == 0 || own.Max >= j.f.Persisted.Max || j.f.Table && last.cause == causeFile && last.max < j.Limit {
 		return // the last is told as the loss that it is
 	}
 	j.add(Finding{

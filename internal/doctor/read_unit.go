@@ -24,10 +24,11 @@ func readUnit(root *os.Root) Unit {
 	var text []byte
 	for _, dir := range dirs("systemd/system") {
 		f := confdir.Read(root, path.Join(dir, unitName))
-		if f.Err != nil {
+		target, _ := root.Readlink(path.Join(dir, unitName)[1:]) // empty where it is no link
+		if f.Err != nil && target != "/dev/null" {
 			continue
 		}
-		if f.Target == "/dev/null" || len(f.Data) == 0 {
+		if target == "/dev/null" || len(f.Data) == 0 {
 			u.Masked = f.Path
 		} else {
 			u.File, text = f.Path, f.Data

@@ -16,7 +16,8 @@ type Loader int
 const (
 	Systemd Loader = iota // systemd-sysctl, at boot
 	Procps                // sysctl --system of procps 4, by hand or from an init script
-	Procps3               // sysctl --system of procps 3
+	Procps3               // sysctl --system of procps 3.3.17
+	Procps316             // sysctl --system of procps up to 3.3.16, as on RHEL 8 and Ubuntu 20.04
 )
 
 // String is the command's name.
@@ -27,9 +28,12 @@ func (l Loader) String() string {
 	return "sysctl --system"
 }
 
-// rank is the precedence of the directory at place dir of [Dirs], 0 the highest: procps 3 looks into /run first.
+// old tells whether it is a procps that applies each line as it reads it, and so knows no globs.
+func (l Loader) old() bool { return l == Procps3 || l == Procps316 }
+
+// rank is the precedence of the directory at place dir of [Dirs], 0 the highest: procps up to 3.3.16 looks into /run first.
 func (l Loader) rank(dir int) int {
-	if l == Procps3 && dir <= 1 {
+	if l == Procps316 && dir <= 1 {
 		return 1 - dir
 	}
 	return dir
@@ -44,8 +48,10 @@ func ProcpsBelow(r *os.Root) Loader {
 			switch {
 			case strings.HasPrefix(name, "libproc2.so"):
 				return Procps
-			case strings.HasPrefix(name, "libprocps.so"):
+			case strings.HasPrefix(name, "libprocps.so.8.0.3"): // 3.3.17's; with 4.0 it became libproc2
 				found = Procps3
+			case strings.HasPrefix(name, "libprocps.so") && found == Procps:
+				found = Procps316
 			}
 		}
 	}

@@ -24,77 +24,27 @@ var oracleKeys = []string{
 
 // oracle runs the real programs on a scratch root, in a mount namespace and a network namespace of their own.
 type oracle struct {
-	dir string // holds the programs and their libraries
-}
-
-const (
-	systemdSysctl = "/lib/systemd/systemd-sysctl"
-	procpsSysctl  = "/sbin/sysctl"
-)
-
-// newOracle copies the two programs and their libraries, so that they run in any root.
-func newOracle(t *testing.T) *oracle {
-	testhost.NeedRoot(t)
-	o := &oracle{dir: t.TempDir()}
-	for _, bin := range []string{systemdSysctl, procpsSysctl, "/bin/cat"} {
-		out, err := exec.Command("ldd", bin).Output()
-		if err != nil {
-			testhost.Skip(t, "no "+bin+" to compare with")
-		}
-		for _, lib := range regexp.MustCompile(`/\S+`).FindAllString(string(out), -1) {
-			o.copy(t, lib, filepath.Base(lib))
-			if strings.HasPrefix(filepath.Base(lib), "ld-linux") {
-				o.copy(t, lib, "ld.so")
-			}
-		}
-		o.copy(t, bin, filepath.Base(bin))
-	}
-	return o
-}
-
-func (o *oracle) copy(t *testing.T, from, to string) {
-	data, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(o.dir, to), data, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	*testhost.Sysctl
+	procps Loader // which procps it is
 }
 
 // run has the loader apply the tree below root. It gives the program's output and the values before and after.
 func (o *oracle) run(t *testing.T, root string, l Loader) (output string, before, after []string) {
 	t.Helper()
-	plant(t, root, map[string]string{"proc": "dir/", "dev": "dir/", "oracle": "dir/", "dev/null": ""})
-	const script = `mount --bind "$2" "$1/oracle"; mount -t proc proc "$1/proc"; mount --bind /dev/null "$1/dev/null"
-root=$1; shift 2; cmd=$1; shift
-run() { chroot "$root" /oracle/ld.so --library-path /oracle "$@"; }
-ip link add eth9.100 type veth peer name p9
-for k; do echo 7 > "$k"; done
-run /oracle/cat "$@"; echo ---; run $cmd 2>&1 || true; echo ---; run /oracle/cat "$@"`
-	args := []string{"-m", "-n", "sh", "-ec", script, "sh", root, o.dir}
-	if l == Systemd {
-		args = append(args, "/oracle/systemd-sysctl")
-	} else {
-		args = append(args, "/oracle/sysctl --system")
+	r := testhost.SysctlRun{
+		Root: root, Systemd: l == Systemd, Namespace: true,
+		Prepare: `ip link add eth9.100 type veth peer name p9; for key; do echo 7 > "$key"; done`,
 	}
 	for _, k := range oracleKeys {
-		args = append(args, "/proc/sys/"+normalize(k))
+		r.Keys = append(r.Keys, normalize(k))
 	}
-	cmd := exec.Command("unshare", args...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console"}
-	out, err := cmd.CombinedOutput()
-	part := strings.Split(string(out), "---\n")
-	if err != nil || len(part) != 3 {
-		testhost.Skip(t, fmt.Sprintf("cannot run the programs in a namespace: %v\n%s", err, out))
-	}
-	return part[1], strings.Fields(part[0]), strings.Fields(part[2])
+	return o.Run(t, r)
 }
 
 // wrote extracts from a loader's output what it wrote to the oracle's keys, in order.
 func wrote(output string, l Loader) []string {
-	re := regexp.MustCompile(`(?m)^Setting '/proc/sys/(\S+)' to '(.*)'$`)
-	if l == Procps {
+	re := regexp.MustCompile(`(?m)^Setting '(?:/proc/sys/)?(\S+)' to '(.*)'\.?$`)
+	if l != Systemd {
 		re = regexp.MustCompile(`(?m)^(\S+) = (.*)$`)
 	}
 	var out []string
@@ -110,7 +60,7 @@ func wrote(output string, l Loader) []string {
 // compare runs both programs on the tree below root and holds their writes and the values against ours.
 func (o *oracle) compare(t *testing.T, root string) {
 	t.Helper()
-	for _, l := range []Loader{Systemd, Procps} {
+	for _, l := range []Loader{Systemd, o.procps} {
 		tree := load(t, root)
 		output, before, after := o.run(t, root, l)
 		if got, want := writes(tree, l), wrote(output, l); !slices.Equal(got, want) {
@@ -150,7 +100,29 @@ func lastNumber(all []Setting) (Setting, bool) {
 
 // Trees drawn by a fixed seed from the forms that matter are read as the real programs read them.
 func TestAsTheRealProgramsDo(t *testing.T) {
-	o := newOracle(t)
+	compareTrees(t, "/")
+}
+
+// TestAsOtherReleasesDo is the same with the programs of other releases, whose roots CTWARDEN_OTHER_ROOTS names, with a
+// colon between two.
+func TestAsOtherReleasesDo(t *testing.T) {
+	roots := os.Getenv("CTWARDEN_OTHER_ROOTS")
+	if roots == "" {
+		t.Skip("CTWARDEN_OTHER_ROOTS names no roots of other releases")
+	}
+	for _, base := range strings.Split(roots, ":") {
+		t.Run(filepath.Base(base), func(t *testing.T) { compareTrees(t, base) })
+	}
+}
+
+// compareTrees holds what we say against the programs of the system below base.
+func compareTrees(t *testing.T, base string) {
+	root, err := os.OpenRoot(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	o := &oracle{Sysctl: testhost.NewSysctl(t, base), procps: ProcpsBelow(root)}
 	const trees = 60
 	for seed := range uint64(trees) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

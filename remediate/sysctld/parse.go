@@ -87,7 +87,7 @@ func parse(data []byte, l Loader) ([]Setting, []Problem) {
 
 // parseLine reads one line that is neither empty nor a comment.
 func parseLine(line string, l Loader) (Setting, bool) {
-	if l == Procps3 {
+	if l.old() {
 		return parseOld(line)
 	}
 	key, value, assigned := strings.Cut(line, "=")

@@ -222,7 +222,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, l := range []Loader{Systemd, Procps, Procps3} {
+		for _, l := range []Loader{Systemd, Procps, Procps3, Procps316} {
 			settings, problems := parse(data, l)
 			n := len(lines(data, l))
 			for _, s := range settings {

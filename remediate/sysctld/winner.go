@@ -28,7 +28,7 @@ func (t *Tree) Writes(l Loader, keys ...string) []Setting {
 	}
 	var out []Setting
 	for _, s := range all {
-		if s.bare || l == Procps3 && isGlob(s.Key) {
+		if s.bare || l.old() && isGlob(s.Key) {
 			continue
 		}
 		for _, k := range keys {
