@@ -123,11 +123,12 @@ func compareTrees(t *testing.T, base string) {
 	}
 	defer root.Close()
 	o := &oracle{Sysctl: testhost.NewSysctl(t, base), procps: ProcpsBelow(root)}
+	split := !mergedOnly(base)
 	const trees = 60
 	for seed := range uint64(trees) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			root := t.TempDir()
-			plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 7))))
+			plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 7)), split))
 			o.compare(t, root)
 			if t.Failed() {
 				listing, _ := exec.Command("sh", "-c", `cd "$1" && find etc run usr lib -name '*.conf' | while read f; do
@@ -138,11 +139,26 @@ func compareTrees(t *testing.T, base string) {
 	}
 }
 
-// drawTree makes up the files of one tree.
-func drawTree(r *rand.Rand) map[string]string {
+// mergedOnly tells whether the systemd below base is one of those (255 and later) that only know systems whose /lib is
+// /usr/lib, and so do not look into /lib/sysctl.d.
+func mergedOnly(base string) bool {
+	for _, pattern := range []string{"usr/lib/systemd", "lib/systemd", "usr/lib/*/systemd"} {
+		found, _ := filepath.Glob(filepath.Join(base, pattern, "libsystemd-shared-*.so"))
+		for _, name := range found {
+			var version int
+			if _, err := fmt.Sscanf(filepath.Base(name), "libsystemd-shared-%d", &version); err == nil && version >= 255 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// drawTree makes up the files of one tree; split: of a system whose /lib may be a directory of its own.
+func drawTree(r *rand.Rand, split bool) map[string]string {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	files := map[string]string{}
-	usrMerge := r.IntN(2) == 0
+	usrMerge := r.IntN(2) == 0 || !split
 	if usrMerge {
 		files["lib"] = "-> " + pick("usr/lib", "/usr/lib")
 		files["usr/lib/sysctl.d"] = "dir/"
