@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -58,7 +57,7 @@ func doctorRows(w io.Writer, r doctor.Report) {
 		row("at the next boot", r.AtBoot.Max, r.AtBoot.By)
 		row("  systemd-sysctl", r.AtBoot.Systemd.Max, r.AtBoot.Systemd.By)
 		row("  sysctl --system", r.AtBoot.Procps.Max, r.AtBoot.Procps.By)
-		row("  buckets", r.AtBoot.Buckets, cmp.Or(r.AtBoot.Systemd.BucketsBy, r.AtBoot.Procps.BucketsBy))
+		row("  buckets", r.AtBoot.Buckets, r.AtBoot.BucketsBy)
 	}
 	fmt.Fprintf(w, "nf_conntrack\t%s\n", moduleText(r.Module))
 }

@@ -189,21 +189,30 @@ func (f *Facts) situation() remediate.Situation {
 	return s
 }
 
-// bootBuckets is the size of the hash after the next boot, with a limit; 0: it cannot be told.
-func (f *Facts) bootBuckets(last stage) uint64 {
-	_, n, _ := f.defaults()
+// bootBuckets is the size of the hash after the next boot, and who sets it; 0: it cannot be told.
+func (f *Facts) bootBuckets(last stage) (n uint64, by string) {
+	_, n, _ = f.defaults()
+	by = "the kernel's default"
+	if f.Module.Hash > 0 {
+		by = f.Module.HashBy
+	}
 	keys := []string{apply.KeyBuckets}
 	if f.Module.late() {
 		keys = f.replayed(keys)
 	}
-	if _, set, ok := f.Tree.Stays(f.loader(), remediate.MaxLimit, keys...); ok && set > 0 {
-		n = set
+	if s, set, ok := f.Tree.Stays(f.loader(), remediate.MaxLimit, keys...); ok && set > 0 {
+		n, by = set, at(s)
+	}
+	larger := func(other uint64, who string) {
+		if other > n {
+			n, by = other, who
+		}
 	}
 	if f.agentWrites() && f.Policy.Buckets == remediate.BucketsPresize {
-		n = max(n, remediate.PresizedBuckets(f.Policy.Ceiling))
+		larger(remediate.PresizedBuckets(f.Policy.Ceiling), "ctwarden at its start")
 	}
-	if last.cause == causeKube { // it sizes the hash for a quarter of its limit
-		n = max(n, last.max/4)
+	if last.cause == causeKube {
+		larger(last.max/4, last.by) // it sizes the hash for a quarter of its limit
 	}
-	return n
+	return n, by
 }

@@ -85,10 +85,11 @@ type AtBoot struct {
 	// a program, or the kernel's default. 0: it cannot be told.
 	Max uint64 `json:"max"`
 	By  string `json:"by,omitempty"`
-	// Buckets is the size of the hash; 0: it cannot be told.
-	Buckets uint64  `json:"buckets,omitempty"`
-	Systemd Outcome `json:"systemd"`
-	Procps  Outcome `json:"procps"`
+	// Buckets is the size of the hash, and BucketsBy who sets it; 0: it cannot be told.
+	Buckets   uint64  `json:"buckets"`
+	BucketsBy string  `json:"buckets_by,omitempty"`
+	Systemd   Outcome `json:"systemd"`
+	Procps    Outcome `json:"procps"`
 }
 
 // ModuleReport is the module as the report tells of it.

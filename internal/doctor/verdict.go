@@ -9,7 +9,7 @@ func (j *judge) verdict() {
 	case j.has(IDUnreadable):
 		j.Verdict = "cannot tell for certain, since a file could not be read; as far as the others say, " + j.answer(last)
 	case j.f.Module.Unsure != "":
-		j.Verdict = "cannot tell for certain, since what loads nf_conntrack could not be read; supposed that it is loaded early, " + j.answer(last)
+		j.Verdict = "cannot tell for certain, since what loads nf_conntrack could not be read; if it is loaded early, " + j.answer(last)
 	default:
 		j.Verdict = j.answer(last)
 		if j.f.Table && last.max > 0 && j.Limit > 0 {
@@ -23,6 +23,8 @@ func (j *judge) answer(last stage) string {
 	switch {
 	case last.max == 0:
 		return "cannot tell what the limit will be after a reboot: no file sets it, and the kernel's default for this host is not known"
+	case !j.f.Table && j.f.Module.State != ModuleAbsent:
+		return fmt.Sprintf("the next boot brings a limit of %d: %s", last.max, j.reason(last))
 	case !j.f.Table:
 		return fmt.Sprintf("there is no table yet; once nf_conntrack is loaded, the limit will be %d: %s", last.max, j.reason(last))
 	case last.max != j.Limit:
@@ -53,7 +55,7 @@ func (j *judge) reason(last stage) string {
 	case procps.Max == 0:
 		return fmt.Sprintf("%s is last under %v", last.by, j.f.loader())
 	case !j.f.Systemd:
-		return last.by + " is last under sysctl --system, which sets up this host"
+		return last.by + " is last under sysctl --system, and systemd does not set up this host"
 	}
 	return fmt.Sprintf("%s is last under systemd-sysctl, but sysctl --system would make it %d (%s)", last.by, procps.Max, procps.By)
 }

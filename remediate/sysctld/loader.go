@@ -14,10 +14,10 @@ type Loader int
 
 // The loaders.
 const (
-	Systemd Loader = iota // systemd-sysctl, at boot
-	Procps                // sysctl --system of procps 4, by hand or from an init script
-	Procps3               // sysctl --system of procps 3.3.17
-	Procps316             // sysctl --system of procps up to 3.3.16, as on RHEL 8 and Ubuntu 20.04
+	Systemd   Loader = iota // systemd-sysctl, at boot
+	Procps                  // sysctl --system of procps 4, by hand or from an init script
+	Procps3                 // sysctl --system of procps 3.3.17
+	Procps316               // sysctl --system of procps up to 3.3.16, as on RHEL 8 and Ubuntu 20.04
 )
 
 // String is the command's name.
