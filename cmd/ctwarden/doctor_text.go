@@ -68,9 +68,9 @@ func moduleText(m doctor.ModuleReport) string {
 	case m.State == doctor.ModuleBuiltIn:
 		return text
 	case m.By != "":
-		return text + ", at boot before the files are applied: " + m.By
+		return text + "; at boot before the files are applied: " + m.By
 	case !m.Early:
-		return text + ", at boot after the files are applied"
+		return text + "; nothing loads it at boot before the files are applied"
 	}
 	return text
 }

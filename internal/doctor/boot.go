@@ -93,6 +93,9 @@ func (f *Facts) defaults() (limit, buckets uint64, by string) {
 func (f *Facts) stages() []stage {
 	limit, _, by := f.defaults()
 	out := []stage{{causeDefault, limit, by}}
+	if f.Module.Param > 0 {
+		out = append(out, stage{causeDefault, f.Module.Param, f.Module.ParamBy})
+	}
 	if s, ok := f.applied(); ok {
 		out = append(out, s)
 	}

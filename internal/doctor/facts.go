@@ -105,6 +105,9 @@ type Module struct {
 	// Hash is the number of buckets that HashBy asks for at its loading; 0: the kernel chooses.
 	Hash   uint64
 	HashBy string
+	// Param is the limit that the kernel itself sets from its command line, ParamBy; 0: none.
+	Param   uint64
+	ParamBy string
 	// Unsure says what could not be read of what loads it; empty: nothing.
 	Unsure string
 }

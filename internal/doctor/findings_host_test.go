@@ -9,7 +9,7 @@ import (
 )
 
 func TestFindingsOfTheModule(t *testing.T) {
-	const reason = "nf_conntrack is loaded after"
+	const reason = "nothing loads nf_conntrack before"
 	file := and(noFile, files{"etc/sysctl.d/50.conf": newName + "=524288\n" + oldName + "=524288\n"})
 	onlyOld := and(noFile, files{"etc/sysctl.d/50.conf": oldName + "=524288\n"})
 	rule := files{"etc/udev/rules.d/50-ct.rules": "# x\nACTION==\"add\", SUBSYSTEM==\"module\", KERNEL==\"nf_conntrack\", \\\n  RUN+=\"/usr/lib/systemd/systemd-sysctl --prefix=/net/netfilter\"\n"}
@@ -42,6 +42,12 @@ func TestFindingsOfTheModule(t *testing.T) {
 		{"by a link, as Debian has /etc/modules", and(file, files{"etc/modules-load.d/ctwarden.conf": "-> ../modules", "etc/modules": "nf_conntrack\n"}), observe, "survives", nil},
 		{"by the kernel's command line", and(file, lateModule, files{"proc/cmdline": "ro modules_load=dummy,nf_conntrack\n"}), observe, "survives", nil},
 		{"in the initial RAM disk", and(file, lateModule, files{"etc/initramfs-tools/modules": "nf_conntrack\n"}), observe, "survives", nil},
+		{"in dracut's", and(file, lateModule, files{"etc/dracut.conf.d/ct.conf": "add_drivers+=\" dummy \"\nforce_drivers+=\" nf_conntrack \"\n"}), observe, "survives", nil},
+		{"only added to dracut's", and(file, lateModule, files{"etc/dracut.conf.d/ct.conf": "add_drivers+=\" nf_conntrack \"\n"}), observe, "will be 262144", []want{{IDModuleLate, Problem, "/etc/sysctl.d/50.conf:2", reason, "echo"}}},
+		{"built in, with the limit on the kernel's command line", and(noFile, limit(300000), files{"proc/modules": "dummy 1 0 - Live 0\n", "proc/cmdline": "sysctl.net.netfilter.nf_conntrack_max=300000\n"}), observe,
+			"the limit of 300000 survives a reboot: the kernel's command line (sysctl.net.netfilter.nf_conntrack_max=300000), and nothing sets another", nil},
+		{"a module, with the limit on the kernel's command line", and(noFile, limit(300000), files{"proc/cmdline": "sysctl.net.netfilter.nf_conntrack_max=300000\n"}), observe,
+			"will be 262144", []want{{IDNotPersistent, Problem, "", "no file sets it", "99-zz-conntrack"}}},
 		{"block-listed", and(file, files{"etc/modprobe.d/b.conf": "blacklist nf_conntrack\n"}), observe, "will be 262144", []want{
 			{IDModuleLate, Problem, "/etc/sysctl.d/50.conf:2", "/etc/modprobe.d/b.conf:1 keeps it", "remove /etc/modprobe.d/b.conf:1\necho"}}},
 		{"an install line", and(file, files{"etc/modprobe.d/b.conf": "install nf_conntrack /bin/true\n"}), observe, "will be 262144", []want{

@@ -68,6 +68,8 @@ func TestFindings(t *testing.T) {
 		{"a value that is none", and(noFile, limit(262144), files{"etc/sysctl.d/50.conf": newName + " = 512k\n"}), observe, "survives", []want{
 			{IDBadValue, Problem, "/etc/sysctl.d/50.conf:1", `refuses "512k"`, "write a plain number"}}},
 		{"a value of 0", and(noFile, limit(262144), files{"etc/sysctl.d/50.conf": newName + " = 0\n" + newName + " = 262144\n" + oldName + "=0\n" + oldName + "=262144\n"}), observe, "survives", nil},
+		{"a value of 0 that stays", and(noFile, limit(262144), files{"etc/sysctl.d/50.conf": newName + " = 262144\n" + newName + " = 0\n"}), observe, "the next reboot brings a limit of 0, which is no limit at all before Linux 6.19: /etc/sysctl.d/50.conf:2", []want{
+			{IDZero, Problem, "/etc/sysctl.d/50.conf:2", "no limit at all", "write a plain number"}}},
 		{"a line that is none", and(noFile, limit(262144), files{"etc/sysctl.d/50.conf": newName + " 524288\n"}), observe, "survives", []want{
 			{IDBadLine, Problem, "/etc/sysctl.d/50.conf:1", "not an assignment", "net.netfilter.nf_conntrack_max = 262144"}}},
 		{"masked", and(noFile, limit(524288), files{"usr/lib/sysctl.d/50.conf": newName + "=524288\n", "etc/sysctl.d/50.conf": "-> /dev/null"}), observe, "will be 262144", []want{

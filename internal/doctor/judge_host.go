@@ -24,7 +24,7 @@ func (j *judge) module() {
 		return
 	}
 	if j.lateLoss() {
-		what := fmt.Sprintf("nf_conntrack is loaded after this line was applied, so that the limit will be %d, %s", last.max, last.by)
+		what := fmt.Sprintf("nothing loads nf_conntrack before this line is applied, so that the limit will be %d, %s", last.max, last.by)
 		fix := loadEarly
 		if m.Blocked != "" {
 			what += fmt.Sprintf("; %s keeps it from being loaded earlier", m.Blocked)
@@ -35,7 +35,7 @@ func (j *judge) module() {
 		}
 		j.add(Finding{
 			ID: IDModuleLate, Severity: Problem, Where: own.By, What: what,
-			Why: "systemd-sysctl runs once, early, and skips settings that are not there yet", Fix: fix,
+			Why: "the files are applied once, early, and settings that are not there yet are skipped", Fix: fix,
 		})
 		return
 	}
@@ -44,9 +44,9 @@ func (j *judge) module() {
 	}
 	switch last.cause {
 	case causeAgent:
-		j.note("nf_conntrack is loaded after the sysctl.d files are applied; ctwarden sets the persisted limit at its start")
+		j.note("nothing loads nf_conntrack before the sysctl.d files are applied; ctwarden sets the persisted limit at its start")
 	case causeFile:
-		j.note("nf_conntrack is loaded after the sysctl.d files are applied; the udev rule %s has them applied again", m.Replay)
+		j.note("nothing loads nf_conntrack before the sysctl.d files are applied; the udev rule %s has them applied again", m.Replay)
 	}
 }
 

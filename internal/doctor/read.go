@@ -72,11 +72,16 @@ func hasSystemd(root *os.Root) bool {
 // read counts as a new one.
 func release(root *os.Root) (string, bool) {
 	text := line(root, "proc/sys/kernel/osrelease")
+	return text, atLeast(text, 5, 15)
+}
+
+// atLeast compares a release; one that cannot be understood counts as a new one.
+func atLeast(release string, wantMajor, wantMinor int) bool {
 	var major, minor int
-	if _, err := fmt.Sscanf(text, "%d.%d", &major, &minor); err != nil {
-		return text, true
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return true
 	}
-	return text, major > 5 || major == 5 && minor >= 15
+	return major > wantMajor || major == wantMajor && minor >= wantMinor
 }
 
 // line is the first line of a small file; empty where it cannot be read.
@@ -171,12 +176,6 @@ func managed(tree *sysctld.Tree) map[string]string {
 		}
 	}
 	return out
-}
-
-// exists tells whether there is such a file, through links.
-func exists(root *os.Root, name string) bool {
-	_, err := confdir.Resolve(root, name)
-	return err == nil
 }
 
 // dirs are the places of a kind of drop-in directory, by falling precedence.

@@ -12,7 +12,7 @@ func (j *judge) verdict() {
 		j.Verdict = "cannot tell for certain, since what loads nf_conntrack could not be read; if it is loaded early, " + j.answer(last)
 	default:
 		j.Verdict = j.answer(last)
-		if j.f.Table && last.max > 0 && j.Limit > 0 {
+		if j.f.Table && j.Limit > 0 && (last.max > 0 || last.cause == causeFile) {
 			survives := last.max == j.Limit
 			j.Survives = &survives
 		}
@@ -21,6 +21,8 @@ func (j *judge) verdict() {
 
 func (j *judge) answer(last stage) string {
 	switch {
+	case last.max == 0 && last.cause == causeFile:
+		return "the next reboot brings a limit of 0, which is no limit at all before Linux 6.19: " + last.by
 	case last.max == 0:
 		return "cannot tell what the limit will be after a reboot: no file sets it, and the kernel's default for this host is not known"
 	case !j.f.Table && j.f.Module.State != ModuleAbsent:
@@ -38,7 +40,7 @@ func (j *judge) reason(last stage) string {
 	switch last.cause {
 	case causeDefault:
 		if own := j.own(); own.Max > 0 && j.f.Module.late() {
-			return fmt.Sprintf("%s, since nf_conntrack is loaded after %s was applied", last.by, own.By)
+			return fmt.Sprintf("%s, since nothing loads nf_conntrack before %s is applied", last.by, own.By)
 		}
 		return last.by + ", and nothing sets another"
 	case causeTuned:

@@ -21,6 +21,7 @@ var startup = []string{
 	"/etc/cron.daily", "/var/spool/cron", "/var/spool/cron/crontabs", "/etc/network/if-up.d", "/etc/network/if-pre-up.d",
 	"/etc/NetworkManager/dispatcher.d", "/etc/systemd/system", "/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d",
 	"/var/lib/cloud/instance/user-data.txt", "/var/lib/cloud/scripts/per-boot", "/etc/ufw/sysctl.conf",
+	"/etc/credstore/sysctl.extra", "/run/credstore/sysctl.extra", // read by systemd-sysctl after all files, since 252
 }
 
 // mentionsMost bounds how many mentions are told.
