@@ -194,4 +194,3 @@ func (m *moduleReader) param(kernel string) {
 		}
 	}
 }
-
