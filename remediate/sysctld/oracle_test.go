@@ -104,7 +104,7 @@ func TestAsTheRealProgramsDo(t *testing.T) {
 }
 
 // TestAsOtherReleasesDo is the same with the programs of other releases, whose roots CTWARDEN_OTHER_ROOTS names, with a
-// colon between two.
+// colon between two: make test-loaders.
 func TestAsOtherReleasesDo(t *testing.T) {
 	roots := os.Getenv("CTWARDEN_OTHER_ROOTS")
 	if roots == "" {
