@@ -85,6 +85,8 @@ func TestFindingsOfWriters(t *testing.T) {
 			{IDKubeProxy, Problem, "kube-proxy (process 31)", "to 131072 at its start, from 524288 (" + ours + ":5)", "--conntrack-max-per-core=0"}}},
 		{"kube-proxy has lowered it", and(kube("--v=2"), limit(131072)), nil, "the limit of 131072 survives a reboot: kube-proxy", []want{
 			{IDKubeProxy, Problem, "kube-proxy (process 31)", "", ""}}},
+		{"kube-proxy lowers it, and the module is late besides", and(kube("--v=2"), lateModule), observe, "will be 131072 after the next reboot: kube-proxy", []want{
+			{IDModuleLate, Problem, ours + ":5", "nothing loads nf_conntrack", "echo"}, {IDKubeProxy, Problem, "kube-proxy (process 31)", "from 262144", ""}}},
 		{"kube-proxy leaves it alone", kube("--conntrack-max-per-core=0"), nil, "survives a reboot: " + ours, nil},
 		{"kube-proxy raises it", and(kube("--conntrack-max-per-core 262144"), limit(1048576)), func(c *Config) { c.Policy.Ceiling = 1 << 20 }, "the limit of 1048576 survives a reboot: kube-proxy", nil},
 		{"kube-proxy's configuration", and(kube("--config=/etc/kp.yaml"), files{"proc/31/root": "dir/", "proc/31/root/etc/kp.yaml": "conntrack:\n  maxPerCore: 1000\n  min: 5000\n"}), nil, "will be 5000", []want{

@@ -104,7 +104,7 @@ func (j *judge) boot() {
 	case j.Limit == 0:
 		j.add(Finding{
 			ID: IDZero, Severity: Problem, What: "the limit in force is 0, which is no limit at all before Linux 6.19",
-			Why: "the table grows until memory runs out", Fix: "sysctl -w " + apply.KeyMax + "=262144",
+			Why: "the table grows until memory runs out", Fix: fmt.Sprintf("sysctl -w %s=%d", apply.KeyMax, last.max),
 		})
 	case last.max < j.Limit && (last.cause == causeFile || last.cause == causeDefault || last.cause == causeAgent) && !j.lateLoss():
 		j.lost(last)

@@ -32,7 +32,7 @@ func (j *judge) badLines() {
 		case p.Line > 0 && strings.Contains(p.Text, "nf_conntrack"):
 			j.add(Finding{
 				ID: IDBadLine, Severity: Problem, Where: fmt.Sprintf("%s:%d", p.File, p.Line), What: p.Text,
-				Why: "both loaders pass over it", Fix: "write it as name = value, such as " + apply.KeyMax + " = 262144",
+				Why: "both loaders pass over it", Fix: fmt.Sprintf("write it as name = value, such as %s = %d", apply.KeyMax, j.example(apply.KeyMax)),
 			})
 		}
 	}
@@ -51,7 +51,7 @@ func (j *judge) badValue(s sysctld.Setting) {
 	}
 	f := Finding{
 		ID: IDBadValue, Severity: Problem, Where: at(s), What: fmt.Sprintf("the kernel refuses %q for %s", s.Value, s.Key),
-		Why: "an earlier value stays, or the kernel's default", Fix: fmt.Sprintf("write a plain number: %s = 262144", s.Key),
+		Why: "an earlier value stays, or the kernel's default", Fix: fmt.Sprintf("write a plain number: %s = %d", s.Key, j.example(s.Key)),
 	}
 	if ok && n == 0 {
 		f.ID, f.What = IDZero, s.Key+" is set to 0, which is no limit at all before Linux 6.19"
@@ -61,29 +61,39 @@ func (j *judge) badValue(s sysctld.Setting) {
 	j.add(f)
 }
 
+// example is a value for a setting that serves this host.
+func (j *judge) example(key string) uint64 {
+	limit := j.wanted()
+	if limit == 0 {
+		limit = remediate.DefaultPolicy().Ceiling
+	}
+	if key == apply.KeyBuckets {
+		return remediate.PresizedBuckets(limit)
+	}
+	return limit
+}
+
 // disagree tells of two names of one variable that are set to different values: the last one written stays, and which one
 // that is is not the same for all loaders.
 func (j *judge) disagree() {
-	for _, l := range []sysctld.Loader{j.f.loader(), j.f.Procps} {
-		newer, n, ok := j.f.Tree.Stays(l, remediate.MaxLimit, apply.KeyMax)
-		older, m, both := j.f.Tree.Stays(l, remediate.MaxLimit, apply.KeyOldMax)
-		if !ok || !both || n == m {
-			continue
-		}
-		last, stays, _ := j.f.Tree.Stays(l, remediate.MaxLimit, apply.KeyMax, apply.KeyOldMax)
-		other := newer
-		if at(last) == at(newer) {
-			other = older
-		}
-		j.add(Finding{
-			ID: IDKeysDisagree, Severity: Problem, Where: at(other),
-			What: fmt.Sprintf("sets %s to %s, and %s sets %s to %d: they are two names of one variable, and %d stays under %v",
-				other.Key, other.Value, at(last), last.Key, stays, stays, l),
-			Why: "which one is written last depends on the loader",
-			Fix: fmt.Sprintf("write the same value in both: %s = %d", other.Key, max(n, m)) + j.managed(at(other)),
-		})
+	l := j.f.loader()
+	newer, n, ok := j.f.Tree.Stays(l, remediate.MaxLimit, apply.KeyMax)
+	older, m, both := j.f.Tree.Stays(l, remediate.MaxLimit, apply.KeyOldMax)
+	if !ok || !both || n == m {
 		return
 	}
+	last, stays, _ := j.f.Tree.Stays(l, remediate.MaxLimit, apply.KeyMax, apply.KeyOldMax)
+	other := newer
+	if at(last) == at(newer) {
+		other = older
+	}
+	j.add(Finding{
+		ID: IDKeysDisagree, Severity: Problem, Where: at(other),
+		What: fmt.Sprintf("sets %s to %s, and %s sets %s to %d: they are two names of one variable, and %d stays under %v",
+			other.Key, other.Value, at(last), last.Key, stays, stays, l),
+		Why: "which one is written last depends on the loader",
+		Fix: fmt.Sprintf("write the same value in both: %s = %d", other.Key, max(n, m)) + j.managed(at(other)),
+	})
 }
 
 // bySysctl tells what "sysctl --system" would do to a host that systemd set up: packages and people run it.

@@ -12,19 +12,29 @@ import (
 // lateLoss tells whether the files ask for a limit that the module comes too late for, so that the next boot has less.
 func (j *judge) lateLoss() bool {
 	asked := j.own().Max
-	return j.f.Module.late() && asked > 0 && j.last().max < asked && (j.last().cause == causeDefault || j.last().cause == causeFile)
+	return j.f.Module.late() && asked > 0 && j.kept().max < asked
+}
+
+// kept is what the files, and the agent for its own, make of the limit, whatever others set afterwards.
+func (j *judge) kept() stage {
+	out := j.stages[0]
+	for _, s := range j.stages {
+		if s.cause != causeTuned && s.cause != causeKube {
+			out = s
+		}
+	}
+	return out
 }
 
 // module tells whether the module is there when the limit is set.
 func (j *judge) module() {
-	m, own := j.f.Module, j.own()
-	last := j.last()
+	m, own, kept := j.f.Module, j.own(), j.kept()
 	if m.Unsure != "" {
 		j.Unknown = append(j.Unknown, Unknown{What: "what loads nf_conntrack at boot", Why: m.Unsure})
 		return
 	}
 	if j.lateLoss() {
-		what := fmt.Sprintf("nothing loads nf_conntrack before this line is applied, so that the limit will be %d, %s", last.max, last.by)
+		what := fmt.Sprintf("nothing loads nf_conntrack before this line is applied, so that the limit will be %d, %s", kept.max, kept.by)
 		fix := loadEarly
 		if m.Blocked != "" {
 			what += fmt.Sprintf("; %s keeps it from being loaded earlier", m.Blocked)
@@ -42,7 +52,7 @@ func (j *judge) module() {
 	if !m.late() || own.Max == 0 {
 		return
 	}
-	switch last.cause {
+	switch kept.cause {
 	case causeAgent:
 		j.note("nothing loads nf_conntrack before the sysctl.d files are applied; ctwarden sets the persisted limit at its start")
 	case causeFile:
@@ -65,6 +75,9 @@ func (j *judge) writers() {
 	}
 	if j.f.Kube != nil && j.f.Kube.Unread != "" {
 		j.Unknown = append(j.Unknown, Unknown{What: "kube-proxy's " + j.f.Kube.Unread, Why: "it may not be read; kube-proxy's defaults are supposed"})
+	}
+	if j.f.Kube != nil && j.f.Cores == 0 {
+		j.Unknown = append(j.Unknown, Unknown{What: "the limit that kube-proxy sets", Why: "/proc/stat names no processors"})
 	}
 	if m := j.f.Module; m.Hash > 0 {
 		j.note("hashsize in %s: %d buckets, and a limit of 8 times that until a file sets another", m.HashBy, m.Hash)

@@ -86,6 +86,7 @@ func TestNotesAndUnknown(t *testing.T) {
 		{"hashsize", files{"etc/modprobe.d/a.conf": "options nf-conntrack hashsize=65536\n"}, nil, "hashsize in /etc/modprobe.d/a.conf:1: 65536 buckets", ""},
 		{"kube-proxy that raises", files{"proc/31/comm": "kube-proxy\n", "proc/31/cmdline": "kube-proxy\x00--conntrack-min=900000\x00"}, nil, "kube-proxy (process 31) sets the limit to 900000", ""},
 		{"kube-proxy's file", files{"proc/31/comm": "kube-proxy\n", "proc/31/cmdline": "kube-proxy\x00--config=/kp\x00--conntrack-min=1\x00"}, nil, "", "kube-proxy's /kp"},
+		{"kube-proxy, and no processors", files{"proc/31/comm": "kube-proxy\n", "proc/stat": ""}, nil, "", "the limit that kube-proxy sets"},
 		{"the configuration", nil, func(f *Facts) { f.Unread = "may not be read" }, "", "/etc/ctwarden/ctwarden.yaml"},
 		{"the hold", nil, func(f *Facts) { f.HoldUnread = "permission denied" }, "", "whether automatic writes are held"},
 		{"the memory", files{"proc/meminfo": ""}, nil, "", "the host's memory"},
