@@ -174,7 +174,7 @@ func (f *Facts) agent(below uint64) (stage, bool) {
 // agentWrites tells whether the agent will run after a boot and may write the limit.
 func (f *Facts) agentWrites() bool {
 	u := f.Unit
-	return f.known() && f.Policy.Mode == remediate.ModeRemediate && u.Enabled && u.Masked == "" && u.Writer && f.Systemd &&
+	return f.known() && f.Policy.Mode == remediate.ModeRemediate && u.Enabled && u.Masked == "" && u.Lacks == "" && f.Systemd &&
 		!f.Hold.Active(f.Now) && f.HoldUnread == ""
 }
 

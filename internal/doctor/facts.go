@@ -123,8 +123,10 @@ type Unit struct {
 	// Enabled is true where it is started at boot; Masked is the file that keeps it from being started at all.
 	Enabled bool
 	Masked  string
-	// Writer is true where it gets the capability to write the limit.
-	Writer bool
+	// Lacks is what it would need to write the limit; empty: nothing. Persists is true where it can have a limit written
+	// to the sysctl.d file.
+	Lacks    string
+	Persists bool
 	// SystemdRuns is true where systemd is this system's first process. Active is true where the service runs, PID is its
 	// process where that is seen, and PIDWriter whether that has the capability.
 	SystemdRuns bool

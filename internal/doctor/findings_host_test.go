@@ -148,7 +148,14 @@ func TestFindingsOfTheHost(t *testing.T) {
 			{IDInside, Advice, "", "as in a container", "on the host"}}},
 
 		{"no capability", files{"etc/systemd/system/ctwarden.service.d/remediate.conf": "gone/"}, nil, "survives", []want{
-			{IDNoCapability, Problem, unitFile, "not given CAP_NET_ADMIN", "ln -s /usr/share/ctwarden/ctwarden.service.d/remediate.conf"}}},
+			{IDNoCapability, Problem, unitFile, "not given CAP_NET_ADMIN", "ln -sf /usr/share/ctwarden/ctwarden.service.d/remediate.conf"}}},
+		{"the kernel's settings are read-only to it", files{unitFile[1:]: "[Service]\nUser=ctwarden\nProtectKernelTunables=yes\n"}, nil, "survives", []want{
+			{IDNoCapability, Problem, unitFile, "not given ReadWritePaths=/proc/sys/net", "remediate.conf"}}},
+		{"nobody writes the file for it", files{"etc/systemd/system/ctwarden.service.d/remediate.conf": "[Service]\nAmbientCapabilities=CAP_NET_ADMIN\n"}, nil, "survives", []want{
+			{IDNoHelper, Problem, unitFile, "without ctwarden-persist.socket", "remediate.conf"}}},
+		{"its socket is enabled", files{"etc/systemd/system/ctwarden.service.d/remediate.conf": "[Service]\nAmbientCapabilities=CAP_NET_ADMIN\n",
+			"etc/systemd/system/sockets.target.wants/ctwarden-persist.socket": "-> /usr/lib/systemd/system/ctwarden-persist.socket"}, nil, "survives", nil},
+		{"an agent of root's", files{unitFile[1:]: "[Service]\n", "etc/systemd/system/ctwarden.service.d/remediate.conf": "gone/"}, nil, "survives", nil},
 		{"no capability needed", files{"etc/systemd/system/ctwarden.service.d/remediate.conf": "gone/"}, observe, "survives", nil},
 		{"the agent was not restarted", files{"proc/2000/status": "CapEff:\t0000000400000000\n"}, nil, "survives", []want{
 			{IDNoCapability, Problem, "process 2000", "no CAP_NET_ADMIN", "systemctl restart ctwarden"}}},

@@ -29,7 +29,7 @@ func FuzzEntries(f *testing.F) {
 	})
 }
 
-func FuzzGrants(f *testing.F) {
+func FuzzUnit(f *testing.F) {
 	for _, seed := range []string{
 		"", "User=x\n", "User=x\nAmbientCapabilities=CAP_NET_ADMIN\n", "CapabilityBoundingSet=\nUser=root", "CapabilityBoundingSet=~CAP_NET_ADMIN\n",
 		"AmbientCapabilities=~CAP_NET_ADMIN CAP_SYSLOG", "=\n==\nUser", "CapabilityBoundingSet=~CAP_SYSLOG",
@@ -37,16 +37,16 @@ func FuzzGrants(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if grants([]string{text, "[Service]\nCapabilityBoundingSet=\n"}) {
+		if parseUnit([]string{text, "[Service]\nCapabilityBoundingSet=\n"}).lacks() == "" {
 			t.Fatal("a service without any capability may write")
 		}
-		if !grants([]string{text, "[Service]\nUser=root\nCapabilityBoundingSet=CAP_NET_ADMIN\n"}) {
+		if parseUnit([]string{text, "[Service]\nUser=root\nCapabilityBoundingSet=CAP_NET_ADMIN\nReadWritePaths=/proc/sys/net\n"}).lacks() != "" {
 			t.Fatal("root with the capability may not write")
 		}
 	})
 }
 
-func TestGrants(t *testing.T) {
+func TestRightsOfTheUnit(t *testing.T) {
 	for text, want := range map[string]bool{
 		"":              true,
 		"User=ctwarden": false,
@@ -59,8 +59,14 @@ func TestGrants(t *testing.T) {
 		"CapabilityBoundingSet=CAP_SYSLOG":                                              false,
 		"CapabilityBoundingSet=CAP_SYSLOG\nCapabilityBoundingSet=CAP_NET_ADMIN":         true,
 		"User=c\nAmbientCapabilities=CAP_NET_ADMIN\nAmbientCapabilities=~CAP_NET_ADMIN": false,
+		"User=c\nAmbientCapabilities=CAP_SYSLOG\nCapabilityBoundingSet=CAP_SYSLOG\nProtectKernelTunables=yes\n" +
+			"AmbientCapabilities=CAP_NET_ADMIN\nCapabilityBoundingSet=CAP_NET_ADMIN\nReadWritePaths=-/proc/sys/net\n": true,
+		"ProtectKernelTunables=yes":                                                false,
+		"ProtectKernelTunables=yes\nReadWritePaths=/var /proc/sys":                 true,
+		"ProtectKernelTunables=yes\nReadWritePaths=/proc/sys/net\nReadWritePaths=": false,
+		"ProtectKernelTunables=yes\nProtectKernelTunables=no":                      true,
 	} {
-		if got := grants([]string{text}); got != want {
+		if got := parseUnit([]string{text}).lacks() == ""; got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}
 	}

@@ -59,7 +59,7 @@ func healthy() files {
 		"proc/sys/net/netfilter/nf_conntrack_count":                   "1000\n",
 		"etc/modules-load.d/ctwarden.conf":                            "# at boot\nnf_conntrack\n",
 		"etc/systemd/system/multi-user.target.wants/ctwarden.service": "-> " + unitFile,
-		"etc/systemd/system/ctwarden.service.d/remediate.conf":        "[Service]\nAmbientCapabilities=CAP_NET_ADMIN\n",
+		"etc/systemd/system/ctwarden.service.d/remediate.conf":        "[Unit]\nWants=ctwarden-persist.socket\n[Service]\nAmbientCapabilities=CAP_NET_ADMIN\n",
 		"usr/lib/modules/6.12.0-1-amd64/modules.builtin":              "kernel/fs/ext4/ext4.ko\n",
 		"usr/lib/modules/6.12.0-1-amd64/modules.dep": "kernel/net/netfilter/nf_conntrack.ko.xz: kernel/lib/libcrc32c.ko.xz\n" +
 			"kernel/net/netfilter/nf_nat.ko.xz: kernel/net/netfilter/nf_conntrack.ko.xz kernel/lib/libcrc32c.ko.xz\n" +

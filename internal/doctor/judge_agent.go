@@ -54,22 +54,30 @@ func (j *judge) service() {
 	}
 }
 
+// linkDropIn gives the service what mode remediate takes.
+const linkDropIn = "mkdir -p /etc/systemd/system/ctwarden.service.d && " +
+	"ln -sf /usr/share/ctwarden/ctwarden.service.d/remediate.conf /etc/systemd/system/ctwarden.service.d/ && " +
+	"systemctl daemon-reload && systemctl restart ctwarden"
+
 // mayWrite tells whether an agent in mode remediate has the means.
 func (j *judge) mayWrite() {
 	f, u := j.f, j.f.Unit
-	const dropIn = "/usr/share/ctwarden/ctwarden.service.d/remediate.conf"
 	switch {
 	case f.Table && f.User == 0 && !f.Limits.Writable:
 		j.add(Finding{
 			ID: IDReadOnly, Severity: Problem, What: "the limit cannot be written, even by root: /proc/sys is mounted read-only, or a capability is missing",
 			Why: "mode: remediate is of no use here", Fix: "run ctwarden on the host, or set mode: observe in " + f.File,
 		})
-	case u.File != "" && !u.Writer:
+	case u.File != "" && u.Lacks != "":
 		j.add(Finding{
-			ID: IDNoCapability, Severity: Problem, Where: u.File, What: "the service is not given CAP_NET_ADMIN",
+			ID: IDNoCapability, Severity: Problem, Where: u.File, What: "the service is not given " + u.Lacks,
 			Why: "mode: remediate needs it to write the limit",
-			Fix: "mkdir -p /etc/systemd/system/ctwarden.service.d && ln -s " + dropIn +
-				" /etc/systemd/system/ctwarden.service.d/ && systemctl daemon-reload && systemctl restart ctwarden",
+			Fix: linkDropIn,
+		})
+	case u.File != "" && f.Policy.Persist && !u.Persists:
+		j.add(Finding{
+			ID: IDNoHelper, Severity: Problem, Where: u.File, What: "the service runs without " + helperName + ", which writes the sysctl.d file for it",
+			Why: "a step that helped is lost at the next reboot", Fix: linkDropIn,
 		})
 	case u.PID != 0 && !u.PIDWriter:
 		j.add(Finding{

@@ -13,6 +13,8 @@ import (
 
 const (
 	unitName = "ctwarden.service"
+	// helperName is the socket of root's helper, which writes the sysctl.d file for an agent that is not root's.
+	helperName = "ctwarden-persist.socket"
 	// capWriter is the capability that it takes to write the limit, by its name and its number.
 	capWriter       = "CAP_NET_ADMIN"
 	capWriterNumber = 12
@@ -41,7 +43,10 @@ func readUnit(root *os.Root) Unit {
 	for _, f := range confdir.First(l.Files) {
 		settings = append(settings, string(f.Data))
 	}
-	u.Writer = grants(settings)
+	parsed := parseUnit(settings)
+	u.Lacks = parsed.lacks()
+	_, wanted := root.Lstat("etc/systemd/system/sockets.target.wants/" + helperName)
+	u.Persists = parsed.root() || parsed.helper || wanted == nil
 	_, err := root.Stat("run/systemd/system")
 	u.SystemdRuns = err == nil
 	u.process(root)
@@ -71,33 +76,66 @@ func enabled(root *os.Root) bool {
 	return false
 }
 
-// grants tells whether a unit and its drop-ins, in their order, give the service the capability to write the limit: root
-// has it unless the bounding set takes it away, another user where it is ambient.
-func grants(files []string) bool {
-	user, ambient := "", map[string]bool{}
-	bounded, bounding := false, map[string]bool{}
+// setup is what a unit and its drop-ins say of the service's rights.
+type setup struct {
+	user              string
+	ambient, bounding map[string]bool
+	bounded           bool // there is a bounding set
+	tunables          bool // /proc/sys is read-only to it
+	writable          bool // but for net
+	helper            bool // root's helper is there that writes the sysctl.d file
+}
+
+// parseUnit reads the unit and its drop-ins, in their order.
+func parseUnit(files []string) setup {
+	s := setup{ambient: map[string]bool{}, bounding: map[string]bool{}}
 	for _, text := range files {
 		for row := range strings.Lines(text) {
 			key, value, _ := strings.Cut(strings.TrimSpace(row), "=")
-			value = strings.TrimSpace(value)
-			switch strings.TrimSpace(key) {
-			case "User":
-				user = value
-			case "AmbientCapabilities":
-				capabilities(ambient, value)
-			case "CapabilityBoundingSet":
-				if strings.HasPrefix(value, "~") && !bounded {
-					bounding[capWriter] = true // all but those
-				}
-				bounded = true
-				capabilities(bounding, value)
-			}
+			s.set(strings.TrimSpace(key), strings.TrimSpace(value))
 		}
 	}
-	if bounded && !bounding[capWriter] {
-		return false
+	return s
+}
+
+func (s *setup) set(key, value string) {
+	switch key {
+	case "User":
+		s.user = value
+	case "AmbientCapabilities":
+		capabilities(s.ambient, value)
+	case "CapabilityBoundingSet":
+		if strings.HasPrefix(value, "~") && !s.bounded {
+			s.bounding[capWriter] = true // all but those
+		}
+		s.bounded = true
+		capabilities(s.bounding, value)
+	case "ProtectKernelTunables":
+		s.tunables = slices.Contains([]string{"yes", "true", "on", "1"}, strings.ToLower(value))
+	case "ReadWritePaths":
+		for _, name := range strings.Fields(value) {
+			dir := strings.TrimLeft(name, "-+")
+			s.writable = s.writable || dir == "/proc/sys/net" || dir == "/proc/sys" || dir == "/proc"
+		}
+		s.writable = s.writable && value != ""
+	case "Wants", "Requires", "BindsTo", "Upholds":
+		s.helper = s.helper || slices.Contains(strings.Fields(value), helperName)
 	}
-	return user == "" || user == "root" || user == "0" || ambient[capWriter]
+}
+
+// root tells whether the service is root's.
+func (s setup) root() bool { return s.user == "" || s.user == "root" || s.user == "0" }
+
+// lacks is what the service would need to write the limit; empty: nothing. Root has the capability unless the bounding set
+// takes it away, another user where it is ambient.
+func (s setup) lacks() string {
+	switch {
+	case s.bounded && !s.bounding[capWriter], !s.root() && !s.ambient[capWriter]:
+		return capWriter
+	case s.tunables && !s.writable:
+		return "ReadWritePaths=/proc/sys/net beside ProtectKernelTunables"
+	}
+	return ""
 }
 
 // capabilities adds the named ones to a set, takes them away after "~", and empties it where none is named.

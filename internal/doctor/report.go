@@ -39,6 +39,7 @@ const (
 	IDReadOnly      ID = "read_only"             // the limit cannot be written
 	IDInside        ID = "inside"                // this is a container: the limit is the host's
 	IDNoCapability  ID = "no_capability"         // the service may not write it
+	IDNoHelper      ID = "no_persist_helper"     // nothing can write the sysctl.d file for the service
 	IDNotEnabled    ID = "agent_not_enabled"     // the service is not started at boot
 	IDNotRunning    ID = "agent_not_running"     // it should run and does not
 	IDHeld          ID = "held"                  // a hold without an end
