@@ -23,6 +23,8 @@ type SysctlRun struct {
 	Root string
 	// Systemd is true for systemd-sysctl, false for "sysctl --system".
 	Systemd bool
+	// Prefix is systemd-sysctl's --prefix, with which udev's rules run it; empty: all settings.
+	Prefix string
 	// Namespace gives the run a network namespace of its own.
 	Namespace bool
 	// Prepare is run by a shell beforehand, in the namespaces of the run.
@@ -102,6 +104,9 @@ look "$@"; echo ---; run $cmd 2>&1 || true; echo ---; look "$@"`
 	program := programs + s.procps + " --system"
 	if r.Systemd {
 		program = programs + s.systemd
+	}
+	if r.Prefix != "" {
+		program += " --prefix=" + r.Prefix
 	}
 	args = append(args, "sh", "-ec", script, "sh", r.Root, s.base, programs+s.loader, strings.Join(libraries, ":"), r.Prepare, program)
 	cmd := exec.Command("unshare", append(args, keys...)...)

@@ -22,6 +22,9 @@ var oracleKeys = []string{
 	"net.ipv4.conf.lo.medium_id", "net.ipv4.conf.lo.tag",
 }
 
+// prepareKeys gives the keys a value that no tree has.
+const prepareKeys = `ip link add eth9.100 type veth peer name p9; for key; do echo 7 > "$key"; done`
+
 // oracle runs the real programs on a scratch root, in a mount namespace and a network namespace of their own.
 type oracle struct {
 	*testhost.Sysctl
@@ -33,7 +36,7 @@ func (o *oracle) run(t *testing.T, root string, l Loader) (output string, before
 	t.Helper()
 	r := testhost.SysctlRun{
 		Root: root, Systemd: l == Systemd, Namespace: true,
-		Prepare: `ip link add eth9.100 type veth peer name p9; for key; do echo 7 > "$key"; done`,
+		Prepare: prepareKeys,
 	}
 	for _, k := range oracleKeys {
 		r.Keys = append(r.Keys, normalize(k))
@@ -112,6 +115,34 @@ func TestAsOtherReleasesDo(t *testing.T) {
 	}
 	for _, base := range strings.Split(roots, ":") {
 		t.Run(filepath.Base(base), func(t *testing.T) { compareTrees(t, base) })
+	}
+}
+
+// TestPrefixAsTheRealProgramDoes holds that of the settings below a prefix the same line has the last word as of all.
+func TestPrefixAsTheRealProgramDoes(t *testing.T) {
+	programs := testhost.NewSysctl(t, "/")
+	const prefix = "/net/ipv4/conf/lo"
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			root := t.TempDir()
+			plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 13)), false))
+			r := testhost.SysctlRun{Root: root, Systemd: true, Namespace: true, Prefix: prefix, Prepare: prepareKeys}
+			for _, k := range oracleKeys {
+				r.Keys = append(r.Keys, normalize(k))
+			}
+			output, before, after := programs.Run(t, r)
+			tree := load(t, root)
+			for i, k := range oracleKeys {
+				want := before[i]
+				s, ok := lastNumber(tree.Writes(Systemd, k))
+				if ok && strings.HasPrefix("/"+normalize(k), prefix+"/") {
+					want = s.Value
+				}
+				if after[i] != want {
+					t.Errorf("%s is left at %s, we say %s\n%s", k, after[i], want, output)
+				}
+			}
+		})
 	}
 }
 
