@@ -41,6 +41,8 @@ Exit code 0: no findings; 1: findings; 2: wrong usage or configuration; 3: not a
 		}),
 	}
 	cmd.Flags().StringVar(&root, "root", "/", "examine the system below this `directory`, such as an image")
+	// The only error is a flag that does not exist.
+	_ = cmd.MarkFlagDirname("root")
 	configFlag(cmd, &path)
 	out.flag(cmd, "text", "json")
 	return cmd

@@ -1,10 +1,13 @@
 package writers
 
 import (
+	"cmp"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/confdir"
 )
 
 // Mention is a line of a file that something runs, which names the limit.
@@ -27,45 +30,49 @@ var startup = []string{
 // mentionsMost bounds how many mentions are told.
 const mentionsMost = 20
 
-// Scripts looks for lines that name the limit in what runs at boot. A comment is none.
+// Scripts looks for lines that name the limit in what runs at boot. A comment is none. A file that several links lead to is
+// told once.
 func Scripts(root *os.Root) []Mention {
 	var out []Mention
+	seen := map[string]bool{}
 	for _, place := range startup {
-		for _, file := range filesAt(root, place) {
-			text, err := startOf(root, file)
-			if err != nil {
-				continue
+		for _, f := range filesAt(root, place) {
+			if at := cmp.Or(f.Target, f.Path); !seen[at] {
+				seen[at] = true
+				out = append(out, mentions(f)...)
 			}
-			n := 0
-			for line := range strings.Lines(text) {
-				n++
-				line = strings.TrimSpace(line)
-				if line != "" && line[0] != '#' && line[0] != ';' && strings.Contains(line, "nf_conntrack_max") && len(out) < mentionsMost {
-					out = append(out, Mention{File: file, Line: n, Text: line})
-				}
-			}
+		}
+	}
+	return out[:min(len(out), mentionsMost)]
+}
+
+// mentions are the lines of a file that name the limit.
+func mentions(f confdir.File) (out []Mention) {
+	n := 0
+	for line := range strings.Lines(string(f.Data)) {
+		n++
+		line = strings.TrimSpace(line)
+		if line != "" && line[0] != '#' && line[0] != ';' && strings.Contains(line, "nf_conntrack_max") {
+			out = append(out, Mention{File: f.Path, Line: n, Text: line})
 		}
 	}
 	return out
 }
 
 // filesAt is a file, or the files in a directory.
-func filesAt(root *os.Root, place string) []string {
-	fi, err := root.Stat(strings.TrimPrefix(place, "/"))
+func filesAt(root *os.Root, place string) []confdir.File {
+	real, err := confdir.Resolve(root, place)
 	if err != nil {
 		return nil
 	}
-	if fi.Mode().IsRegular() {
-		return []string{place}
-	}
-	entries, err := fs.ReadDir(root.FS(), strings.TrimPrefix(place, "/"))
+	entries, err := fs.ReadDir(root.FS(), real)
 	if err != nil {
-		return nil
+		return []confdir.File{confdir.Read(root, place)}
 	}
-	var out []string
+	var out []confdir.File
 	for _, e := range entries {
-		if e.Type().IsRegular() {
-			out = append(out, path.Join(place, e.Name()))
+		if !e.IsDir() {
+			out = append(out, confdir.Read(root, path.Join(place, e.Name())))
 		}
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -119,13 +120,23 @@ func TestScripts(t *testing.T) {
 		"etc/systemd/system/x.service":       "[Service]\nExecStartPre=sysctl -w net.netfilter.nf_conntrack_max=3\n",
 		"etc/systemd/system/x.service.d/a.c": "ExecStartPre=sysctl net.netfilter.nf_conntrack_max=4\n",
 		"etc/cloud/cloud.cfg":                "nothing\n",
+		"opt/rc.d/rc.local":                  "sysctl -w net.nf_conntrack_max=6\n",
+		"opt/y.sh":                           "\nsysctl -w net.nf_conntrack_max=7\n",
 		"opt/x.sh":                           "sysctl -w net.nf_conntrack_max=5\n",
 	})
+	for link, target := range map[string]string{"etc/rc.d": "/opt/rc.d", "etc/cron.d/again": "/etc/rc.local", "etc/cron.d/other": "/opt/y.sh"} {
+		if err := root.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Mkfifo(filepath.Join(root.Name(), "etc/cron.d/pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var got []string
 	for _, m := range Scripts(root) {
 		got = append(got, fmt.Sprintf("%s:%d", m.File, m.Line))
 	}
-	if want := "/etc/rc.local:3 /etc/cron.d/ct:1 /etc/systemd/system/x.service:2"; strings.Join(got, " ") != want {
+	if want := "/etc/rc.local:3 /etc/rc.d/rc.local:1 /etc/cron.d/ct:1 /etc/cron.d/other:2 /etc/systemd/system/x.service:2"; strings.Join(got, " ") != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
