@@ -41,6 +41,12 @@ test: ## set up what the tests need and run them all (as root also those on the 
 	CTWARDEN_PROMISES=$(CURDIR)/bin/promises CTWARDEN_TEST_REQUIRE=$(REQUIRE) $(GO) test $(RACE) -count 1 -p 1 -timeout 30m $(PACKAGES)
 	@[ ! -e bin/promises ] || { echo "promises of RELIABILITY.md, as seen in this run:"; sort -V bin/promises; }
 
+.PHONY: test-loaders
+test-loaders: ## read sysctl.d as systemd and procps of other Debian releases really do (root, apt)
+	@scripts/setup.sh test
+	CTWARDEN_OTHER_ROOTS=$$(scripts/loader-roots.sh $(CURDIR)/bin/loaders bullseye trixie) \
+		$(GO) test -count 1 -run TestAsOtherReleasesDo ./remediate/sysctld
+
 .PHONY: torture
 torture: ## break things and print what each promise held (root); LONG=1: for hours; ONLY=Name: one test
 	@scripts/setup.sh $(if $(LONG),torture-long,test)

@@ -14,7 +14,16 @@ func guardMemory(p Policy, s Situation, d *Decision) Reason {
 	if s.Ask.named() {
 		return ReasonMemory
 	}
-	fits, over := d.From, d.To
+	return shrink(s, d, MemoryBound(p, s, d.To), ReasonMemory)
+}
+
+// MemoryBound is the highest limit, of at most to, that can be paid for: the table's worst case must fit its share of RAM
+// and what is available now.
+func MemoryBound(p Policy, s Situation, to uint64) uint64 {
+	if memoryFits(p, s, to) {
+		return to
+	}
+	fits, over := uint64(0), to
 	for over-fits > 1 {
 		if mid := fits + (over-fits)/2; memoryFits(p, s, mid) {
 			fits = mid
@@ -22,7 +31,7 @@ func guardMemory(p Policy, s Situation, d *Decision) Reason {
 			over = mid
 		}
 	}
-	return shrink(s, d, fits, ReasonMemory)
+	return fits
 }
 
 // memoryFits says whether the limit to can be paid for. Where the memory is not known, nothing can.

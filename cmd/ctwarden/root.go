@@ -37,8 +37,8 @@ not available here.`,
 	root.SetErr(std.err)
 	root.AddCommand(
 		newRunCommand(std), newCheckConfigCommand(std), newStatusCommand(std), newRaiseCommand(std), newRevertCommand(std),
-		newHoldCommand(std), newUnholdCommand(std), newReplayCommand(std), newEventsCommand(std), newVersionCommand(std),
-		newPersistHelperCommand(std),
+		newHoldCommand(std), newUnholdCommand(std), newDoctorCommand(std), newReplayCommand(std), newEventsCommand(std),
+		newVersionCommand(std), newPersistHelperCommand(std),
 	)
 	return root
 }

@@ -121,6 +121,7 @@ func TestAsNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	locked := lockedTree(t, dir)
 	barred := bindSocket(t, filepath.Join(dir, "run", "control.sock"))
 	defer barred.Close()
 	tests := []struct {
@@ -137,6 +138,8 @@ func TestAsNobody(t *testing.T) {
 		{"a file that may not be read", []string{"check-config", secret}, 3, []string{"may not be read by user id 65534"}},
 		{"run with it", []string{"run", "--config", secret}, 3, []string{"may not be read by user id 65534"}},
 		{"run without a right to state_dir", []string{"run", "--config", config}, 3, []string{"permission denied"}},
+		{"doctor says what it cannot read", []string{"doctor", "--config", config, "--root", locked}, 1, []string{
+			"cannot tell for certain, since a file could not be read", "UNKNOWN unreadable  /etc/sysctl.d/50-a.conf", "sudo ctwarden doctor"}},
 		{"replay needs no right", []string{"replay", "--config", config, "/dev/null"}, 0, []string{"0 matches"}},
 	}
 	for _, tt := range tests {
@@ -155,6 +158,17 @@ func TestAsNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lockedTree is a system with a sysctl.d file that only root may read.
+func lockedTree(t *testing.T, dir string) string {
+	t.Helper()
+	root := filepath.Join(dir, "root")
+	if err := os.MkdirAll(filepath.Join(root, "etc/sysctl.d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(root, "etc/sysctl.d/50-a.conf"), "net.netfilter.nf_conntrack_max = 65536\n", 0o600)
+	return root
 }
 
 // bindSocket makes a socket that only root may open.

@@ -1,6 +1,11 @@
 package main
 
-import "io"
+import (
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // terminal passes text on with what would give a terminal orders replaced: names of namespaces and hosts in log lines
 // can be any user's choice, and whoever looks at them is often root.
@@ -25,4 +30,18 @@ func (t *terminal) Write(p []byte) (int, error) {
 		t.last = c
 	}
 	return t.w.Write(clean)
+}
+
+// columns is how wide text should be: the terminal's width within reason, or what reads well where there is none.
+func columns(w io.Writer) int {
+	const usual, least, most = 100, 40, 140
+	f, ok := w.(*os.File)
+	if !ok {
+		return usual
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return usual
+	}
+	return min(max(int(size.Col), least), most)
 }

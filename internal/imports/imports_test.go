@@ -14,24 +14,30 @@ const module = "github.com/ctwarden/ctwarden/"
 // with what it needs, which is the moment to ask whether it needs to be.
 var allowed = map[string][]string{
 	"remediate":           nil, // the pure core imports nothing of ours
-	"remediate/sysctld":   nil,
+	"remediate/sysctld":   {"internal/confdir"},
 	"remediate/conntrack": {"remediate"},
 	"remediate/apply":     {"remediate", "remediate/sysctld"},
 	"watcher":             {"remediate"},
 	"notify":              {"remediate"},
 	"notify/hub":          {"notify", "remediate"},
 	"internal/config":     nil,
-	"internal/persist":    {"remediate", "remediate/apply"}, // the line to root's helper: the one boundary of privilege
-	"internal/replay":     {"remediate", "watcher"},
-	"internal/state":      {"notify", "remediate"},
-	"internal/tcppeer":    nil,
+	"internal/confdir":    nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
+	"internal/writers":    {"internal/confdir", "remediate/sysctld"}, // for the agent and for doctor
+	"internal/doctor": { // apart from the command, so that its judgement is pure and its reading is below a root
+		"internal/confdir", "internal/writers", "remediate", "remediate/apply", "remediate/conntrack", "remediate/sysctld",
+	},
+	"internal/persist": {"remediate", "remediate/apply"}, // the line to root's helper: the one boundary of privilege
+	"internal/replay":  {"remediate", "watcher"},
+	"internal/state":   {"notify", "remediate"},
+	"internal/tcppeer": nil,
 	"internal/agent": {
 		"internal/persist", "internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
 		"remediate/sysctld", // which line sets the limit that somebody else has set
+		"internal/writers",  // and which program
 		"watcher",
 	},
 	"cmd/ctwarden": {
-		"internal/agent", "internal/config", "internal/persist", "internal/replay", "notify", "remediate", "remediate/apply",
+		"internal/agent", "internal/config", "internal/doctor", "internal/persist", "internal/replay", "notify", "remediate", "remediate/apply",
 		"remediate/conntrack", "watcher",
 	},
 	"cmd/ctwarden-hub": {"internal/config", "notify", "notify/hub", "remediate"},

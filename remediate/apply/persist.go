@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"regexp"
-	"slices"
 
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/remediate/sysctld"
@@ -117,12 +116,11 @@ func (a *Applier) place(step remediate.Step, want Persisted, keep bool) (Persist
 // stays is the line whose value of the limit stays when the loader is done: the last, under either name, that the
 // kernel takes.
 func stays(t *sysctld.Tree, l sysctld.Loader) (by string, n uint64) {
-	for _, s := range slices.Backward(t.Writes(l, KeyMax, KeyOldMax)) {
-		if n, ok := s.Number(); ok && n <= remediate.MaxLimit {
-			return fmt.Sprintf("%s:%d", s.File, s.Line), n
-		}
+	s, n, ok := t.Stays(l, remediate.MaxLimit, KeyMax, KeyOldMax)
+	if !ok {
+		return "", 0
 	}
-	return "", 0
+	return fmt.Sprintf("%s:%d", s.File, s.Line), n
 }
 
 // higher finds a loader that ends with more than n.

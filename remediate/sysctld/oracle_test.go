@@ -22,79 +22,32 @@ var oracleKeys = []string{
 	"net.ipv4.conf.lo.medium_id", "net.ipv4.conf.lo.tag",
 }
 
+// prepareKeys gives the keys a value that no tree has.
+const prepareKeys = `ip link add eth9.100 type veth peer name p9; for key; do echo 7 > "$key"; done`
+
 // oracle runs the real programs on a scratch root, in a mount namespace and a network namespace of their own.
 type oracle struct {
-	dir string // holds the programs and their libraries
-}
-
-const (
-	systemdSysctl = "/lib/systemd/systemd-sysctl"
-	procpsSysctl  = "/sbin/sysctl"
-)
-
-// newOracle copies the two programs and their libraries, so that they run in any root.
-func newOracle(t *testing.T) *oracle {
-	testhost.NeedRoot(t)
-	o := &oracle{dir: t.TempDir()}
-	for _, bin := range []string{systemdSysctl, procpsSysctl, "/bin/cat"} {
-		out, err := exec.Command("ldd", bin).Output()
-		if err != nil {
-			testhost.Skip(t, "no "+bin+" to compare with")
-		}
-		for _, lib := range regexp.MustCompile(`/\S+`).FindAllString(string(out), -1) {
-			o.copy(t, lib, filepath.Base(lib))
-			if strings.HasPrefix(filepath.Base(lib), "ld-linux") {
-				o.copy(t, lib, "ld.so")
-			}
-		}
-		o.copy(t, bin, filepath.Base(bin))
-	}
-	return o
-}
-
-func (o *oracle) copy(t *testing.T, from, to string) {
-	data, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(o.dir, to), data, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	*testhost.Sysctl
+	procps Loader // which procps it is
 }
 
 // run has the loader apply the tree below root. It gives the program's output and the values before and after.
 func (o *oracle) run(t *testing.T, root string, l Loader) (output string, before, after []string) {
 	t.Helper()
-	plant(t, root, map[string]string{"proc": "dir/", "dev": "dir/", "oracle": "dir/", "dev/null": ""})
-	const script = `mount --bind "$2" "$1/oracle"; mount -t proc proc "$1/proc"; mount --bind /dev/null "$1/dev/null"
-root=$1; shift 2; cmd=$1; shift
-run() { chroot "$root" /oracle/ld.so --library-path /oracle "$@"; }
-ip link add eth9.100 type veth peer name p9
-for k; do echo 7 > "$k"; done
-run /oracle/cat "$@"; echo ---; run $cmd 2>&1 || true; echo ---; run /oracle/cat "$@"`
-	args := []string{"-m", "-n", "sh", "-ec", script, "sh", root, o.dir}
-	if l == Systemd {
-		args = append(args, "/oracle/systemd-sysctl")
-	} else {
-		args = append(args, "/oracle/sysctl --system")
+	r := testhost.SysctlRun{
+		Root: root, Systemd: l == Systemd, Namespace: true,
+		Prepare: prepareKeys,
 	}
 	for _, k := range oracleKeys {
-		args = append(args, "/proc/sys/"+normalize(k))
+		r.Keys = append(r.Keys, normalize(k))
 	}
-	cmd := exec.Command("unshare", args...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console"}
-	out, err := cmd.CombinedOutput()
-	part := strings.Split(string(out), "---\n")
-	if err != nil || len(part) != 3 {
-		testhost.Skip(t, fmt.Sprintf("cannot run the programs in a namespace: %v\n%s", err, out))
-	}
-	return part[1], strings.Fields(part[0]), strings.Fields(part[2])
+	return o.Run(t, r)
 }
 
 // wrote extracts from a loader's output what it wrote to the oracle's keys, in order.
 func wrote(output string, l Loader) []string {
-	re := regexp.MustCompile(`(?m)^Setting '/proc/sys/(\S+)' to '(.*)'$`)
-	if l == Procps {
+	re := regexp.MustCompile(`(?m)^Setting '(?:/proc/sys/)?(\S+)' to '(.*)'\.?$`)
+	if l != Systemd {
 		re = regexp.MustCompile(`(?m)^(\S+) = (.*)$`)
 	}
 	var out []string
@@ -110,7 +63,7 @@ func wrote(output string, l Loader) []string {
 // compare runs both programs on the tree below root and holds their writes and the values against ours.
 func (o *oracle) compare(t *testing.T, root string) {
 	t.Helper()
-	for _, l := range []Loader{Systemd, Procps} {
+	for _, l := range []Loader{Systemd, o.procps} {
 		tree := load(t, root)
 		output, before, after := o.run(t, root, l)
 		if got, want := writes(tree, l), wrote(output, l); !slices.Equal(got, want) {
@@ -150,12 +103,63 @@ func lastNumber(all []Setting) (Setting, bool) {
 
 // Trees drawn by a fixed seed from the forms that matter are read as the real programs read them.
 func TestAsTheRealProgramsDo(t *testing.T) {
-	o := newOracle(t)
+	compareTrees(t, "/")
+}
+
+// TestAsOtherReleasesDo is the same with the programs of other releases, whose roots CTWARDEN_OTHER_ROOTS names, with a
+// colon between two: make test-loaders.
+func TestAsOtherReleasesDo(t *testing.T) {
+	roots := os.Getenv("CTWARDEN_OTHER_ROOTS")
+	if roots == "" {
+		t.Skip("CTWARDEN_OTHER_ROOTS names no roots of other releases")
+	}
+	for _, base := range strings.Split(roots, ":") {
+		t.Run(filepath.Base(base), func(t *testing.T) { compareTrees(t, base) })
+	}
+}
+
+// TestPrefixAsTheRealProgramDoes holds that of the settings below a prefix the same line has the last word as of all.
+func TestPrefixAsTheRealProgramDoes(t *testing.T) {
+	programs := testhost.NewSysctl(t, "/")
+	const prefix = "/net/ipv4/conf/lo"
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			root := t.TempDir()
+			plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 13)), false))
+			r := testhost.SysctlRun{Root: root, Systemd: true, Namespace: true, Prefix: prefix, Prepare: prepareKeys}
+			for _, k := range oracleKeys {
+				r.Keys = append(r.Keys, normalize(k))
+			}
+			output, before, after := programs.Run(t, r)
+			tree := load(t, root)
+			for i, k := range oracleKeys {
+				want := before[i]
+				s, ok := lastNumber(tree.Writes(Systemd, k))
+				if ok && strings.HasPrefix("/"+normalize(k), prefix+"/") {
+					want = s.Value
+				}
+				if after[i] != want {
+					t.Errorf("%s is left at %s, we say %s\n%s", k, after[i], want, output)
+				}
+			}
+		})
+	}
+}
+
+// compareTrees holds what we say against the programs of the system below base.
+func compareTrees(t *testing.T, base string) {
+	root, err := os.OpenRoot(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	o := &oracle{Sysctl: testhost.NewSysctl(t, base), procps: ProcpsBelow(root)}
+	split := !mergedOnly(base)
 	const trees = 60
 	for seed := range uint64(trees) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			root := t.TempDir()
-			plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 7))))
+			plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 7)), split))
 			o.compare(t, root)
 			if t.Failed() {
 				listing, _ := exec.Command("sh", "-c", `cd "$1" && find etc run usr lib -name '*.conf' | while read f; do
@@ -166,11 +170,26 @@ func TestAsTheRealProgramsDo(t *testing.T) {
 	}
 }
 
-// drawTree makes up the files of one tree.
-func drawTree(r *rand.Rand) map[string]string {
+// mergedOnly tells whether the systemd below base is one of those (255 and later) that only know systems whose /lib is
+// /usr/lib, and so do not look into /lib/sysctl.d.
+func mergedOnly(base string) bool {
+	for _, pattern := range []string{"usr/lib/systemd", "lib/systemd", "usr/lib/*/systemd"} {
+		found, _ := filepath.Glob(filepath.Join(base, pattern, "libsystemd-shared-*.so"))
+		for _, name := range found {
+			var version int
+			if _, err := fmt.Sscanf(filepath.Base(name), "libsystemd-shared-%d", &version); err == nil && version >= 255 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// drawTree makes up the files of one tree; split: of a system whose /lib may be a directory of its own.
+func drawTree(r *rand.Rand, split bool) map[string]string {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	files := map[string]string{}
-	usrMerge := r.IntN(2) == 0
+	usrMerge := r.IntN(2) == 0 || !split
 	if usrMerge {
 		files["lib"] = "-> " + pick("usr/lib", "/usr/lib")
 		files["usr/lib/sysctl.d"] = "dir/"

@@ -44,7 +44,7 @@ func (s Setting) Number() (uint64, bool) {
 // lines cuts a file as the loader does. systemd ends a line at a newline, a carriage return or a NUL; procps at a
 // newline, and does not see what follows a NUL.
 func lines(data []byte, l Loader) [][]byte {
-	if l == Procps {
+	if l != Systemd {
 		out := bytes.Split(data, []byte("\n"))
 		for i := range out {
 			out[i], _, _ = bytes.Cut(out[i], []byte{0})
@@ -57,34 +57,63 @@ func lines(data []byte, l Loader) [][]byte {
 	return bytes.Split(data, []byte("\n"))
 }
 
+// blank is what is taken off the ends of a line.
+func (l Loader) blank() string {
+	if l == Systemd {
+		return " \t\r\n"
+	}
+	return " \t\r\n\v\f"
+}
+
 // parse reads the settings of a file. File is left empty.
 func parse(data []byte, l Loader) ([]Setting, []Problem) {
 	var out []Setting
 	var bad []Problem
-	blanks := " \t\r\n"
-	if l == Procps {
-		blanks += "\v\f"
-	}
 	for i, raw := range lines(data, l) {
-		line := strings.Trim(string(raw), blanks)
+		line := strings.Trim(string(raw), l.blank())
 		if line == "" || line[0] == '#' || line[0] == ';' {
 			continue
 		}
-		key, value, assigned := strings.Cut(line, "=")
-		name, ignore := strings.CutPrefix(strings.Trim(key, blanks), "-")
-		if l == Systemd {
-			name = strings.Trim(name, blanks)
-		}
-		if !assigned && !ignore || name == "" {
+		s, ok := parseLine(line, l)
+		s.Line = i + 1
+		if ok {
+			out = append(out, s)
+		} else {
 			bad = append(bad, Problem{Line: i + 1, Text: "not an assignment: " + strconv.Quote(clip(line))})
-			continue
 		}
-		out = append(out, Setting{
-			Line: i + 1, Key: normalize(name), Value: strings.Trim(value, blanks), Ignore: ignore, bare: !assigned,
-			rooted: l == Procps && strings.ContainsRune("/.", rune(name[0])),
-		})
 	}
 	return out, bad
+}
+
+// parseLine reads one line that is neither empty nor a comment.
+func parseLine(line string, l Loader) (Setting, bool) {
+	if l.old() {
+		return parseOld(line)
+	}
+	key, value, assigned := strings.Cut(line, "=")
+	name, ignore := strings.CutPrefix(strings.Trim(key, l.blank()), "-")
+	if l == Systemd {
+		name = strings.Trim(name, l.blank())
+	}
+	if !assigned && !ignore || name == "" {
+		return Setting{}, false
+	}
+	return Setting{
+		Key: normalize(name), Value: strings.Trim(value, l.blank()), Ignore: ignore, bare: !assigned,
+		rooted: l == Procps && strings.ContainsRune("/.", rune(name[0])),
+	}, true
+}
+
+// parseOld reads a line as procps 3 does: it passes over "=" at the beginning, knows no key without a value, and ends a
+// value at a carriage return.
+func parseOld(line string) (Setting, bool) {
+	key, value, _ := strings.Cut(strings.TrimLeft(line, "="), "=")
+	name, ignore := strings.CutPrefix(strings.Trim(key, Procps3.blank()), "-")
+	value, _, _ = strings.Cut(strings.TrimLeft(value, "\r"), "\r")
+	if name == "" || value == "" {
+		return Setting{}, false
+	}
+	return Setting{Key: normalize(name), Value: strings.TrimLeft(value, " \t"), Ignore: ignore}, true
 }
 
 // clip keeps a damaged line from filling a report.

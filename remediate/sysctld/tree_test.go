@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/confdir"
 )
 
 const (
@@ -181,7 +183,7 @@ func TestProblems(t *testing.T) {
 		"etc/sysctl.d/a.conf": "garbage\n" + newName + "=1\n= 4\n",
 		"etc/sysctl.d/b.conf": "-> b.conf",
 		"etc/sysctl.d/c.conf": "dir/",
-		"etc/sysctl.d/e.conf": strings.Repeat("#", maxFile+1),
+		"etc/sysctl.d/e.conf": strings.Repeat("#", confdir.MaxFile+1),
 	})
 	if err := syscall.Mkfifo(filepath.Join(root, "etc/sysctl.d/d.conf"), 0o600); err != nil {
 		t.Fatal(err)
@@ -220,7 +222,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, l := range []Loader{Systemd, Procps} {
+		for _, l := range []Loader{Systemd, Procps, Procps3, Procps316} {
 			settings, problems := parse(data, l)
 			n := len(lines(data, l))
 			for _, s := range settings {

@@ -2,6 +2,7 @@ package sysctld
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -27,11 +28,36 @@ func (t *Tree) Writes(l Loader, keys ...string) []Setting {
 	}
 	var out []Setting
 	for _, s := range all {
-		if s.bare {
+		if s.bare || l.old() && isGlob(s.Key) {
 			continue
 		}
 		for _, k := range keys {
 			if w, ok := s.write(normalize(k), named); ok {
+				out = append(out, w)
+			}
+		}
+	}
+	return out
+}
+
+// Stays is the line whose number stays when the loader is done with the settings named keys, which are names of one
+// variable: the last that the kernel takes, one of at most most. False where there is none.
+func (t *Tree) Stays(l Loader, most uint64, keys ...string) (Setting, uint64, bool) {
+	for _, s := range slices.Backward(t.Writes(l, keys...)) {
+		if n, ok := s.Number(); ok && n <= most {
+			return s, n, true
+		}
+	}
+	return Setting{}, 0, false
+}
+
+// AllHidden lists the lines that name or match key in files that are hidden by one of the same name.
+func (t *Tree) AllHidden(key string) []Setting {
+	key = normalize(key)
+	var out []Setting
+	for _, f := range t.Hidden() {
+		for _, s := range settingsOf(f, Procps) {
+			if w, ok := s.write(key, nil); ok && !s.bare {
 				out = append(out, w)
 			}
 		}
@@ -76,19 +102,24 @@ func (s Setting) write(p string, named map[name]bool) (Setting, bool) {
 func (t *Tree) settings(l Loader) []Setting {
 	var out []Setting
 	for _, f := range t.Files(l) {
-		lines, _ := parse(f.data, l)
-		for _, s := range lines {
-			s.File = f.Path
-			out = append(out, s)
-		}
+		out = append(out, settingsOf(f, l)...)
 	}
 	return out
+}
+
+// settingsOf lists the lines of one file.
+func settingsOf(f File, l Loader) []Setting {
+	lines, _ := parse(f.Data, l)
+	for i := range lines {
+		lines[i].File = f.Path
+	}
+	return lines
 }
 
 // merged lists the lines in the order of writing. procps writes each in its turn. systemd keeps one a key.
 func (t *Tree) merged(l Loader) []Setting {
 	all := t.settings(l)
-	if l == Procps {
+	if l != Systemd {
 		return all
 	}
 	last := map[string]int{} // index of the line that counts, by key

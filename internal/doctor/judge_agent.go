@@ -1,0 +1,105 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// agent looks at the service and its configuration.
+func (j *judge) agent() {
+	f := j.f
+	if len(f.Mistakes) > 0 {
+		j.add(Finding{
+			ID: IDConfig, Severity: Problem, Where: f.File, What: strings.Join(f.Mistakes, "; "),
+			Why: "the agent does not start with it, and goes on with the former one where it runs", Fix: "ctwarden check-config " + f.File,
+		})
+	}
+	if f.Unread != "" {
+		j.Unknown = append(j.Unknown, Unknown{What: f.File, Why: f.Unread})
+	}
+	if f.HoldUnread != "" {
+		j.Unknown = append(j.Unknown, Unknown{What: "whether automatic writes are held", Why: f.HoldUnread})
+	}
+	j.service()
+	if f.known() && f.Policy.Mode == remediate.ModeRemediate {
+		j.mayWrite()
+		j.held()
+	}
+}
+
+// service tells whether the agent runs, now and after a boot.
+func (j *judge) service() {
+	u := j.f.Unit
+	switch {
+	case u.File == "" && u.Masked == "":
+		j.note("the service ctwarden is not installed here")
+	case u.Masked != "":
+		j.add(Finding{
+			ID: IDNotEnabled, Severity: Advice, Where: u.Masked, What: "the service ctwarden is masked",
+			Why: "nobody watches the table", Fix: "systemctl unmask ctwarden && systemctl enable --now ctwarden",
+		})
+	case !u.Enabled:
+		j.add(Finding{
+			ID: IDNotEnabled, Severity: Advice, Where: u.File, What: "the service ctwarden is installed and not started at boot",
+			Why: "nobody watches the table after a reboot", Fix: "systemctl enable --now ctwarden",
+		})
+	case u.SystemdRuns && !u.Active:
+		j.add(Finding{
+			ID: IDNotRunning, Severity: Problem, Where: u.File, What: "the service ctwarden is enabled and does not run",
+			Why: "nobody watches the table", Fix: "systemctl start ctwarden; journalctl -u ctwarden -n 20",
+		})
+	}
+}
+
+// linkDropIn gives the service what mode remediate takes.
+const linkDropIn = "mkdir -p /etc/systemd/system/ctwarden.service.d && " +
+	"ln -sf /usr/share/ctwarden/ctwarden.service.d/remediate.conf /etc/systemd/system/ctwarden.service.d/ && " +
+	"systemctl daemon-reload && systemctl restart ctwarden"
+
+// mayWrite tells whether an agent in mode remediate has the means.
+func (j *judge) mayWrite() {
+	f, u := j.f, j.f.Unit
+	switch {
+	case f.Table && f.User == 0 && !f.Limits.Writable:
+		j.add(Finding{
+			ID: IDReadOnly, Severity: Problem, What: "the limit cannot be written, even by root: /proc/sys is mounted read-only, or a capability is missing",
+			Why: "mode: remediate is of no use here", Fix: "run ctwarden on the host, or set mode: observe in " + f.File,
+		})
+	case u.File != "" && u.Lacks != "":
+		j.add(Finding{
+			ID: IDNoCapability, Severity: Problem, Where: u.File, What: "the service is not given " + u.Lacks,
+			Why: "mode: remediate needs it to write the limit",
+			Fix: linkDropIn,
+		})
+	case u.File != "" && f.Policy.Persist && !u.Persists:
+		j.add(Finding{
+			ID: IDNoHelper, Severity: Problem, Where: u.File, What: "the service runs without " + helperName + ", which writes the sysctl.d file for it",
+			Why: "a step that helped is lost at the next reboot", Fix: linkDropIn,
+		})
+	case u.PID != 0 && !u.PIDWriter:
+		j.add(Finding{
+			ID: IDNoCapability, Severity: Problem, Where: fmt.Sprintf("process %d", u.PID), What: "the agent that runs has no CAP_NET_ADMIN",
+			Why: "mode: remediate needs it to write the limit", Fix: "systemctl daemon-reload && systemctl restart ctwarden",
+		})
+	}
+}
+
+// held tells of a hold. One with an end was meant; one without is forgotten easily.
+func (j *judge) held() {
+	h := j.f.Hold
+	if !h.Active(j.f.Now) {
+		return
+	}
+	if !h.Until.IsZero() {
+		j.note("automatic writes are held by %s until %s", h.By, h.Until.Format(time.RFC3339))
+		return
+	}
+	j.add(Finding{
+		ID: IDHeld, Severity: Advice, Where: h.File,
+		What: fmt.Sprintf("automatic writes are held by %s since %s, without an end", h.By, h.Since.Format(time.RFC3339)),
+		Why:  "no step is taken, and a persisted limit is not applied at the agent's start", Fix: "ctwarden unhold",
+	})
+}

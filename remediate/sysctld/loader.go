@@ -1,0 +1,79 @@
+package sysctld
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/confdir"
+)
+
+// Loader is a program that applies sysctl.d files.
+type Loader int
+
+// The loaders.
+const (
+	Systemd   Loader = iota // systemd-sysctl, at boot
+	Procps                  // sysctl --system of procps 4, by hand or from an init script
+	Procps3                 // sysctl --system of procps 3.3.17
+	Procps316               // sysctl --system of procps up to 3.3.16, as on RHEL 8 and Ubuntu 20.04
+)
+
+// String is the command's name.
+func (l Loader) String() string {
+	if l == Systemd {
+		return "systemd-sysctl"
+	}
+	return "sysctl --system"
+}
+
+// old tells whether it is a procps that applies each line as it reads it, and so knows no globs.
+func (l Loader) old() bool { return l == Procps3 || l == Procps316 }
+
+// rank is the precedence of the directory at place dir of [Dirs], 0 the highest: procps up to 3.3.16 looks into /run first.
+func (l Loader) rank(dir int) int {
+	if l == Procps316 && dir <= 1 {
+		return 1 - dir
+	}
+	return dir
+}
+
+// ProcpsBelow tells which procps is installed below the root, by its library, since no program is run: [Procps] where
+// nothing tells of another.
+func ProcpsBelow(r *os.Root) Loader {
+	found := Procps
+	for _, dir := range []string{"/usr/lib64", "/usr/lib", "/lib64", "/lib"} {
+		for _, name := range libraries(r, dir) {
+			switch {
+			case strings.HasPrefix(name, "libproc2.so"):
+				return Procps
+			case strings.HasPrefix(name, "libprocps.so.8.0.3"): // 3.3.17's; with 4.0 it became libproc2
+				found = Procps3
+			case strings.HasPrefix(name, "libprocps.so") && found == Procps:
+				found = Procps316
+			}
+		}
+	}
+	return found
+}
+
+// libraries names what is in a directory of libraries, and in its directories for each machine type, as Debian has them.
+func libraries(r *os.Root, dir string) []string {
+	real, err := confdir.Resolve(r, dir)
+	if err != nil {
+		return nil
+	}
+	entries, err := fs.ReadDir(r.FS(), real)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+		if e.IsDir() && strings.Contains(e.Name(), "-linux-gnu") {
+			out = append(out, libraries(r, path.Join(real, e.Name()))...)
+		}
+	}
+	return out
+}
