@@ -38,8 +38,9 @@ not available here.`,
 	root.AddCommand(
 		newRunCommand(std), newCheckConfigCommand(std), newStatusCommand(std), newRaiseCommand(std), newRevertCommand(std),
 		newHoldCommand(std), newUnholdCommand(std), newDoctorCommand(std), newReplayCommand(std), newEventsCommand(std),
-		newVersionCommand(std), newPersistHelperCommand(std),
+		newVersionCommand(std),
 	)
+	root.AddCommand(newPersistHelperCommand(std)) // hidden
 	return root
 }
 

@@ -114,7 +114,9 @@ func TestPromisePersistHelper(t *testing.T) {
 			t.Errorf("%s: of %d:%d, mode %v", file, owner.Uid, owner.Gid, info.Mode())
 		}
 	}
-	wantWords(t, helper.log(), "user 65534: limit", "persisted in "+a.persisted)
+	testhost.Eventually(t, "the helper's log has it", func() bool { // it answers before
+		return strings.Contains(helper.log(), "user 65534: limit") && strings.Contains(helper.log(), "persisted in "+a.persisted)
+	})
 
 	refused := refusedByHelper(t, helper, a, applied)
 	a.wantFile(t, applied.To)

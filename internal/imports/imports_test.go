@@ -26,20 +26,22 @@ var allowed = map[string][]string{
 	"internal/doctor": { // apart from the command, so that its judgement is pure and its reading is below a root
 		"internal/confdir", "internal/writers", "remediate", "remediate/apply", "remediate/conntrack", "remediate/sysctld",
 	},
-	"internal/persist": {"remediate", "remediate/apply"}, // the line to root's helper: the one boundary of privilege
 	"internal/replay":  {"remediate", "watcher"},
 	"internal/state":   {"notify", "remediate"},
 	"internal/tcppeer": nil,
 	"internal/agent": {
-		"internal/persist", "internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
+		"internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
 		"remediate/sysctld", // which line sets the limit that somebody else has set
 		"internal/writers",  // and which program
 		"watcher",
+		"internal/persist", // to have a limit made to last
 	},
 	"cmd/ctwarden": {
-		"internal/agent", "internal/config", "internal/doctor", "internal/persist", "internal/replay", "notify", "remediate", "remediate/apply",
+		"internal/agent", "internal/config", "internal/doctor", "internal/replay", "notify", "remediate", "remediate/apply",
 		"remediate/conntrack", "watcher",
+		"internal/persist", // root's end of it
 	},
+	"internal/persist": {"remediate", "remediate/apply"}, // the line to root's helper: the one boundary of privilege
 	"cmd/ctwarden-hub": {"internal/config", "notify", "notify/hub", "remediate"},
 
 	// Programs that build the packages.

@@ -69,7 +69,9 @@ func (h *host) text(name string) string {
 // listen serves connections one after the other, as the socket unit has them served each by a process of its own.
 func (h *host) listen(t *testing.T) Client {
 	t.Helper()
-	h.socket = filepath.Join(t.TempDir(), "s")
+	if h.socket == "" {
+		h.socket = filepath.Join(t.TempDir(), "s")
+	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: h.socket, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
