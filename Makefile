@@ -12,7 +12,7 @@ STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## build both programs into bin/
@@ -49,6 +49,14 @@ torture: ## break things and print what each promise held (root); LONG=1: for ho
 		$(GO) test $(RACE) -count 1 -p 1 -timeout 6h -run 'TestPromise.*$(ONLY)' $(PACKAGES)
 	@[ -z "$(LONG)" ] || [ -n "$(ONLY)" ] || CTWARDEN_PROMISES=$(CURDIR)/bin/promises GO="$(GO)" scripts/fuzz.sh $(or $(FUZZTIME),2m)
 	@sort -V bin/promises
+
+.PHONY: e2e-kernels
+e2e-kernels: ## boot the kernels of four Debian releases under qemu, have them refuse, step, boot again (root); ONLY=trixie: one
+	@scripts/setup.sh e2e-kernels
+	@mkdir -p bin && rm -f bin/kernels
+	CTWARDEN_KERNELS=$(CURDIR)/bin/kernels CTWARDEN_TEST_REQUIRE=1 \
+		$(GO) test -count 1 -timeout 60m -run 'TestKernels/.*$(ONLY)' ./internal/e2e/kernels
+	@cat bin/kernels
 
 .PHONY: fuzz
 fuzz: ## feed every parser and decoder with junk; FUZZTIME=2m: for each; ONLY=Name: one target

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a target needs: setup.sh build | run | test | torture-long | bench-refused
+# Installs what a target needs: setup.sh build | run | test | torture-long | bench-refused | e2e-kernels
 # As root it installs what is missing through apt-get or dnf; otherwise it prints the exact command and ends with 3.
 set -eu
 
@@ -60,11 +60,16 @@ if [ "$want" = bench-refused ]; then
     need taskset util-linux util-linux
     need sysctl procps procps-ng
 fi
-if [ "$want" = torture-long ]; then
+if [ "$want" = torture-long ] || [ "$want" = e2e-kernels ]; then # what boots Debian's kernels
     need qemu-system-x86_64 qemu-system-x86 qemu-system-x86-core
     need busybox busybox-static busybox
+    need modinfo kmod kmod
+    need xz xz-utils xz
+    need zstd zstd zstd
     need apt-cache apt apt
     need dpkg-deb dpkg dpkg
+    need /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring debian-keyring
+    need /lib/systemd/systemd-sysctl systemd systemd
 fi
 
 [ -z "$missing" ] && exit 0

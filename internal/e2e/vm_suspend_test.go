@@ -35,26 +35,26 @@ func TestPromiseMachineSuspended(t *testing.T) {
 	g.sleeps(t)
 	g.incident(t, "true", "true")
 	g.wantLimit(t)
-	slept := g.number(t, "cat /sys/power/suspend_stats/success")
+	slept := g.Number(t, "cat /sys/power/suspend_stats/success")
 	if slept != 6 {
 		t.Errorf("the kernel says that it slept %d times, want 6", slept)
 	}
 	testhost.Held(t, "6.12 machine suspended",
 		"kernel %s: asleep %d times for %d s, quiet and in an incident: 4 incidents, 4 steps, each once; closed after %v awake "+
 			"(close_after %v) where it slept meanwhile; no source called degraded",
-		g.run(t, "uname -r"), slept, asleep, within.closed.Round(100*time.Millisecond), guestQuiet)
+		g.Run(t, "uname -r"), slept, asleep, within.closed.Round(100*time.Millisecond), guestQuiet)
 }
 
 // sleeps suspends the guest with nothing else going on, and checks that it slept and that nothing was said of it.
 func (g *guest) sleeps(t *testing.T) {
 	t.Helper()
-	from := len(g.console.since(0))
-	wall, begin := g.number(t, "date +%s"), time.Now()
-	g.run(t, suspend())
+	from := len(g.Console.Since(0))
+	wall, begin := g.Number(t, "date +%s"), time.Now()
+	g.Run(t, suspend())
 	least := int64(asleep - 3) // the alarm's whole seconds, and the time that falling asleep takes
-	if by := g.number(t, "date +%s") - wall; by < least || time.Since(begin) < time.Duration(least)*time.Second {
+	if by := g.Number(t, "date +%s") - wall; by < least || time.Since(begin) < time.Duration(least)*time.Second {
 		t.Errorf("its clock went on by %d s in %v", by, time.Since(begin))
 	}
-	g.run(t, "sleep 5")
+	g.Run(t, "sleep 5")
 	g.wantOnly(t, from, nil)
 }

@@ -44,22 +44,22 @@ func TestPromiseClockReallySet(t *testing.T) {
 	testhost.Held(t, "6.11 clock really set",
 		"kernel %s: an hour and ten years forth and back, quiet and in an incident: 5 incidents, 5 steps, each once; closed %s "+
 			"after the step (close_after %v); foreign_pause over neither too soon nor too late, steps_per_hour not too soon",
-		g.run(t, "uname -r"), strings.Join(took, ", "), guestQuiet)
+		g.Run(t, "uname -r"), strings.Join(took, ", "), guestQuiet)
 }
 
 // pausedByOthers has somebody else write the limit, then the clock set: the pause ends when its time is over by the
 // clock that nobody sets, and no sooner or later.
 func (g *guest) pausedByOthers(t *testing.T) {
 	t.Helper()
-	from := len(g.console.since(0))
+	from := len(g.Console.Since(0))
 	g.limit -= 10
-	g.run(t, fmt.Sprintf("echo %d >/proc/sys/net/netfilter/nf_conntrack_max", g.limit))
-	g.says(t, from, "limit.changed: ")
+	g.Run(t, fmt.Sprintf("echo %d >/proc/sys/net/netfilter/nf_conntrack_max", g.limit))
+	g.Says(t, from, "limit.changed: ")
 	g.flood(t, setClock(hour))
-	g.says(t, from, " not done: foreign_change ")
+	g.Says(t, from, " not done: foreign_change ")
 	g.endFlood(t)
-	g.says(t, from, "incident.closed: ")
-	g.run(t, setClock(-2*hour)+"; sleep 14")
+	g.Says(t, from, "incident.closed: ")
+	g.Run(t, setClock(-2*hour)+"; sleep 14")
 	g.wantOnly(t, from, map[string]int{
 		"limit.changed": 1, "incident.opened": 1, "step.refused": 1, "incident.closed": 1, "incident.updated": -1,
 	})
@@ -68,11 +68,11 @@ func (g *guest) pausedByOthers(t *testing.T) {
 // budgetSpent has the clock set forth by more than the hour that the budget is for.
 func (g *guest) budgetSpent(t *testing.T) {
 	t.Helper()
-	from := len(g.console.since(0))
+	from := len(g.Console.Since(0))
 	g.flood(t, setClock(2*hour))
-	g.says(t, from, " not done: budget ")
+	g.Says(t, from, " not done: budget ")
 	g.endFlood(t)
-	g.says(t, from, "incident.closed: ")
+	g.Says(t, from, "incident.closed: ")
 	g.wantOnly(t, from, map[string]int{
 		"incident.opened": 1, "step.refused": 1, "incident.closed": 1, "incident.updated": -1,
 	})
@@ -97,16 +97,16 @@ func (e episode) wantLasted(t *testing.T, ahead time.Duration) {
 // and checks that all was done and said once.
 func (g *guest) incident(t *testing.T, before, within string) episode {
 	t.Helper()
-	from := len(g.console.since(0))
+	from := len(g.Console.Since(0))
 	g.flood(t, before)
-	applied := g.says(t, from, "step.applied: ")
+	applied := g.Says(t, from, "step.applied: ")
 	var e episode
 	begin := time.Now()
-	g.run(t, within)
+	g.Run(t, within)
 	e.slept = time.Since(begin)
-	g.says(t, from, "step.confirmed: ")
-	closed := g.says(t, from, "incident.closed: ")
-	e.closed = closed.at.Sub(applied.at) - e.slept
+	g.Says(t, from, "step.confirmed: ")
+	closed := g.Says(t, from, "incident.closed: ")
+	e.closed = closed.At.Sub(applied.At) - e.slept
 	g.endFlood(t)
 	g.wantOnly(t, from, map[string]int{
 		"incident.opened": 1, "step.applied": 1, "step.confirmed": 1, "incident.closed": 1, "incident.updated": -1,
@@ -114,20 +114,20 @@ func (g *guest) incident(t *testing.T, before, within string) episode {
 	if e.closed < guestQuiet-time.Second || e.closed > guestQuiet+slack {
 		t.Errorf("closed %v after the step, want about %v", e.closed, guestQuiet)
 	}
-	if !regexp.MustCompile(`, \d+ refused(, \d+ of these in the pause [^,]*)?, \d+ lines?, last step effective`).MatchString(closed.text) {
-		t.Errorf("closed: %s", closed.text)
+	if !regexp.MustCompile(`, \d+ refused(, \d+ of these in the pause [^,]*)?, \d+ lines?, last step effective`).MatchString(closed.Text) {
+		t.Errorf("closed: %s", closed.Text)
 	}
-	over := regexp.MustCompile(`over after (\S+):`).FindStringSubmatch(closed.text)
+	over := regexp.MustCompile(`over after (\S+):`).FindStringSubmatch(closed.Text)
 	if over == nil {
-		t.Fatalf("closed: %s", closed.text)
+		t.Fatalf("closed: %s", closed.Text)
 	}
 	var err error
 	if e.lasted, err = time.ParseDuration(over[1]); err != nil {
 		t.Fatal(err)
 	}
-	to := regexp.MustCompile(`\d+ → (\d+) \(full\)`).FindStringSubmatch(applied.text)
+	to := regexp.MustCompile(`\d+ → (\d+) \(full\)`).FindStringSubmatch(applied.Text)
 	if to == nil {
-		t.Fatalf("applied: %s", applied.text)
+		t.Fatalf("applied: %s", applied.Text)
 	}
 	if g.limit, err = strconv.ParseUint(to[1], 10, 64); err != nil {
 		t.Fatal(err)
@@ -140,27 +140,27 @@ func (g *guest) incident(t *testing.T, before, within string) episode {
 // refuses.
 func (g *guest) flood(t *testing.T, command string) {
 	t.Helper()
-	g.run(t, command)
-	g.run(t, fmt.Sprintf("flood -kind established -flows %d -times 2 -pause 4s -stay 60s >/tmp/flood 2>&1 & flood=$!", g.limit*6/10))
-	g.run(t, "until grep -q refused /tmp/flood; do sleep 0.1; done; sleep 3")
+	g.Run(t, command)
+	g.Run(t, fmt.Sprintf("flood -kind established -flows %d -times 2 -pause 4s -stay 60s >/tmp/flood 2>&1 & flood=$!", g.limit*6/10))
+	g.Run(t, "until grep -q refused /tmp/flood; do sleep 0.1; done; sleep 3")
 }
 
 // endFlood ends the namespace and all connections in it. The next one may get its number.
 func (g *guest) endFlood(t *testing.T) {
 	t.Helper()
-	g.run(t, "kill $flood; wait $flood")
+	g.Run(t, "kill $flood; wait $flood")
 }
 
 // wantOnly holds the events since a line against how many there are to be of each type; -1: any number.
 func (g *guest) wantOnly(t *testing.T, from int, want map[string]int) {
 	t.Helper()
 	got := map[string]int{}
-	for _, l := range g.console.since(from) {
-		if m := regexp.MustCompile(`\t([a-z]+\.[a-z]+): `).FindStringSubmatch(l.text); m != nil {
+	for _, l := range g.Console.Since(from) {
+		if m := regexp.MustCompile(`\t([a-z]+\.[a-z]+): `).FindStringSubmatch(l.Text); m != nil {
 			got[m[1]]++
 		}
-		if strings.Contains(l.text, "\tWARN\tproblem") || strings.Contains(l.text, "panic") {
-			t.Errorf("the agent says: %s", l.text)
+		if strings.Contains(l.Text, "\tWARN\tproblem") || strings.Contains(l.Text, "panic") {
+			t.Errorf("the agent says: %s", l.Text)
 		}
 	}
 	for typ, n := range want {
@@ -178,7 +178,7 @@ func (g *guest) wantOnly(t *testing.T, from int, want map[string]int) {
 // wantLimit checks that the kernel has what the agent left.
 func (g *guest) wantLimit(t *testing.T) {
 	t.Helper()
-	if n := g.number(t, "cat /proc/sys/net/netfilter/nf_conntrack_max"); uint64(n) != g.limit {
+	if n := g.Number(t, "cat /proc/sys/net/netfilter/nf_conntrack_max"); uint64(n) != g.limit {
 		t.Errorf("the limit is %d, want %d", n, g.limit)
 	}
 }
