@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// notLoaded is what the agent says where there is no table.
+	// notLoaded is what the agent says where there is no table, and problem how its log does, once.
 	notLoaded = "connection tracking is not loaded"
+	problem   = `WARN	problem	{"about": "table", "error": "` + notLoaded
 	persisted = "/etc/sysctl.d/99-zz-ctwarden.conf"
 	// firewall is a rule that needs connection tracking, so that the kernel loads the module for it.
 	firewall = `nft 'add table inet fw; add chain inet fw in { type filter hook input priority 0; }; ` +

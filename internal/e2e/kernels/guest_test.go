@@ -55,16 +55,16 @@ func (g guest) startBeforeModule(t *testing.T) {
 	g.Run(t, "test ! -e /proc/sys/net/netfilter/nf_conntrack_max")
 	from := len(g.Console.Since(0))
 	g.startAgent(t)
-	g.Says(t, from, notLoaded)
+	g.Says(t, from, problem)
 	g.Run(t, "sleep 3") // it looks every second, and is not to say it each time
 	told := 0
 	for _, l := range g.Console.Since(from) {
-		if strings.Contains(l.Text, notLoaded) {
+		if strings.Contains(l.Text, problem) {
 			told++
 		}
 	}
 	if told != 1 {
-		t.Errorf("%d times in the log: %s", told, notLoaded)
+		t.Errorf("%d times in the log: %s", told, problem)
 	}
 	st := g.status(t)
 	notes := strings.Join(st.Notes, "\n")
