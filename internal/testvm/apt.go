@@ -23,8 +23,9 @@ const (
 	metaPackage = "linux-image-cloud-amd64"
 )
 
-// partOfKernel is a package that a kernel's consists of: newer releases have the modules in one of their own.
-var partOfKernel = regexp.MustCompile(`(?m)^ +Depends: (linux-(?:image|binary|modules)-\S+)$`)
+// partOfKernel is a package that a kernel's consists of: newer releases have the modules in one of their own. What is not
+// of one version is not part of the kernel.
+var partOfKernel = regexp.MustCompile(`(?m)^ +Depends: (linux-(?:image|binary|modules|base)-[0-9]\S+)$`)
 
 // apt is a state of apt's own, which knows one suite. Of this host's it uses how to reach the network, and changes nothing.
 type apt struct{ dir string }

@@ -22,10 +22,10 @@ const renewAfter = 30 * 24 * time.Hour
 
 // Kernel is a kernel out of Debian's packages.
 type Kernel struct {
-	// Suite is Debian's name of the release, Release what uname -r says.
-	Suite, Release string
-	boot           string // the file that is booted
-	modules        string // the directory of its modules
+	// Release is what uname -r says.
+	Release string
+	boot    string // the file that is booted
+	modules string // the directory of its modules
 }
 
 // DebianKernel is the newest kernel for virtual machines of a suite. What is downloaded is kept in the user's cache for
@@ -43,21 +43,39 @@ func DebianKernel(t *testing.T, suite string) Kernel {
 	for _, deb := range packages(t, suite) {
 		output(t, "dpkg-deb", "-x", deb, tree)
 	}
-	kernels, err := filepath.Glob(tree + "/boot/vmlinuz-*")
-	if err != nil || len(kernels) != 1 {
-		t.Fatalf("kernels in the packages of %s: %v, %v", suite, kernels, err)
+	k, err := unpacked(tree)
+	if err != nil {
+		t.Fatalf("the packages of %s: %v", suite, err)
 	}
-	k := Kernel{Suite: suite, boot: kernels[0]}
-	k.Release = strings.TrimPrefix(filepath.Base(k.boot), "vmlinuz-")
-	for _, lib := range []string{"usr/lib", "lib"} { // before trixie they are in the second one
-		dir := filepath.Join(tree, lib, "modules", k.Release)
-		if _, err := os.Stat(dir); err == nil {
-			k.modules = dir
-			return k
-		}
-	}
-	t.Fatalf("the packages of %s have no modules for %s", suite, k.Release)
 	return k
+}
+
+// unpacked is the kernel that packages were unpacked to. Before trixie the modules are below /lib, and later the kernel lies
+// beside them instead of in /boot.
+func unpacked(tree string) (Kernel, error) {
+	modules, err := oneOf(tree, "lib/modules/*", "usr/lib/modules/*")
+	if err != nil {
+		return Kernel{}, err
+	}
+	k := Kernel{Release: filepath.Base(modules), modules: modules}
+	k.boot, err = oneOf(tree, "boot/vmlinuz-"+k.Release, "usr/lib/modules/"+k.Release+"/vmlinuz")
+	return k, err
+}
+
+// oneOf finds the one file below tree that some patterns match.
+func oneOf(tree string, patterns ...string) (string, error) {
+	var found []string
+	for _, pattern := range patterns {
+		paths, err := filepath.Glob(filepath.Join(tree, pattern))
+		if err != nil {
+			return "", err
+		}
+		found = append(found, paths...)
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("%q, want one of %s", found, strings.Join(patterns, " and "))
+	}
+	return found[0], nil
 }
 
 // packages are the files of the packages of a suite's kernel.

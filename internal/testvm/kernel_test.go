@@ -15,10 +15,10 @@ func TestPartsOfAKernel(t *testing.T) {
 	}{
 		{"the newest is asked for", "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n",
 			[]string{"linux-image-6.1.0-56-cloud-amd64"}},
-		{"modules and more", "linux-image-6.18-cloud-amd64\n  Depends: kmod\n  Depends: linux-base\n" +
-			" |Depends: initramfs-tools\n  Depends: linux-modules-6.18-cloud-amd64\n  Depends: linux-binary-6.18-cloud-amd64\n" +
-			"  Suggests: linux-doc-6.18\n  Breaks: linux-image-6.17-cloud-amd64\n",
-			[]string{"linux-modules-6.18-cloud-amd64", "linux-binary-6.18-cloud-amd64"}},
+		{"modules and more", "linux-image-7.2-cloud-amd64\n  Depends: kmod\n  Depends: linux-base\n" +
+			" |Depends: dracut\n    dracut\n  Depends: linux-base-7.2-cloud-amd64\n  Depends: linux-modules-7.2-cloud-amd64\n" +
+			"  Suggests: linux-doc-7.2\n  Breaks: linux-image-7.1-cloud-amd64\n",
+			[]string{"linux-base-7.2-cloud-amd64", "linux-modules-7.2-cloud-amd64"}},
 		{"nothing", "linux-base\n", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -61,6 +61,43 @@ func TestPackagesAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantKept() // one is missing: all are fetched anew
+}
+
+func TestWhereAKernelLies(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		files   []string
+		boot    string // empty: an error
+		modules string
+	}{
+		{"bullseye", []string{"boot/vmlinuz-5.10", "lib/modules/5.10/modules.order"}, "boot/vmlinuz-5.10", "lib/modules/5.10"},
+		{"trixie", []string{"boot/vmlinuz-6.12", "usr/lib/modules/6.12/modules.order"}, "boot/vmlinuz-6.12", "usr/lib/modules/6.12"},
+		{"sid", []string{"usr/lib/modules/7.2/vmlinuz"}, "usr/lib/modules/7.2/vmlinuz", "usr/lib/modules/7.2"},
+		{"no kernel", []string{"usr/lib/modules/7.2/modules.order"}, "", ""},
+		{"no modules", []string{"boot/vmlinuz-5.10"}, "", ""},
+		{"modules of another", []string{"boot/vmlinuz-5.10", "lib/modules/6.1/modules.order"}, "", ""},
+		{"two kernels", []string{"usr/lib/modules/7.1/vmlinuz", "usr/lib/modules/7.2/vmlinuz"}, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tree := t.TempDir()
+			for _, file := range tt.files {
+				write(t, filepath.Join(tree, file), "", 0o644)
+			}
+			k, err := unpacked(tree)
+			if tt.boot == "" {
+				if err == nil {
+					t.Errorf("%+v, want an error", k)
+				}
+				return
+			}
+			want := Kernel{
+				Release: filepath.Base(tt.modules), boot: filepath.Join(tree, tt.boot), modules: filepath.Join(tree, tt.modules),
+			}
+			if k != want || err != nil {
+				t.Errorf("%+v, %v, want %+v", k, err, want)
+			}
+		})
+	}
 }
 
 func TestNamesOfModules(t *testing.T) {

@@ -8,10 +8,12 @@ import (
 )
 
 const (
-	// notLoaded is what the agent says where there is no table, and problem how its log does, once.
-	notLoaded = "connection tracking is not loaded"
-	problem   = `WARN	problem	{"about": "table", "error": "` + notLoaded
-	persisted = "/etc/sysctl.d/99-zz-ctwarden.conf"
+	// notLoaded is what the agent says where there is no table, problem how its log does, once, and problemGone what that says
+	// when there is one.
+	notLoaded   = "connection tracking is not loaded"
+	problem     = `WARN	problem	{"about": "table", "error": "` + notLoaded
+	problemGone = `INFO	problem gone	{"about": "table"}`
+	persisted   = "/etc/sysctl.d/99-zz-ctwarden.conf"
 	// firewall is a rule that needs connection tracking, so that the kernel loads the module for it.
 	firewall = `nft 'add table inet fw; add chain inet fw in { type filter hook input priority 0; }; ` +
 		`add rule inet fw in ct state new accept'`

@@ -74,13 +74,15 @@ func (g guest) startBeforeModule(t *testing.T) {
 }
 
 // load has a command bring the module in, and returns what the kernel begins with. The agent stands still meanwhile, or
-// it might have set the limit before that is read.
+// it might have set the limit before that is read. Then it finds the table.
 func (g guest) load(t *testing.T, command string) settings {
 	t.Helper()
+	from := len(g.Console.Since(0))
 	g.Run(t, "kill -STOP $agent")
 	g.Run(t, command)
 	s := g.settings(t)
 	g.Run(t, "kill -CONT $agent")
+	g.Says(t, from, problemGone)
 	return s
 }
 
@@ -156,6 +158,12 @@ func (g guest) message(t *testing.T, inode uint64) string {
 // back, and the kernel has them.
 func (g guest) wantStep(t *testing.T, reason remediate.Reason, from uint64) remediate.Step {
 	t.Helper()
+	// The program takes an emulated processor a while: the console is looked at first.
+	if reason == remediate.ReasonBoot {
+		g.Says(t, 0, fmt.Sprintf("step.applied: %d → ", from))
+	} else {
+		g.Says(t, 0, fmt.Sprintf("step.confirmed: %d → ", from))
+	}
 	var s remediate.Step
 	g.Until(t, fmt.Sprintf("a step for %s, and its outcome", reason), func() bool {
 		st := g.status(t)

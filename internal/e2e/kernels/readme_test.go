@@ -16,7 +16,7 @@ func wantDocumented(t *testing.T, r release, s *scene) {
 		t.Fatal(err)
 	}
 	if problem := documented(string(text), r, s.release, s.first, s.other); problem != "" {
-		t.Errorf("README.md: %s", problem)
+		t.Errorf("README.md: %s; what was seen is\n%s", problem, s.row(r))
 	}
 }
 
@@ -24,28 +24,28 @@ func wantDocumented(t *testing.T, r release, s *scene) {
 // name, the series, and the message in the first namespace and in another. Where the newest kernel is newer than the row
 // says, nothing is wrong: the row tells what it was seen with.
 func documented(text string, r release, kernel, first, other string) string {
-	row := rowOf(text, r.suite)
+	row := rowOf(text, r.name)
 	if len(row) < 4 {
-		return "the table of kernels has no row for " + r.suite
+		return "the table of kernels has no row for " + r.name
 	}
 	series := strings.Fields(row[1] + " ")
 	switch {
 	case len(series) == 0:
-		return "the row for " + r.suite + " names no kernel"
+		return "the row for " + r.name + " names no kernel"
 	case r.series != "" && series[0] != r.series:
-		return "the row for " + r.suite + " is of Linux " + series[0] + ", which has " + kernel
+		return "the row for " + r.name + " is of Linux " + series[0] + ", which has " + kernel
 	case newer(series[0], kernel):
-		return "the row for " + r.suite + " is of Linux " + series[0] + ", newer than its " + kernel
+		return "the row for " + r.name + " is of Linux " + series[0] + ", newer than its " + kernel
 	}
 	for i, want := range []string{first, other} {
 		if got := strings.Trim(row[2+i], "`"); got != want {
-			return "the row for " + r.suite + " has the message " + strconv.Quote(got) + ", the kernel " + strconv.Quote(want)
+			return "the row for " + r.name + " has the message " + strconv.Quote(got) + ", the kernel " + strconv.Quote(want)
 		}
 	}
 	return ""
 }
 
-// rowOf returns the cells of the first row of a table whose first cell has the name in it.
+// rowOf returns the cells of the first row of a table whose first cell is the name.
 func rowOf(text, name string) []string {
 	for line := range strings.Lines(text) {
 		line, ok := strings.CutPrefix(strings.TrimSpace(line), "|")
@@ -56,7 +56,7 @@ func rowOf(text, name string) []string {
 		for i := range cells {
 			cells[i] = strings.TrimSpace(cells[i])
 		}
-		if strings.Contains(cells[0], name) {
+		if cells[0] == name {
 			return cells
 		}
 	}
@@ -92,7 +92,7 @@ func TestDocumented(t *testing.T) {
 | 12 bookworm | 6.1 | ` + "`full`" + ` | ` + "`full`" + ` | all |
 | sid | 6.18 | ` + "`full`" + ` | ` + "`full in N`" + ` | all |
 `
-	bookworm, sid := release{"bookworm", "6.1"}, release{"sid", ""}
+	bookworm, sid := release{"12 bookworm", "6.1"}, release{"sid", ""}
 	for _, tt := range []struct {
 		name, text    string
 		r             release
@@ -101,9 +101,9 @@ func TestDocumented(t *testing.T) {
 		wantToBeNamed string // what the problem has in it; empty: there is none
 	}{
 		{"as it is", table, bookworm, "6.1.0-30-cloud-amd64", "full", "full", ""},
-		{"no table", "# ctwarden\n", bookworm, "6.1.0-30-cloud-amd64", "full", "full", "no row for bookworm"},
-		{"no such row", table, release{"trixie", "6.12"}, "6.12.1", "full", "full", "no row for trixie"},
-		{"another series", table, release{"bookworm", "6.10"}, "6.10.1", "full", "full", "is of Linux 6.1,"},
+		{"no table", "# ctwarden\n", bookworm, "6.1.0-30-cloud-amd64", "full", "full", "no row for 12 bookworm"},
+		{"no such row", table, release{"13 trixie", "6.12"}, "6.12.1", "full", "full", "no row for 13 trixie"},
+		{"another series", table, release{"12 bookworm", "6.10"}, "6.10.1", "full", "full", "is of Linux 6.1,"},
 		{"another message", table, bookworm, "6.1.0-30-cloud-amd64", "table full", "full", `"table full"`},
 		{"another message elsewhere", table, sid, "6.18.1", "full", "full", `"full in N"`},
 		{"the newest is the one", table, sid, "6.18.3+deb14-cloud-amd64", "full", "full in N", ""},
