@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/notify"
@@ -180,8 +183,26 @@ func hasAll(text string, words []string) bool {
 	return true
 }
 
-// kernelLines counts what the kernel has printed of refusals in a namespace, as its log still has it.
-func kernelLines(t *testing.T, inode uint64) int {
+// kernelLines counts what the kernel has printed of refusals in a namespace since the machine was booted, as its log still
+// has it. The number of a namespace may have been another's before.
+func (m *machine) kernelLines(t *testing.T, inode uint64) (n int) {
 	t.Helper()
-	return strings.Count(output(t, exec.Command("dmesg")), fmt.Sprintf("table full in netns %d, dropping packet", inode))
+	phrase := fmt.Sprintf("table full in netns %d, dropping packet", inode)
+	for line := range strings.Lines(output(t, exec.Command("dmesg"))) {
+		at := 0.0
+		if _, err := fmt.Sscanf(line, "[%f]", &at); err == nil && at > m.begun.Seconds() && strings.Contains(line, phrase) {
+			n++
+		}
+	}
+	return n
+}
+
+// sinceBoot is the clock of the kernel's log.
+func sinceBoot(t *testing.T) time.Duration {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(now.Nano())
 }

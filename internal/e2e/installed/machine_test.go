@@ -24,14 +24,15 @@ type machine struct {
 	console string // the file that its console goes to
 	nspawn  *exec.Cmd
 	ended   <-chan error
-	leader  int // its first process, as seen from here
+	leader  int           // its first process, as seen from here
+	begun   time.Duration // when it was set up, by the clock of the kernel's log
 }
 
 // boot boots a root until the end of the test.
 func boot(t *testing.T, r *root, ns *testkernel.Namespace) *machine {
 	t.Helper()
 	need(t, "systemd-nspawn")
-	m := &machine{root: r, network: ns.Name, console: filepath.Join(t.TempDir(), "console")}
+	m := &machine{root: r, network: ns.Name, console: filepath.Join(t.TempDir(), "console"), begun: sinceBoot(t)}
 	m.prepare(t)
 	m.start(t)
 	t.Cleanup(func() {

@@ -140,7 +140,7 @@ func (m *machine) refusal(t *testing.T, ns *testkernel.Namespace, events *follow
 	refuse(t, ns)
 	opened := events.first(t, remediate.EventIncidentOpened, inNamespace(ns.Inode)).Data.(remediate.Incident)
 	i := m.incident(t, ns.Inode, func(i remediate.Incident) bool {
-		return countedAll(i, kernelLines(t, ns.Inode)) && i.Severity == remediate.SeverityCritical && i.Drops > 0
+		return countedAll(i, m.kernelLines(t, ns.Inode)) && i.Severity == remediate.SeverityCritical && i.Drops > 0
 	})
 	if i.ID != opened.ID || !i.Verified {
 		t.Errorf("the incident %+v, want %s, verified", i, opened.ID)
@@ -149,7 +149,7 @@ func (m *machine) refusal(t *testing.T, ns *testkernel.Namespace, events *follow
 	if refused.Reason != remediate.ReasonObserveMode || refused.IncidentID != i.ID || refused.From != limit {
 		t.Errorf("refused %+v", refused)
 	}
-	t.Logf("%d records of the kernel, %d refusals by its counters: %v", kernelLines(t, ns.Inode), i.Drops, i.PerSource)
+	t.Logf("%d records of the kernel, %d refusals by its counters: %v", m.kernelLines(t, ns.Inode), i.Drops, i.PerSource)
 }
 
 // unseen has the kernel refuse in a namespace of the host's that the machine cannot see. Its own log tells of it all the
@@ -157,7 +157,7 @@ func (m *machine) refusal(t *testing.T, ns *testkernel.Namespace, events *follow
 func (m *machine) unseen(t *testing.T, events *follower) {
 	other := testkernel.Scratch(t)
 	refuse(t, other)
-	if kernelLines(t, other.Inode) == 0 {
+	if m.kernelLines(t, other.Inode) == 0 {
 		t.Skip("this kernel does not name the namespace (Linux 6.17 and later do)")
 	}
 	opened := events.first(t, remediate.EventIncidentOpened, inNamespace(other.Inode)).Data.(remediate.Incident)
@@ -216,7 +216,7 @@ func (m *machine) killed(t *testing.T, ns *testkernel.Namespace) {
 	if got := m.property(t, agentUnit, "NRestarts"); got == restarts {
 		t.Errorf("%s restarts, as before", got)
 	}
-	after := m.incident(t, ns.Inode, func(i remediate.Incident) bool { return countedAll(i, kernelLines(t, ns.Inode)) })
+	after := m.incident(t, ns.Inode, func(i remediate.Incident) bool { return countedAll(i, m.kernelLines(t, ns.Inode)) })
 	if after.ID != before.ID || after.Matches <= before.Matches {
 		t.Errorf("incident %s with %d matches, before %s with %d", after.ID, after.Matches, before.ID, before.Matches)
 	}

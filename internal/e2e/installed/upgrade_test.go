@@ -131,14 +131,14 @@ func (u *upgrade) keepRefusing(t *testing.T) (stop func()) {
 // wantIncident wants the one incident to go on, with each record of the kernel's counted once in every stream.
 func (u *upgrade) wantIncident(t *testing.T) {
 	t.Helper()
-	i := u.machine.incident(t, u.ns.Inode, func(i remediate.Incident) bool { return countedAll(i, kernelLines(t, u.ns.Inode)) })
+	i := u.machine.incident(t, u.ns.Inode, func(i remediate.Incident) bool { return countedAll(i, u.kernelLines(t, u.ns.Inode)) })
 	if i.ID != u.incident {
 		t.Errorf("incident %s, before %s", i.ID, u.incident)
 	}
 	if opened := u.events.of(remediate.EventIncidentOpened, inNamespace(u.ns.Inode)); len(opened) != 1 {
 		t.Errorf("%d incidents were opened: %+v", len(opened), opened)
 	}
-	t.Logf("%d records of the kernel, counted %v", kernelLines(t, u.ns.Inode), i.PerSource)
+	t.Logf("%d records of the kernel, counted %v", u.kernelLines(t, u.ns.Inode), i.PerSource)
 }
 
 // gap is for how long no agent ran at last: from the end of one to the ready of the next.
@@ -226,19 +226,14 @@ func (m *machine) purge(t *testing.T, before []string) {
 	said := m.run(t, "dpkg", "--purge", "ctwarden", "ctwarden-hub")
 	m.run(t, "rm", "-rf", "/root")
 	after := m.files(t)
-	var left []string
-	for _, name := range after {
-		if !slices.Contains(before, name) {
-			left = append(left, name)
-		}
-	}
+	found := left(before, after)
 	want := []string{"/etc/ctwarden", ownFile, "/etc/systemd/system/ctwarden.service.d", ownDropIn}
 	slices.Sort(want)
-	if !slices.Equal(left, want) {
-		t.Errorf("left: %q\nwant what the administrator made: %q\ndpkg said: %s", left, want, said)
+	if !slices.Equal(found, want) {
+		t.Errorf("left: %q\nwant what the administrator made: %q\ndpkg said: %s", found, want, said)
 	}
-	for _, name := range before {
-		if !slices.Contains(after, name) && !strings.HasPrefix(name, "/root") {
+	for _, name := range left(after, before) {
+		if name != "/root" {
 			t.Errorf("%s is gone", name)
 		}
 	}
@@ -264,10 +259,28 @@ func (m *machine) files(t *testing.T) (names []string) {
 	t.Helper()
 	for line := range strings.Lines(m.run(t, "find", "/", "-xdev") + m.run(t, "find", "/run", "-xdev", "-name", "*ctwarden*")) {
 		name := strings.TrimSpace(line)
-		if !slices.ContainsFunc(notOurs, func(p string) bool { return strings.HasPrefix(name, p) }) {
+		if !hasPrefix(name, notOurs) {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
 	return names
+}
+
+// left are the files that were not there before.
+func left(before, after []string) (found []string) {
+	known := map[string]bool{}
+	for _, name := range before {
+		known[name] = true
+	}
+	for _, name := range after {
+		if !known[name] {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+func hasPrefix(name string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
