@@ -53,7 +53,11 @@ func (m *machine) follow(t *testing.T) *follower {
 		}
 		_ = cmd.Wait() // it is killed
 	}()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() {
+		cancel()
+		stdout.Close() // the program outlives nsenter, which is killed
+		<-done
+	})
 	return f
 }
 

@@ -44,17 +44,30 @@ func boot(t *testing.T, r *root, ns *testkernel.Namespace) *machine {
 	return m
 }
 
-// prepare sets up what a machine on this host's kernel must not do to it, and what nspawn hides.
+// prepare sets up what a machine on this host's kernel must not do to it, and what nspawn hides or gets in the way of.
 func (m *machine) prepare(t *testing.T) {
 	t.Helper()
 	m.write(t, "/etc/hostname", "wardened\n")
 	// nspawn puts a pipe in the place of /proc/kmsg, from which rsyslog reads the kernel's log on a host.
-	m.write(t, "/etc/systemd/system/rsyslog.service.d/kmsg.conf", "[Service]\nExecStartPre=-+/bin/umount /proc/kmsg\n")
+	m.write(t, "/etc/systemd/system/rsyslog.service.d/machine.conf", "[Service]\nExecStartPre=-+/bin/umount /proc/kmsg\n")
 	// The settings of the network are this host's where the machine has no network of its own. It is as with a module that
 	// is loaded late: systemd-sysctl comes to nothing.
 	if err := os.Symlink("/dev/null", m.path("/etc/systemd/system/systemd-sysctl.service")); err != nil {
 		t.Fatal(err)
 	}
+	// nspawn makes up an ID for each boot and mounts it over the kernel's. A service that gets a /proc of its own, as ours
+	// does, would see the kernel's, and every record of the journal would be of another boot.
+	m.write(t, "/etc/systemd/system/boot-id.service", `[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/cp /proc/sys/kernel/random/boot_id /run/boot_id
+`)
+	m.write(t, "/usr/local/lib/systemd/system/ctwarden.service.d/machine.conf", `[Unit]
+Requires=boot-id.service
+After=boot-id.service
+[Service]
+BindReadOnlyPaths=/run/boot_id:/proc/sys/kernel/random/boot_id
+`)
 }
 
 // start boots the machine and waits until its services have been started.
@@ -65,8 +78,9 @@ func (m *machine) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer console.Close()
-	args := []string{"--target", strconv.Itoa(m.holder), "--mount", "systemd-nspawn", "--directory=" + m.dir, "--boot", "--quiet",
-		"--register=no", "--keep-unit", "--console=pipe", "--bind=/dev/kmsg", "--capability=CAP_SYSLOG,CAP_NET_ADMIN",
+	// nspawn is the first process of a namespace of its own, so that all ends with it, also where the test is killed.
+	args := []string{"--target", strconv.Itoa(m.holder), "--mount", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+		"systemd-nspawn", "--directory=" + m.dir, "--boot", "--quiet", "--register=no", "--keep-unit", "--console=pipe", "--bind=/dev/kmsg", "--capability=CAP_SYSLOG,CAP_NET_ADMIN",
 		"--resolv-conf=off", "--timezone=off", "--link-journal=no"}
 	m.nspawn = exec.Command("nsenter", args...)
 	m.nspawn.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network")
@@ -80,7 +94,7 @@ func (m *machine) start(t *testing.T) {
 	begin := time.Now()
 	testhost.Eventually(t, "systemd-nspawn starts the first process", func() bool {
 		m.mustRun(t)
-		m.leader = m.firstProcess()
+		m.leader = firstProcess(m.nspawn.Process.Pid)
 		return m.leader != 0
 	})
 	state := ""
@@ -103,16 +117,20 @@ func (m *machine) mustRun(t *testing.T) {
 	}
 }
 
-// firstProcess is the child of nspawn that is the first process of a PID namespace; 0: there is none yet.
-func (m *machine) firstProcess() int {
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", m.nspawn.Process.Pid))
+// firstProcess is the descendant of a process that is the first of a PID namespace within nspawn's; 0: there is none yet.
+func firstProcess(of int) int {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", of))
 	for _, task := range tasks {
 		children, _ := os.ReadFile(task)
 		for _, child := range strings.Fields(string(children)) {
 			status, _ := os.ReadFile(filepath.Join("/proc", child, "status"))
 			pids := strings.Fields(statusLine(string(status), "NSpid"))
-			if n, err := strconv.Atoi(child); err == nil && len(pids) > 1 && pids[len(pids)-1] == "1" {
-				return n
+			pid, _ := strconv.Atoi(child)
+			if len(pids) == 3 && pids[2] == "1" {
+				return pid
+			}
+			if found := firstProcess(pid); found != 0 {
+				return found
 			}
 		}
 	}
@@ -132,7 +150,9 @@ func statusLine(status, name string) string {
 // command is a command that runs in the machine as root.
 func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 	command := append([]string{"--target", strconv.Itoa(m.leader), "--all", "env", "-i"}, m.environment...)
-	return exec.CommandContext(ctx, "nsenter", append(command, args...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", append(command, args...)...)
+	cmd.WaitDelay = time.Second // nsenter's child outlives it and holds the pipe
+	return cmd
 }
 
 // run runs a command in the machine, which must succeed.
@@ -174,19 +194,16 @@ func (m *machine) reboot(t *testing.T, between func()) {
 	m.start(t)
 }
 
-// kill ends the machine at once. Its processes end with the first.
+// kill ends the machine at once, with all its processes.
 func (m *machine) kill() {
-	if m.leader != 0 {
-		_ = syscall.Kill(m.leader, syscall.SIGKILL) // it may have ended already
-	}
-	_ = m.nspawn.Process.Kill()
+	_ = m.nspawn.Process.Kill() // it may have ended already
 	<-m.ended
 }
 
 // tell says what a failed test may have failed on.
 func (m *machine) tell(t *testing.T) {
 	t.Helper()
-	if m.leader == 0 || syscall.Kill(m.leader, 0) != nil {
+	if m.leader == 0 || syscall.Kill(m.leader, 0) != nil { // it never ran, or has ended
 		text, _ := os.ReadFile(m.console)
 		t.Logf("the machine does not run; its console:\n%s", tail(string(text), 4000))
 		return

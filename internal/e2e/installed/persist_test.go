@@ -35,10 +35,12 @@ func TestPersist(t *testing.T) {
 	m.wantProcess(t, m.mainPID(t, agentUnit), capSyslog|capNetAdmin)
 	var raised uint64
 
-	t.Run("step", func(t *testing.T) { raised = m.stepped(t, ns) })
-	t.Run("reboot", func(t *testing.T) { m.rebooted(t, lock, raised) })
-	t.Run("revert", func(t *testing.T) { m.reverted(t, lock, raised) })
-	t.Run("remove and purge", func(t *testing.T) { m.persistedThenPurged(t) })
+	inOrder(t, []part{
+		{"step", func(t *testing.T) { raised = m.stepped(t, ns) }},
+		{"reboot", func(t *testing.T) { m.rebooted(t, lock, raised) }},
+		{"revert", func(t *testing.T) { m.reverted(t, lock, raised) }},
+		{"remove and purge", m.persistedThenPurged},
+	})
 }
 
 // stepped fills the table, and returns the limit that the agent raises it to.

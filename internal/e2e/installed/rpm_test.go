@@ -35,8 +35,10 @@ func TestRPM(t *testing.T) {
 	m.wantVerified(t)
 	m.withHub(t, remediate.ModeObserve)
 
-	t.Run("upgrade", func(t *testing.T) { m.rpmUpgrade(t, newer) })
-	t.Run("remove", func(t *testing.T) { m.rpmRemove(t, before) })
+	inOrder(t, []part{
+		{"upgrade", func(t *testing.T) { m.rpmUpgrade(t, newer) }},
+		{"remove", func(t *testing.T) { m.rpmRemove(t, before) }},
+	})
 }
 
 // wantVerified has rpm compare what is there with what it installed.

@@ -75,6 +75,22 @@ func refuse(t *testing.T, ns *testkernel.Namespace) {
 	}
 }
 
+// part is a part of a test that begins where the one before has ended.
+type part struct {
+	name string
+	run  func(t *testing.T)
+}
+
+// inOrder runs parts until one fails: those after it would fail for its sake.
+func inOrder(t *testing.T, parts []part) {
+	t.Helper()
+	for _, p := range parts {
+		if !t.Run(p.name, p.run) {
+			t.FailNow()
+		}
+	}
+}
+
 // installDeb installs a package of dpkg's and returns what that said.
 func (m *machine) installDeb(t *testing.T, debs ...string) string {
 	t.Helper()

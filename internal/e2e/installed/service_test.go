@@ -27,13 +27,15 @@ func TestService(t *testing.T) {
 	m.withHub(t, remediate.ModeObserve)
 	events := m.follow(t)
 
-	t.Run("refusal", func(t *testing.T) { m.refusal(t, ns, events) })
-	t.Run("unseen namespace", func(t *testing.T) { m.unseen(t, events) })
-	t.Run("read-only limit", func(t *testing.T) { m.readOnly(t, ns, events) })
-	t.Run("SIGKILL", func(t *testing.T) { m.killed(t, ns) })
-	t.Run("SIGSTOP", func(t *testing.T) { m.stopped(t) })
-	t.Run("reload", func(t *testing.T) { m.reload(t) })
-	t.Run("stop", func(t *testing.T) { m.stop(t) })
+	inOrder(t, []part{
+		{"refusal", func(t *testing.T) { m.refusal(t, ns, events) }},
+		{"unseen namespace", func(t *testing.T) { m.unseen(t, events) }},
+		{"read-only limit", func(t *testing.T) { m.readOnly(t, ns, events) }},
+		{"SIGKILL", func(t *testing.T) { m.killed(t, ns) }},
+		{"SIGSTOP", m.stopped},
+		{"reload", m.reload},
+		{"stop", m.stop},
+	})
 	testhost.Eventually(t, "the last event to arrive", func() bool {
 		return len(events.of(remediate.EventAgentStopped, every)) >= 2 && m.status(t).Outbox.Events == 0
 	})

@@ -46,15 +46,17 @@ func TestUpgrade(t *testing.T) {
 	u := upgrade{machine: m, ns: ns, events: events}
 	u.incident = m.incident(t, ns.Inode, func(i remediate.Incident) bool { return countedAll(i, 0) && i.Verified }).ID
 
-	t.Run("upgrade", func(t *testing.T) { u.replace(t, deb, newer.deb(t, "ctwarden-hub")) })
-	t.Run("changed default", func(t *testing.T) { u.changedDefault(t, deb) })
-	t.Run("downgrade", func(t *testing.T) { u.replace(t, oldDeb) })
-	t.Run("reinstall", func(t *testing.T) { u.replace(t, oldDeb) })
-	t.Run("a stopped service", func(t *testing.T) { u.keptStopped(t, deb) })
-	t.Run("remove", func(t *testing.T) { u.remove(t) })
-	t.Run("install again", func(t *testing.T) { u.replace(t, deb) })
-	t.Logf("%d events in NATS, none of them twice", events.once(t))
-	t.Run("purge", func(t *testing.T) { m.purge(t, before) })
+	inOrder(t, []part{
+		{"upgrade", func(t *testing.T) { u.replace(t, deb, newer.deb(t, "ctwarden-hub")) }},
+		{"changed default", func(t *testing.T) { u.changedDefault(t, deb) }},
+		{"downgrade", func(t *testing.T) { u.replace(t, oldDeb) }},
+		{"reinstall", func(t *testing.T) { u.replace(t, oldDeb) }},
+		{"a stopped service", func(t *testing.T) { u.keptStopped(t, deb) }},
+		{"remove", u.remove},
+		{"install again", func(t *testing.T) { u.replace(t, deb) }},
+		{"no event twice", func(t *testing.T) { t.Logf("%d events", events.once(t)) }},
+		{"purge", func(t *testing.T) { m.purge(t, before) }},
+	})
 }
 
 // wantOlder holds the versions against dpkg's order.
