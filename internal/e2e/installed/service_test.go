@@ -252,18 +252,18 @@ func (m *machine) reload(t *testing.T) {
 	m.configure(t, remediate.ModeObserve)
 	m.run(t, "systemctl", "reload", agentUnit)
 	testhost.Eventually(t, "the changed mode", func() bool { return m.status(t).Mode == remediate.ModeObserve })
-	before := m.cursor(t)
-	m.write(t, configFile, "mode: rescue\nsite: [\n")
-	if out, code := m.try(t, "systemctl", "reload", agentUnit); code == 0 {
-		t.Logf("systemctl reload of a bad file: exit 0: %s", out)
+	for text, words := range map[string][]string{
+		"site: [\n":        {configFile},
+		"mode: rescue\n":   {configFile + ":1", "mode", "rescue", "observe"},
+		"mod: remediate\n": {configFile + ":1", "mod"},
+	} {
+		before := m.cursor(t)
+		m.write(t, configFile, text)
+		if out, code := m.try(t, "systemctl", "reload", agentUnit); code == 0 {
+			t.Errorf("a file with a mistake was reloaded: %q: %s", text, out)
+		}
+		m.said(t, before, words...)
 	}
-	m.said(t, before, configFile)
-	m.write(t, configFile, "mode: rescue\n")
-	before = m.cursor(t)
-	if out, code := m.try(t, "systemctl", "reload", agentUnit); code == 0 {
-		t.Errorf("a file with a mistake was reloaded: %s", out)
-	}
-	m.said(t, before, configFile, "mode", "rescue", "observe")
 	if st := m.status(t); st.Mode != remediate.ModeObserve || m.mainPID(t, agentUnit) != pid {
 		t.Errorf("mode %s in process %d, before observe in %d", st.Mode, m.mainPID(t, agentUnit), pid)
 	}
