@@ -23,8 +23,8 @@ func TestARM64(t *testing.T) {
 	agent, hub := unpackARM64(t, p, "ctwarden"), unpackARM64(t, p, "ctwarden-hub")
 	version := field(t, p.deb(t, "ctwarden"), "Version")
 	for _, program := range []string{agent, hub} {
-		if out, code := emulate(t, program, "--version"); code != 0 || !strings.Contains(out, version) {
-			t.Errorf("%s --version: exit %d: %s, want %s", filepath.Base(program), code, out, version)
+		if out, code := emulate(t, program, "version"); code != 0 || !strings.Contains(out, version) {
+			t.Errorf("%s version: exit %d: %s, want %s", filepath.Base(program), code, out, version)
 		}
 	}
 	t.Run("check-config", func(t *testing.T) {

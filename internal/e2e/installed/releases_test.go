@@ -42,8 +42,8 @@ func TestReleases(t *testing.T) {
 				t.Errorf("the installation does not tell of the next steps:\n%s", said)
 			}
 			version := field(t, deb, "Version")
-			if out := r.run(t, "ctwarden", "--version"); !strings.Contains(out, version) {
-				t.Errorf("ctwarden --version says %s, want %s", out, version)
+			if out := r.run(t, "ctwarden", "version"); !strings.Contains(out, version) {
+				t.Errorf("ctwarden version says %s, want %s", out, version)
 			}
 			r.run(t, "ctwarden", "check-config")
 			if out := r.run(t, "ctwarden", "status"); !strings.Contains(out, "no agent") {

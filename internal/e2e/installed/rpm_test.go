@@ -63,7 +63,7 @@ func (m *machine) rpmUpgrade(t *testing.T, newer packages) {
 	}
 	m.wantProperties(t, agentUnit, "UnitFileState=enabled", "ActiveState=active")
 	m.wantProperties(t, hubUnit, "UnitFileState=disabled", "ActiveState=inactive")
-	if out := m.run(t, rpm("--query", "ctwarden", "ctwarden-hub")...); strings.Count(out, "\n") != 2 {
+	if out := m.run(t, "rpm", "--query", "ctwarden", "ctwarden-hub"); strings.Count(out, "\n") != 2 {
 		t.Errorf("installed: %s", out)
 	}
 }
