@@ -16,8 +16,14 @@ import (
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
-// mirrors are asked one after the other: Debian moves old suites to the second.
-var mirrors = []string{"http://deb.debian.org/debian", "http://archive.debian.org/debian"}
+// mirrors are asked one after the other: Debian moves old suites to the second. CTWARDEN_MIRROR names others, as it does for
+// scripts/sysroot.sh.
+func mirrors() []string {
+	if own := strings.Fields(os.Getenv("CTWARDEN_MIRROR")); len(own) > 0 {
+		return own
+	}
+	return []string{"http://deb.debian.org/debian", "http://archive.debian.org/debian"}
+}
 
 // suites are the Debians that the packages are tried on, with what a root of each has besides the minimum. Bookworm's is
 // a whole system, which boots; it has rpm too, for the packages of the other family.
@@ -103,7 +109,7 @@ func bootstrap(suite, dir string) (err error) {
 	if extra := suites[suite]; extra != "" {
 		args = append(args, "--include="+extra)
 	}
-	for _, mirror := range mirrors {
+	for _, mirror := range mirrors() {
 		// In a mount namespace, so that one that is killed leaves nothing mounted.
 		cmd := exec.Command("unshare", append([]string{"--mount", "debootstrap"}, append(args, suite, dir, mirror)...)...)
 		var out []byte
