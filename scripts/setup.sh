@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a target needs: setup.sh build | run | test | torture-long | bench-refused | packages |
-# packages-check | e2e-kernels
+# packages-check | e2e | e2e-kernels
 # As root it installs what is missing through apt-get or dnf; otherwise it prints the exact command and ends with 3.
 set -eu
 
@@ -88,6 +88,17 @@ if [ "$want" = packages-check ]; then
     need ansible-playbook ansible-core -
     need ansible-lint ansible-lint -
     need shellcheck shellcheck -
+fi
+if [ "$want" = e2e ]; then
+    need debootstrap debootstrap debootstrap
+    need /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring debian-keyring
+    need systemd-nspawn systemd-container systemd-container
+    need /lib/systemd/systemd-journald systemd systemd
+    need journalctl systemd systemd
+    need unshare util-linux util-linux
+    need nsenter util-linux util-linux
+    need dpkg-deb dpkg dpkg
+    need qemu-aarch64-static qemu-user-static qemu-user-static-aarch64
 fi
 if [ "$want" = bench-refused ]; then
     need rsyslogd rsyslog rsyslog
