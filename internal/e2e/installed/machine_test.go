@@ -173,11 +173,6 @@ func (m *machine) try(t *testing.T, args ...string) (string, int) {
 	return runToEnd(t, m.command(ctx, args...))
 }
 
-// live is a file of the running machine as seen from here, also in its /run and /proc.
-func (m *machine) live(name string) string {
-	return filepath.Join("/proc", strconv.Itoa(m.leader), "root", name)
-}
-
 // reboot has the machine stop in order and boot again. Between is called in between.
 func (m *machine) reboot(t *testing.T, between func()) {
 	t.Helper()
