@@ -16,6 +16,8 @@ type shape func(context.Context, *testkernel.Namespace) (testkernel.Result, erro
 const (
 	flows = 300_000
 	rate  = 100_000 // flows per second
+	// expected is the default of max_insert_rate: so much an agent has to hold.
+	expected = 200_000
 	// first is the senders' priority: no other load slows them down, as it would not slow down the network.
 	first = -15
 )
@@ -28,9 +30,17 @@ func paced(t testkernel.Traffic) shape {
 
 func steady() shape { return paced(testkernel.Traffic{Flows: flows, Rate: rate}) }
 
-// flatOut sends from all CPUs, at the priority of everything else: above it, nobody else would get a turn.
+// flatOut sends from all CPUs, as fast as they can.
 func flatOut(ctx context.Context, ns *testkernel.Namespace) (testkernel.Result, error) {
-	return ns.Send(ctx, testkernel.Traffic{Flows: flows, Senders: runtime.NumCPU()})
+	return fromAll(0)(ctx, ns)
+}
+
+// fromAll sends from all CPUs at a rate of all together, at the priority of everything else: above it, nobody else would
+// get a turn.
+func fromAll(rate float64) shape {
+	return func(ctx context.Context, ns *testkernel.Namespace) (testkernel.Result, error) {
+		return ns.Send(ctx, testkernel.Traffic{Flows: flows, Rate: rate, Senders: runtime.NumCPU()})
+	}
 }
 
 // ramp rises to the full rate in the time that all flows then take.
