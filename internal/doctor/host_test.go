@@ -3,12 +3,10 @@ package doctor
 import (
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -88,29 +86,12 @@ func and(all ...files) files {
 	return out
 }
 
+// plant makes the files of a tree, but for those that are "gone/".
 func plant(t testing.TB, root string, all files) {
 	t.Helper()
-	for name, content := range all {
-		p := filepath.Join(root, name)
-		if content == "gone/" {
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		switch target, link := strings.CutPrefix(content, "-> "); {
-		case link:
-			err = os.Symlink(target, p)
-		case content == "dir/":
-			err = os.MkdirAll(p, 0o755)
-		default:
-			err = os.WriteFile(p, []byte(content), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	there := maps.Clone(all)
+	maps.DeleteFunc(there, func(_, content string) bool { return content == "gone/" })
+	testhost.Plant(t, root, there)
 }
 
 // config is the agent's on a healthy host.

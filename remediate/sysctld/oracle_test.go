@@ -125,7 +125,7 @@ func TestPrefixAsTheRealProgramDoes(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			root := t.TempDir()
-			plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 13)), false))
+			testhost.Plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 13)), false))
 			r := testhost.SysctlRun{Root: root, Systemd: true, Namespace: true, Prefix: prefix, Prepare: prepareKeys}
 			for _, k := range oracleKeys {
 				r.Keys = append(r.Keys, normalize(k))
@@ -159,7 +159,7 @@ func compareTrees(t *testing.T, base string) {
 	for seed := range uint64(trees) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			root := t.TempDir()
-			plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 7)), split))
+			testhost.Plant(t, root, drawTree(rand.New(rand.NewPCG(seed, 7)), split))
 			o.compare(t, root)
 			if t.Failed() {
 				listing, _ := exec.Command("sh", "-c", `cd "$1" && find etc run usr lib -name '*.conf' | while read f; do

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/confdir"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 const (
@@ -96,7 +98,7 @@ func TestWinner(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			plant(t, root, tt.files)
+			testhost.Plant(t, root, tt.files)
 			tree := load(t, root)
 			if got := say(tree.Winner(newName, Systemd)); got != tt.systemd {
 				t.Errorf("systemd: %s, want %s", got, tt.systemd)
@@ -111,7 +113,7 @@ func TestWinner(t *testing.T) {
 // Two names of one variable: the last write stays. A repeated value does not move a key in systemd's order.
 func TestWritesOfTwoNames(t *testing.T) {
 	root := t.TempDir()
-	plant(t, root, map[string]string{
+	testhost.Plant(t, root, map[string]string{
 		"etc/sysctl.d/20.conf": newName + "=100", "etc/sysctl.d/21.conf": oldName + "=200",
 		"etc/sysctl.d/22.conf": newName + "=100",
 	})
@@ -137,7 +139,7 @@ func TestWritesOfTwoNames(t *testing.T) {
 // What Without removes may bring a file of the same name back.
 func TestWithoutUncovers(t *testing.T) {
 	root := t.TempDir()
-	plant(t, root, map[string]string{"etc/sysctl.d/a.conf": newName + "=1", "usr/lib/sysctl.d/a.conf": newName + "=2"})
+	testhost.Plant(t, root, map[string]string{"etc/sysctl.d/a.conf": newName + "=1", "usr/lib/sysctl.d/a.conf": newName + "=2"})
 	tree := load(t, root)
 	if h := tree.Hidden(); len(h) != 1 || h[0].Path != "/usr/lib/sysctl.d/a.conf" {
 		t.Errorf("hidden: %v", h)
@@ -150,7 +152,7 @@ func TestWithoutUncovers(t *testing.T) {
 func TestUsrMergeIsReadOnce(t *testing.T) {
 	for _, target := range []string{"usr/lib", "/usr/lib"} {
 		root := t.TempDir()
-		plant(t, root, map[string]string{"usr/lib/sysctl.d/a.conf": newName + "=1", "lib": "-> " + target})
+		testhost.Plant(t, root, map[string]string{"usr/lib/sysctl.d/a.conf": newName + "=1", "lib": "-> " + target})
 		tree := load(t, root)
 		if all := tree.All(newName); len(all) != 1 {
 			t.Errorf("link to %s: %v", target, all)
@@ -163,7 +165,7 @@ func TestUsrMergeIsReadOnce(t *testing.T) {
 
 func TestAllShowsEveryLine(t *testing.T) {
 	root := t.TempDir()
-	plant(t, root, map[string]string{
+	testhost.Plant(t, root, map[string]string{
 		"etc/sysctl.d/a.conf": newName + "=1\nnet.core.somaxconn=5\nnet.netfilter.*=2\n-" + newName,
 		"etc/sysctl.conf":     newName + "=3",
 	})
@@ -179,7 +181,7 @@ func TestAllShowsEveryLine(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	root := t.TempDir()
-	plant(t, root, map[string]string{
+	testhost.Plant(t, root, map[string]string{
 		"etc/sysctl.d/a.conf": "garbage\n" + newName + "=1\n= 4\n",
 		"etc/sysctl.d/b.conf": "-> b.conf",
 		"etc/sysctl.d/c.conf": "dir/",
