@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/confdir"
-
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
