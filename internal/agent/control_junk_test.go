@@ -33,9 +33,7 @@ func TestPromiseJunkOnTheSocket(t *testing.T) {
 	}
 	testhost.Eventually(t, "the socket answers after half-open connections", answers)
 	junk := testhost.Amount(300, 20000)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := testhost.Rand(t)
 	for range junk {
 		sendJunk(path, r)
 	}

@@ -23,11 +23,9 @@ import (
 func TestPromiseDamagedStateNeverMisleads(t *testing.T) {
 	h := newScratch(t)
 	h.cfg.NATS = notify.Dial{Servers: []string{"nats://127.0.0.1:1"}} // never dialled: the agent is not run
-	h.cfg.StateDir = memoryDir(t)
+	h.cfg.StateDir = testhost.MemoryDir(t)
 	whole := h.leave(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d, %d bytes", seed, len(whole))
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := testhost.Rand(t)
 	trials := testhost.Amount(1000, 20_000)
 	found := map[moment]int{}
 	for i := range trials {
@@ -58,17 +56,6 @@ const (
 	whileRunning
 	atNextStart
 )
-
-// memoryDir is a directory that costs no disk writes, where there is one.
-func memoryDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "ctw-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
 
 // leave runs the agent until its state file has an incident, steps, positions and events, and the limit that it wrote
 // is persisted; then an administrator takes the limit back. It returns the file.

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,8 +36,6 @@ const (
 	stormLife     = 1500 * time.Millisecond
 	stormLongLife = 5 * time.Second
 	longLives     = 8
-	// stormSeedEnv repeats a storm's random choices.
-	stormSeedEnv = "CTWARDEN_STORM_SEED"
 )
 
 // A storm is a namespace that is kept full, an agent that is killed again and again, and a hub that is too.
@@ -65,13 +61,8 @@ type storm struct {
 
 func newStorm(t *testing.T) *storm {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if n, err := strconv.ParseUint(os.Getenv(stormSeedEnv), 10, 64); err == nil {
-		seed = n
-	}
-	t.Logf("%s=%d", stormSeedEnv, seed)
 	s := &storm{
-		lock: testkernel.Hold(t), ns: testkernel.Scratch(t), rng: rand.New(rand.NewPCG(seed, 1)),
+		lock: testkernel.Hold(t), ns: testkernel.Scratch(t), rng: testhost.Rand(t),
 		address: keptAddress(t), store: t.TempDir(),
 	}
 	setMax(t, s.lock, stormLimit)

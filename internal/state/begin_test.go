@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -94,9 +93,7 @@ func TestBeginIsNeverMisled(t *testing.T) {
 	s := open(t, path, Options{})
 	want := read(t, s).snapshot
 	s.Close()
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := testhost.Rand(t)
 	trials := testhost.Amount(3000, 100_000)
 	sound, saved := 0, 0
 	for i := range trials {

@@ -258,9 +258,7 @@ func TestBitFlips(t *testing.T) {
 	s := open(t, good, Options{})
 	want := read(t, s)
 	s.Close()
-	seed := rand.Uint64()
-	t.Logf("seed %d, %d bytes", seed, len(whole))
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := testhost.Rand(t)
 	aside := 0
 	for i := range trials {
 		bad := bytes.Clone(whole)

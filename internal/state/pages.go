@@ -301,6 +301,9 @@ func (p page) slice(at int, pos uint32, sizes ...uint32) ([]byte, error) {
 
 func inOrder(id uint64, keys [][]byte, low, high []byte) error {
 	for i, k := range keys {
+		if len(k) == 0 { // bbolt writes none, and panics where it finds one
+			return fmt.Errorf("page %d: an empty key", id)
+		}
 		if i > 0 && bytes.Compare(keys[i-1], k) >= 0 {
 			return fmt.Errorf("page %d: keys out of order", id)
 		}

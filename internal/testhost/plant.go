@@ -29,3 +29,14 @@ func Plant(t testing.TB, root string, files map[string]string) {
 		}
 	}
 }
+
+// MemoryDir is a directory that costs no disk writes, where there is one.
+func MemoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "ctw-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
