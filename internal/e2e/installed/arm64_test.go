@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,12 +73,14 @@ func emulator(t *testing.T) func(t *testing.T, program string, args ...string) (
 	}
 	// The C library that the packages were linked to.
 	compiler := strings.TrimSpace(output(t, exec.Command("../../../scripts/sysroot.sh", "arm64")))
-	sysroot := filepath.Dir(compiler)
+	libraries := filepath.Join(filepath.Dir(compiler), "lib/aarch64-linux-gnu")
+	// Not by qemu's -L, under which the program takes the root of that library for the host's.
+	loader := []string{filepath.Join(libraries, "ld-linux-aarch64.so.1"), "--library-path", libraries}
 	return func(t *testing.T, program string, args ...string) (string, int) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), commandTime)
 		defer cancel()
-		return runToEnd(t, exec.CommandContext(ctx, qemu, append([]string{"-L", sysroot, program}, args...)...))
+		return runToEnd(t, exec.CommandContext(ctx, qemu, slices.Concat(loader, []string{program}, args)...))
 	}
 }
 
