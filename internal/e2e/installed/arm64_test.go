@@ -2,6 +2,7 @@ package installed
 
 import (
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -80,8 +81,23 @@ func emulator(t *testing.T) func(t *testing.T, program string, args ...string) (
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), commandTime)
 		defer cancel()
-		return runToEnd(t, exec.CommandContext(ctx, qemu, slices.Concat(loader, []string{program}, args)...))
+		command := append([]string{program}, args...)
+		if linked(t, program) {
+			command = slices.Concat(loader, command)
+		}
+		return runToEnd(t, exec.CommandContext(ctx, qemu, command...))
 	}
+}
+
+// linked tells whether a program asks for a C library.
+func linked(t *testing.T, program string) bool {
+	t.Helper()
+	file, err := elf.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	return slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // unpackARM64 returns the program of a package.
