@@ -9,6 +9,10 @@ type Hold struct {
 	// Since and By say when it was set and by whom.
 	Since time.Time `json:"since"`
 	By    string    `json:"by"`
+	// Why is what it was set for, where that was said.
+	Why string `json:"why,omitempty"`
+	// Fleet is true for the hold that the fleet's hub ordered, which only the fleet releases; false for the host's own.
+	Fleet bool `json:"fleet,omitempty"`
 	// File is where it was found. Empty: it is not known from a file.
 	File string `json:"file,omitempty"`
 	// UntilBoot is true for a hold that is in memory alone and ends with the boot, whatever Until says, unless the agent has
