@@ -51,7 +51,7 @@ func TestSetupMakesWhatTheContractSays(t *testing.T) {
 	srv := startServer(t, "127.0.0.1:0", t.TempDir())
 	nc, js := connect(t, srv.URL())
 	changes, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 8 << 20})
-	if err != nil || len(changes) != 3 {
+	if err != nil || len(changes) != 5 {
 		t.Fatalf("got %q, %v", changes, err)
 	}
 	s, err := js.Stream(t.Context(), "CTWARDEN")
@@ -95,7 +95,7 @@ func TestSetupMendsAndLeavesTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	changes, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 8 << 20})
-	if err != nil || len(changes) != 3 || !strings.Contains(changes[0], "subjects [ctwarden.>] → [ctwarden.v1.ev.>], max age 0s → 720h0m0s") {
+	if err != nil || len(changes) != 5 || !strings.Contains(changes[0], "subjects [ctwarden.>] → [ctwarden.v1.ev.>], max age 0s → 720h0m0s") {
 		t.Fatalf("got %q, %v", changes, err)
 	}
 	s, err := js.Stream(t.Context(), "CTWARDEN")
