@@ -3,23 +3,26 @@ package hub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 const (
 	// leaseKey is the key of the lease in the bucket of the fleet.
 	leaseKey = "lease"
 	// renewEvery is how often the leader writes its lease.
-	renewEvery = 2 * time.Second
-	// leaseSafe is how long the leader acts on a lease after it sent the write that renewed it.
-	leaseSafe = 4 * time.Second
-	// takeAfter is how long the others wait for the lease to move before they take it, each by its own monotonic clock. The
-	// difference to leaseSafe is what keeps two hubs from paging at the same time.
+	renewEvery = time.Second
+	// leaseSafe is how long the leader acts as one after it sent a write that was acknowledged.
+	leaseSafe = 3500 * time.Millisecond
+	// takeAfter is how long the others wait for the leader's writes before they take the lease, each by its own monotonic
+	// clock, so that no two clocks need to agree. What lies between leaseSafe and this is for the pages on their way
+	// (oncall.Queue gives an attempt two more seconds), so that no two hubs page at the same time.
 	takeAfter = 6 * time.Second
 )
+
+// errLeaseLost says that this hub must not act as the leader any more.
+var errLeaseLost = errors.New("the lease is lost")
 
 // lease says who leads.
 type lease struct {
@@ -33,25 +36,29 @@ type lease struct {
 	Version string    `json:"version,omitempty"`
 }
 
-func (l lease) entry() (entry, error) {
+// entry is the lease as it is written, at the time now.
+func (l lease) entry(now time.Time) entry {
+	l.At = now.UTC()
 	b, err := json.Marshal(l)
-	return entry{leaseKey, b}, err
+	if err != nil {
+		panic(err) // texts, a number and a time of this millennium
+	}
+	return entry{leaseKey, b}
 }
 
 // sighting is a lease as a hub that does not lead saw it.
 type sighting struct {
 	lease
-	// seen is when it last moved, by this hub's clock.
-	seen time.Time
+	// moved is when the leader last wrote anything, by this hub's clock. Nobody else writes.
+	moved time.Time
 }
 
-// free tells whether the lease may be taken: nobody has it, this very process had it, or it did not move for long enough.
+// free tells whether the lease may be taken: nobody has it, this very process had it, or nothing was written for too long.
 func (s sighting) free(self string, now time.Time) bool {
-	return s.ID == "" || s.ID == self || now.Sub(s.seen) >= takeAfter
+	return s.ID == "" || s.ID == self || now.Sub(s.moved) >= takeAfter
 }
 
-// keepLease renews the lease until ctx is done. It returns why it could not, once the lease is not to be relied on any
-// more, or nil when ctx is done.
+// keepLease renews the lease until ctx is done. It returns an error as soon as it is not to be relied on any more.
 func (l *leading) keepLease(ctx context.Context) error {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
@@ -61,40 +68,22 @@ func (l *leading) keepLease(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		sent := time.Now()
-		if err := l.renew(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("renew the lease: %w", err)
+		if err := l.renew(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("%w: %w", errLeaseLost, err)
 		}
-		l.valid.Store(sent.Add(leaseSafe).Sub(l.began).Nanoseconds())
 	}
 }
 
+// renew writes the lease and waits for the acknowledgement, no longer than this hub may act without it.
 func (l *leading) renew(ctx context.Context) error {
-	l.lease.At = time.Now().UTC()
-	e, err := l.lease.entry()
+	ctx, cancel := context.WithDeadline(ctx, l.store.until())
+	defer cancel()
+	w, err := l.store.put(l.lease.entry(time.Now()))
 	if err != nil {
 		return err
 	}
-	f, err := l.store.put(e)
-	if err != nil {
-		return err
-	}
-	return l.store.settled(ctx, leaseKey, f)
+	return l.store.settled(ctx, w)
 }
 
 // holds tells whether this hub may act as the leader at this moment.
-func (l *leading) holds() bool { return time.Since(l.began).Nanoseconds() < l.valid.Load() }
-
-// release gives the lease back, so that another hub need not wait. It is the last write of a term.
-func (l *leading) release(ctx context.Context) {
-	e, err := lease{Term: l.lease.Term, At: time.Now().UTC()}.entry()
-	if err != nil {
-		return
-	}
-	if err := l.store.write(ctx, []entry{e}); err != nil {
-		l.log.Debug("lease_not_released", zap.Error(err))
-	}
-}
+func (l *leading) holds() bool { return time.Now().Before(l.store.until()) }

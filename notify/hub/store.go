@@ -47,9 +47,18 @@ type store struct {
 	last uint64
 	// broken is why nothing can be written any more; nil: nothing has failed.
 	broken error
+	// alive is when the last write that was acknowledged was sent. Until a certain time after it nobody else leads.
+	alive time.Time
 }
 
-// newStore begins behind the message last.
+// sentWrite is a write on its way.
+type sentWrite struct {
+	key string
+	at  time.Time
+	ack jetstream.PubAckFuture
+}
+
+// newStore begins behind the message with the sequence number last.
 func newStore(nc *nats.Conn, last uint64) (*store, error) {
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(storeAck), jetstream.WithPublishAsyncMaxPending(2*inFlightCount))
 	if err != nil {
@@ -59,7 +68,7 @@ func newStore(nc *nats.Conn, last uint64) (*store, error) {
 }
 
 // put sends one write. It is done when [settled] says so.
-func (s *store) put(e entry) (jetstream.PubAckFuture, error) {
+func (s *store) put(e entry) (sentWrite, error) {
 	m := &nats.Msg{Subject: keyPrefix + e.key, Data: e.value, Header: nats.Header{}}
 	if e.value == nil {
 		m.Header.Set(opHeader, opDelete)
@@ -67,33 +76,37 @@ func (s *store) put(e entry) (jetstream.PubAckFuture, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken != nil {
-		return nil, s.broken
+		return sentWrite{}, s.broken
 	}
+	at := time.Now()
 	f, err := s.js.PublishMsgAsync(m, jetstream.WithExpectLastSequence(s.last),
 		jetstream.WithExpectStream("KV_"+FleetBucket), jetstream.WithRetryAttempts(0))
 	if err != nil {
 		s.broken = fmt.Errorf("save %s: %w", e.key, err)
-		return nil, s.broken
+		return sentWrite{}, s.broken
 	}
 	s.last++
-	return f, nil
+	return sentWrite{e.key, at, f}, nil
 }
 
 // settled waits until a write is stored. Where it is not, the store is of no use any more: what was sent behind it is
 // refused too.
-func (s *store) settled(ctx context.Context, key string, f jetstream.PubAckFuture) error {
+func (s *store) settled(ctx context.Context, w sentWrite) error {
 	var err error
 	select {
-	case <-f.Ok():
+	case <-w.ack.Ok():
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.alive = w.at
 		return nil
-	case err = <-f.Err():
+	case err = <-w.ack.Err():
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
 	if isOvertaken(err) {
 		err = errOvertaken
 	}
-	err = fmt.Errorf("save %s: %w", key, err)
+	err = fmt.Errorf("save %s: %w", w.key, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken == nil {
@@ -102,20 +115,27 @@ func (s *store) settled(ctx context.Context, key string, f jetstream.PubAckFutur
 	return err
 }
 
+// until is when this hub must no longer act as the leader, unless another write is acknowledged.
+func (s *store) until() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.alive.Add(leaseSafe)
+}
+
 // write saves the entries in their order: each is there only where all before it are.
 func (s *store) write(ctx context.Context, entries []entry) error {
 	for len(entries) > 0 {
 		n := chunk(entries)
-		waiting := make([]jetstream.PubAckFuture, 0, n)
+		waiting := make([]sentWrite, 0, n)
 		for _, e := range entries[:n] {
-			f, err := s.put(e)
+			w, err := s.put(e)
 			if err != nil {
 				return err
 			}
-			waiting = append(waiting, f)
+			waiting = append(waiting, w)
 		}
-		for i, f := range waiting {
-			if err := s.settled(ctx, entries[i].key, f); err != nil {
+		for _, w := range waiting {
+			if err := s.settled(ctx, w); err != nil {
 				return err
 			}
 		}
@@ -141,7 +161,6 @@ func isOvertaken(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
-
 
 // saved is one message of the bucket.
 type saved struct {
