@@ -58,9 +58,6 @@ func (h *Handler) getChanges(w http.ResponseWriter, r *http.Request) {
 func (f *follower) run(r *http.Request) {
 	alive := time.NewTicker(beat)
 	defer alive.Stop()
-	if f.comment("following") != nil {
-		return
-	}
 	for {
 		news := f.h.news.wait()
 		if f.tell() != nil {
@@ -69,7 +66,7 @@ func (f *follower) run(r *http.Request) {
 		select {
 		case <-news:
 		case <-alive.C:
-			if f.comment("still here") != nil {
+			if f.send("beat", []byte("{}")) != nil {
 				return
 			}
 		case <-f.h.followed:
@@ -120,12 +117,7 @@ func (f *follower) sendJSON(event string, v any) error {
 
 // send writes one message; data has no line feeds.
 func (f *follower) send(event string, data []byte) error {
-	return f.write(append([]byte("event: "+event+"\ndata: "), data...))
-}
-
-func (f *follower) comment(text string) error { return f.write([]byte(": " + text)) }
-
-func (f *follower) write(message []byte) error {
+	message := append([]byte("event: "+event+"\ndata: "), data...)
 	// The server's own limit is for answers that end. Where the connection has no deadlines, its end is seen by writing.
 	_ = f.out.SetWriteDeadline(time.Now().Add(writeWithin))
 	if _, err := f.w.Write(append(message, "\n\n"...)); err != nil {
