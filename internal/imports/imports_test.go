@@ -18,9 +18,13 @@ var allowed = map[string][]string{
 	"remediate/conntrack": {"remediate"},
 	"remediate/apply":     {"remediate", "remediate/sysctld"},
 	"watcher":             {"remediate"},
-	"notify":              {"remediate"},
+	"notify":              {"internal/secret", "remediate"},
+	"notify/oncall": { // apart from notify, so that a sender of pages needs no NATS
+		"internal/config", // its part of the configuration checks itself
+		"internal/secret", "remediate",
+	},
 	"notify/hub":          {"notify", "remediate"},
-	"notify/hub/web":      {"internal/exposition", "remediate"}, // HTTP apart from NATS: it asks the hub by its own interfaces
+	"notify/hub/web":      {"internal/exposition", "notify/fleet", "remediate"}, // HTTP apart from NATS: it asks the hub by its own interfaces
 	"internal/config":     nil,
 	"internal/exposition": nil,                                       // the metrics' text, for the agent and for the hub
 	"internal/confdir":    nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
@@ -30,6 +34,7 @@ var allowed = map[string][]string{
 	},
 	"internal/replay":  {"remediate", "watcher"},
 	"internal/state":   {"notify", "remediate"},
+	"internal/secret":  nil, // apart from its users, of which one must not have NATS
 	"internal/tcppeer": nil,
 	"internal/agent": {
 		"internal/exposition", "internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",

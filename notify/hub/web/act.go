@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/notify/fleet"
 )
 
 // doWithin bounds an action: a broadcast is answered within two seconds, and the leader may be changing.
@@ -48,13 +50,12 @@ func (h *Handler) acknowledge(w http.ResponseWriter, r *http.Request, by string)
 
 // newSilence is the body of POST /api/v1/silences.
 type newSilence struct {
-	Incident string            `json:"incident"`
-	Site     string            `json:"site"`
-	Host     string            `json:"host"`
-	Labels   map[string]string `json:"labels"`
-	Cause    string            `json:"cause"`
-	Seconds  int64             `json:"seconds"`
-	Comment  string            `json:"comment"`
+	Site    string            `json:"site"`
+	Host    string            `json:"host"`
+	Labels  map[string]string `json:"labels"`
+	Cause   string            `json:"cause"`
+	Seconds int64             `json:"seconds"`
+	Comment string            `json:"comment"`
 }
 
 func (h *Handler) silence(w http.ResponseWriter, r *http.Request, by string) {
@@ -66,21 +67,21 @@ func (h *Handler) silence(w http.ResponseWriter, r *http.Request, by string) {
 	switch {
 	case problem != "" || body.Seconds == 0:
 		problem = "seconds: for how long, from 1 to 90 days"
-	case body.Incident == "" && body.Site == "" && body.Host == "" && len(body.Labels) == 0 && body.Cause == "":
-		problem = "say what to silence: an incident, a site, hosts, labels or a cause"
+	case body.Site == "" && body.Host == "" && len(body.Labels) == 0 && body.Cause == "":
+		problem = "say what to silence: a site, hosts, labels or a cause"
 	}
 	if problem != "" {
 		refuse(w, http.StatusBadRequest, problem)
 		return
 	}
-	h.perform(w, r, Action{Verb: VerbSilence, By: by, Silence: Silence{
-		Incident: body.Incident, Site: body.Site, Host: body.Host, Labels: body.Labels, Cause: body.Cause,
+	h.perform(w, r, Action{Verb: VerbSilence, By: by, Silence: fleet.Silence{
+		Site: body.Site, Host: body.Host, Labels: body.Labels, Cause: body.Cause,
 		From: time.Now().UTC(), Until: until, By: by, Comment: body.Comment,
 	}})
 }
 
 func (h *Handler) unsilence(w http.ResponseWriter, r *http.Request, by string) {
-	h.perform(w, r, Action{Verb: VerbUnsilence, By: by, Silence: Silence{ID: r.PathValue("id")}})
+	h.perform(w, r, Action{Verb: VerbUnsilence, By: by, Silence: fleet.Silence{ID: r.PathValue("id")}})
 }
 
 // scope is the body of POST /api/v1/hold and /api/v1/unhold.

@@ -3,9 +3,12 @@ package web
 import (
 	"context"
 	"errors"
+
+	"github.com/ctwarden/ctwarden/notify/fleet"
 )
 
-// What the methods of [Doer] and [Fleet] refuse with. Any other error is a fault of the hub.
+// What the methods of [Doer] and [Fleet] refuse with, besides [fleet.ErrUnknown] and [fleet.ErrOver], which mean the same
+// as the first two. Any other error is a fault of the hub.
 var (
 	// ErrNotFound is for a host, an incident, a silence or a hold that is not there.
 	ErrNotFound = errors.New("not found")
@@ -33,10 +36,10 @@ type Fleet interface {
 type Incidents interface {
 	// Revision changes whenever an incident does. It is cheap, and called twenty times a second.
 	Revision() uint64
-	// Incidents has them all, in any order, each without its timeline.
-	Incidents() []Incident
-	// Incident has one with its timeline; false: there is none.
-	Incident(id string) (Incident, bool)
+	// Groups has them all, in any order; the timelines may be left out.
+	Groups() []fleet.Group
+	// Group has one with its timeline; false: there is none.
+	Group(id string) (fleet.Group, bool)
 }
 
 // Hub is the hub itself: who leads, what waits, what was ordered. Status may be called from several goroutines.

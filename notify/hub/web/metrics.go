@@ -95,8 +95,8 @@ func (h *Handler) scrapeFleet(e *exposition.Scrape, set hubMetrics) {
 	}
 	e.Send(set.held, float64(c.Held))
 	open := map[remediate.Severity]int{}
-	for _, one := range h.cfg.Incidents.Incidents() {
-		if one.ClosedAt.IsZero() && !one.Historical {
+	for _, one := range h.cfg.Incidents.Groups() {
+		if isOpen(one) {
 			open[one.Severity]++
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ctwarden/ctwarden/notify/fleet"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -135,7 +136,7 @@ type incidentList struct {
 	Open  int `json:"open"`
 	Total int `json:"total"`
 	// Incidents are the open ones first, each part by its last change, newest first.
-	Incidents []Incident `json:"incidents"`
+	Incidents []fleet.Group `json:"incidents"`
 }
 
 func (h *Handler) getIncidents(w http.ResponseWriter, r *http.Request) {
@@ -147,12 +148,13 @@ func (h *Handler) getIncidents(w http.ResponseWriter, r *http.Request) {
 	h.sendJSON(w, r, h.incidentList(limit))
 }
 
+// incidentList leaves out what was merged into another before anybody was told of it.
 func (h *Handler) incidentList(limit int) incidentList {
-	all := h.cfg.Incidents.Incidents()
+	all := slices.DeleteFunc(h.cfg.Incidents.Groups(), func(g fleet.Group) bool { return g.MergedInto != "" })
 	slices.SortFunc(all, byImportance)
-	out := incidentList{Total: len(all), Incidents: []Incident{}}
+	out := incidentList{Total: len(all), Incidents: []fleet.Group{}}
 	for _, one := range all {
-		if one.ClosedAt.IsZero() {
+		if isOpen(one) {
 			out.Open++
 		}
 	}
@@ -163,13 +165,16 @@ func (h *Handler) incidentList(limit int) incidentList {
 	return out
 }
 
+// isOpen leaves out what was found in old records, which concerns nobody now.
+func isOpen(g fleet.Group) bool { return g.ClosedAt.IsZero() && !g.Historical }
+
 // byImportance puts open incidents first, of these the critical, and then what changed last.
-func byImportance(a, b Incident) int {
-	rank := func(i Incident) int {
+func byImportance(a, b fleet.Group) int {
+	rank := func(g fleet.Group) int {
 		switch {
-		case !i.ClosedAt.IsZero() || i.Historical:
+		case !isOpen(g):
 			return 2
-		case i.Severity != severityCritical:
+		case g.Severity != remediate.SeverityCritical:
 			return 1
 		}
 		return 0
@@ -177,23 +182,22 @@ func byImportance(a, b Incident) int {
 	return cmp.Or(cmp.Compare(rank(a), rank(b)), b.ChangedAt.Compare(a.ChangedAt), cmp.Compare(a.ID, b.ID))
 }
 
-func complete(i Incident) Incident {
-	i.Sample, i.Pages = orEmpty(i.Sample), orEmpty(i.Pages)
-	if i.Sites == nil {
-		i.Sites = map[string]int{}
+// complete has empty lists where there were none.
+func complete(g fleet.Group) fleet.Group {
+	g.Sample, g.Pages, g.Timeline = orEmpty(g.Sample), orEmpty(g.Pages), orEmpty(g.Timeline)
+	if g.Sites == nil {
+		g.Sites = map[string]int{}
 	}
-	return i
+	return g
 }
 
 func (h *Handler) getIncident(w http.ResponseWriter, r *http.Request) {
-	one, known := h.cfg.Incidents.Incident(r.PathValue("id"))
+	one, known := h.cfg.Incidents.Group(r.PathValue("id"))
 	if !known {
 		refuse(w, http.StatusNotFound, "there is no such incident; closed ones leave after a day")
 		return
 	}
-	one = complete(one)
-	one.Timeline = orEmpty(one.Timeline)
-	h.sendJSON(w, r, one)
+	h.sendJSON(w, r, complete(one))
 }
 
 func (h *Handler) getStatus(w http.ResponseWriter, r *http.Request) {

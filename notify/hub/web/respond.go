@@ -12,6 +12,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/notify/fleet"
 )
 
 // Bodies: what is read, and from what size on answers are packed.
@@ -88,9 +90,9 @@ func refuse(w http.ResponseWriter, code int, text string) {
 // refuseFor answers with what an error of the hub means.
 func (h *Handler) refuseFor(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, fleet.ErrUnknown):
 		refuse(w, http.StatusNotFound, err.Error())
-	case errors.Is(err, ErrConflict):
+	case errors.Is(err, ErrConflict), errors.Is(err, fleet.ErrOver):
 		refuse(w, http.StatusConflict, err.Error())
 	case errors.Is(err, ErrInvalid):
 		refuse(w, http.StatusBadRequest, err.Error())
