@@ -111,7 +111,7 @@ func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
 		return agent.Config{}, err
 	}
 	return agent.Config{
-		Version: versionString(), Host: host, Site: c.Site, Root: "/", Policy: c.policy(),
+		Version: versionString(), Host: host, Site: c.Site, Root: "/", Policy: c.policy(), AwaitFleet: c.Remediate.AwaitFleet,
 		CloseAfter: c.Incident.CloseAfter, UpdateEvery: c.Incident.UpdateEvery,
 		Sources: agent.SourcesConfig{
 			Lookback: c.Sources.Lookback, LateAfter: c.Sources.LateAfter, Kmsg: agent.Switch(c.Sources.Kmsg.Enabled),

@@ -23,10 +23,12 @@ var allowed = map[string][]string{
 		"internal/config", // its part of the configuration checks itself
 		"internal/secret", "remediate",
 	},
-	"notify/hub":       {"notify", "remediate"},
-	"internal/config":  nil,
-	"internal/confdir": nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
-	"internal/writers": {"internal/confdir", "remediate/sysctld"}, // for the agent and for doctor
+	"notify/hub":          {"notify", "remediate"},
+	"notify/hub/web":      {"internal/exposition", "notify/fleet", "remediate"}, // HTTP apart from NATS: it asks the hub by its own interfaces
+	"internal/config":     nil,
+	"internal/exposition": nil,                                       // the metrics' text, for the agent and for the hub
+	"internal/confdir":    nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
+	"internal/writers":    {"internal/confdir", "remediate/sysctld"}, // for the agent and for doctor
 	"internal/doctor": { // apart from the command, so that its judgement is pure and its reading is below a root
 		"internal/confdir", "internal/writers", "remediate", "remediate/apply", "remediate/conntrack", "remediate/sysctld",
 	},
@@ -35,7 +37,7 @@ var allowed = map[string][]string{
 	"internal/secret":  nil, // apart from its users, of which one must not have NATS
 	"internal/tcppeer": nil,
 	"internal/agent": {
-		"internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
+		"internal/exposition", "internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
 		"remediate/sysctld", // which line sets the limit that somebody else has set
 		"internal/writers",  // and which program
 		"watcher",

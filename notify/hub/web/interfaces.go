@@ -3,9 +3,12 @@ package web
 import (
 	"context"
 	"errors"
+
+	"github.com/ctwarden/ctwarden/notify/fleet"
 )
 
-// What the methods of [Doer] and [Fleet] refuse with. Any other error is a fault of the hub.
+// What the methods of [Doer] and [Fleet] refuse with, besides [fleet.ErrUnknown] and [fleet.ErrOver], which mean the same
+// as the first two. Any other error is a fault of the hub.
 var (
 	// ErrNotFound is for a host, an incident, a silence or a hold that is not there.
 	ErrNotFound = errors.New("not found")
@@ -19,9 +22,10 @@ var (
 
 // Fleet is the state of every host. Its methods may be called from several goroutines.
 type Fleet interface {
+	// Revision changes, upwards, whenever a row does. It is cheap, and called twenty times a second.
+	Revision() uint64
 	// Rows calls take for every host whose row changed after the revision since, 0: for every host, and returns the revision
-	// that this comes up to. Revisions never fall while the hub runs. It is called five times a second and blocks nobody;
-	// take must not call the Fleet.
+	// that this comes up to. It is called at most five times a second; take is quick and does not call the Fleet.
 	Rows(since uint64, take func(Row)) (revision uint64)
 	// Host is all about one host. It wraps [ErrNotFound] where nothing is known of it.
 	Host(ctx context.Context, site, host string) (HostDetail, error)
@@ -30,12 +34,12 @@ type Fleet interface {
 // Incidents are the fleet's incidents: those that are open, and those that were closed within the last day. Its methods
 // may be called from several goroutines, and what they return belongs to the caller.
 type Incidents interface {
-	// Revision changes whenever an incident does. It is cheap, and called five times a second.
+	// Revision changes whenever an incident does. It is cheap, and called twenty times a second.
 	Revision() uint64
-	// Incidents has them all, in any order, each without its timeline.
-	Incidents() []Incident
-	// Incident has one with its timeline; false: there is none.
-	Incident(id string) (Incident, bool)
+	// Groups has them all, in any order; the timelines may be left out.
+	Groups() []fleet.Group
+	// Group has one with its timeline; false: there is none.
+	Group(id string) (fleet.Group, bool)
 }
 
 // Hub is the hub itself: who leads, what waits, what was ordered. Status may be called from several goroutines.

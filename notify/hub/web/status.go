@@ -1,6 +1,10 @@
 package web
 
-import "time"
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/notify/fleet"
+)
 
 // Status is the hub itself.
 type Status struct {
@@ -23,7 +27,7 @@ type Status struct {
 	Senders    []Sender      `json:"senders"`
 	// DeadLetters are messages given up on, newest first.
 	DeadLetters []DeadLetter `json:"dead_letters"`
-	Silences    []Silence    `json:"silences"`
+	Silences    []fleet.Silence    `json:"silences"`
 	Holds       []Hold       `json:"holds"`
 	Rollout     Rollout      `json:"rollout"`
 	Budget      Budget       `json:"budget"`
@@ -54,22 +58,6 @@ type DeadLetter struct {
 	At       time.Time `json:"at"`
 	Attempts int       `json:"attempts"`
 	Error    string    `json:"error"`
-}
-
-// Silence keeps matching incidents from paging.
-type Silence struct {
-	ID string `json:"id"`
-	// Site, Host (a glob), Labels and Cause must all match; empty: any.
-	Site   string            `json:"site,omitempty"`
-	Host   string            `json:"host,omitempty"`
-	Labels map[string]string `json:"labels,omitempty"`
-	Cause  string            `json:"cause,omitempty"`
-	// Incident silences just that one; the others are empty then.
-	Incident string    `json:"incident,omitempty"`
-	From     time.Time `json:"from"`
-	Until    time.Time `json:"until"`
-	By       string    `json:"by"`
-	Comment  string    `json:"comment,omitempty"`
 }
 
 // Hold keeps hosts from automatic steps.
@@ -128,7 +116,7 @@ type Action struct {
 	// Incident is the one to acknowledge.
 	Incident string
 	// Silence is the one to begin, with By set, or to end, with its ID alone.
-	Silence Silence
+	Silence fleet.Silence
 	// Site and Host are whom to hold, as in [Hold]; Until and Why as there.
 	Site, Host string
 	Until      time.Time
