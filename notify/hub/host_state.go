@@ -15,7 +15,7 @@ type hostState struct {
 	At                  time.Time
 	// heard is when the state came in, by this hub's clock.
 	heard time.Time
-	Mode                remediate.Mode
+	Mode  remediate.Mode
 	// Count and Max are the fullest namespace's.
 	Count, Max uint64
 	// Drops and EarlyDrops are all namespaces' since the kernel's boot, or the namespace's.
@@ -56,7 +56,7 @@ type stateDocument struct {
 		Max uint64 `json:"nf_conntrack_max"`
 	} `json:"limits"`
 	NetNSTotal int `json:"netns_total"`
-	NetNS []struct {
+	NetNS      []struct {
 		Count    uint64 `json:"count"`
 		Counters struct {
 			Drop      uint64 `json:"drop"`

@@ -45,8 +45,6 @@ type Options struct {
 type Settings struct {
 	Fleet   fleet.Config
 	Senders []oncall.Config
-	// Rollout says which hosts are told to remediate. Nil: the hub leaves modes alone.
-	Rollout []Matcher
 }
 
 // Hub is one of the hubs of a fleet. Any number run; one leads: grouping needs one order of the events. The others read what
@@ -62,10 +60,12 @@ type Hub struct {
 	// ready is closed when Ready is due.
 	ready func()
 	hosts *hosts
-	// asked has room for one each: what users ask of this hub while it leads.
+	// asked has no room: who asks waits until the leader has time.
 	asked chan request
 	// reconfigured has room for one: a second change adds nothing to the first.
 	reconfigured chan struct{}
+	// printed has the ids of the last events that were printed. It belongs to the goroutine that leads.
+	printed *recent
 	// seen has the host states for the leader. It is full where the leader is busy; then the state is taken a minute later.
 	seen chan hostState
 
@@ -99,7 +99,7 @@ func New(o Options) (*Hub, error) {
 		o.Fail = func(string) {}
 	}
 	h := &Hub{
-		o: o, js: js, id: rand.Text(), hosts: newHosts(), set: o.Settings, connected: o.Conn.IsConnected(), since: time.Now(),
+		o: o, js: js, id: rand.Text(), hosts: newHosts(), printed: newRecent(remembered), set: o.Settings, connected: o.Conn.IsConnected(), since: time.Now(),
 		asked: make(chan request), reconfigured: make(chan struct{}, 1), seen: make(chan hostState, 1024),
 		tally: counters{pages: map[pageResult]uint64{}},
 	}

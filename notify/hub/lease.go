@@ -76,7 +76,8 @@ func (l *leading) keepLease(ctx context.Context) error {
 
 // renew writes the lease and waits for the acknowledgement, no longer than this hub may act without it.
 func (l *leading) renew(ctx context.Context) error {
-	ctx, cancel := context.WithDeadline(ctx, l.store.until())
+	// Not cut short by ctx: a hub that ends has more to write behind this.
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), l.store.until())
 	defer cancel()
 	w, err := l.store.put(l.lease.entry(time.Now()))
 	if err != nil {

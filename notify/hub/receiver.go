@@ -178,6 +178,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// remembered is how many ids of events are kept, to print none twice that the stream delivers or holds twice.
+const remembered = 100_000
+
 // recent remembers the last ids.
 type recent struct {
 	set  map[string]struct{}
