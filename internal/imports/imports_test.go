@@ -23,7 +23,9 @@ var allowed = map[string][]string{
 		"internal/config", // its part of the configuration checks itself
 		"internal/secret", "remediate",
 	},
-	"notify/hub":          {"notify", "remediate"},
+	"notify/hub": { // joins the pure core, the senders and NATS, and gives the page what it asks for
+		"notify", "notify/fleet", "notify/hub/web", "notify/oncall", "remediate",
+	},
 	"notify/hub/web":      {"internal/exposition", "notify/fleet", "remediate"}, // HTTP apart from NATS: it asks the hub by its own interfaces
 	"internal/config":     nil,
 	"internal/exposition": nil,                                       // the metrics' text, for the agent and for the hub
@@ -46,10 +48,14 @@ var allowed = map[string][]string{
 	"cmd/ctwarden": {
 		"internal/agent", "internal/config", "internal/doctor", "internal/replay", "notify", "remediate", "remediate/apply",
 		"remediate/conntrack", "watcher",
+		"internal/failpoint",
 		"internal/persist", // root's end of it
 	},
 	"internal/persist": {"remediate", "remediate/apply"}, // the line to root's helper: the one boundary of privilege
-	"cmd/ctwarden-hub": {"internal/config", "notify", "notify/hub", "remediate"},
+	"cmd/ctwarden-hub": {
+		"internal/config", "internal/failpoint", "notify", "notify/fleet", "notify/hub", "notify/hub/web", "notify/oncall", "remediate",
+	},
+	"internal/failpoint": nil, // for both programs, which are tested by being killed
 
 	// Programs that build the packages.
 	"packaging/glibcfloor": nil,
