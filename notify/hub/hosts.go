@@ -150,6 +150,13 @@ func sameLabels(a, b []string) bool {
 	return true
 }
 
+// current is the revision of the last change.
+func (h *hosts) current() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.revision
+}
+
 // since calls take with what changed after the revision, and returns the one that this comes up to.
 func (h *hosts) since(revision uint64, take func(web.Row)) uint64 {
 	h.mu.Lock()

@@ -58,8 +58,9 @@ type Hub struct {
 	id string
 	js jetstream.JetStream
 	// ready is closed when Ready is due.
-	ready func()
-	hosts *hosts
+	ready   func()
+	hosts   *hosts
+	backlog backlog
 	// asked has no room: who asks waits until the leader has time.
 	asked chan request
 	// reconfigured has room for one: a second change adds nothing to the first.
@@ -120,6 +121,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.watchHosts(ctx) })
+	g.Go(func() error { return h.askBacklog(ctx) })
 	g.Go(func() error {
 		for ctx.Err() == nil {
 			err := h.turn(ctx)
