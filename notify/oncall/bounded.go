@@ -17,7 +17,8 @@ func (n Notification) bounded() Notification {
 		*s = line(*s)
 	}
 	n.HostsTotal = max(n.HostsTotal, len(n.Hosts))
-	n.Hosts, n.Did, n.Next = lines(n.Hosts, maxHosts), lines(n.Did, maxLines), lines(n.Next, maxLines)
+	n.Hosts, n.Facts = lines(n.Hosts, maxHosts), lines(n.Facts, maxLines)
+	n.Did, n.Next = lines(n.Did, maxLines), lines(n.Next, maxLines)
 	n.Top = slices.Clone(n.Top[:min(len(n.Top), maxLines)])
 	for i, t := range n.Top {
 		n.Top[i] = remediate.Talker{Address: line(t.Address), Entries: t.Entries}

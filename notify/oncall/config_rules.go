@@ -16,8 +16,11 @@ import (
 	"github.com/ctwarden/ctwarden/internal/config"
 )
 
+// groupLabel is the label that tells troubles apart.
+const groupLabel = "ctwarden_group"
+
 // ownLabels are the labels that ctwarden itself gives an alert.
-var ownLabels = []string{"alertname", "group", "job", "severity", "site"}
+var ownLabels = []string{"alertname", groupLabel, "severity", "site"}
 
 // Validate implements config.Validator for one entry. That names are not used twice is for [CheckNames].
 func (c *Config) Validate(p *config.Problems) {

@@ -46,7 +46,8 @@ type Notification struct {
 	Site string `json:"site,omitempty"`
 	// Cause is one of the causes above.
 	Cause string `json:"cause,omitempty"`
-	// Labels are those of the whole trouble, such as the rack that all its hosts stand in.
+	// Labels are those of the whole trouble, such as the rack that all its hosts stand in. Site and Labels stay the same from
+	// trigger to resolve: Alertmanager would take another value for another alert.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Hosts are some of the hosts, the worst first; HostsTotal is how many there are in all.
 	Hosts      []string `json:"hosts,omitempty"`
@@ -56,6 +57,8 @@ type Notification struct {
 	// Refused counts connections that the kernel refused, ThrownOut those that it dropped to make room.
 	Refused   uint64 `json:"refused"`
 	ThrownOut uint64 `json:"thrown_out"`
+	// Facts are what else is known, one sentence each, without a full stop.
+	Facts []string `json:"facts,omitempty"`
 	// Did is what ctwarden did and whether it helped, one sentence each, without a full stop.
 	Did []string `json:"did,omitempty"`
 	// Top are those who hold the most entries, the first with the most; Verdict says what to make of it.
