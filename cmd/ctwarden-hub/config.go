@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -156,15 +155,4 @@ func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
 			return err
 		}),
 	}
-}
-
-// versionString is the release's version, or what the Go tool noted about the source.
-func versionString() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }

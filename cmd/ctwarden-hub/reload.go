@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 
 	"github.com/ctwarden/ctwarden/notify/hub"
@@ -14,8 +13,6 @@ import (
 
 // reload takes over a changed configuration. One with mistakes leaves the running one in force.
 func (v *service) reload(h *hub.Hub, page *web.Handler) {
-	v.notify(daemon.SdNotifyReloading)
-	defer v.notify(daemon.SdNotifyReady)
 	s, err := v.load()
 	if err == nil && page != nil {
 		err = page.Configure(s.access())

@@ -155,6 +155,10 @@ func readAsk(body []byte, q *ask) error {
 // answer carries a request out. It is answered once that is saved, one for hosts once they have answered too.
 func (l *leading) answer(r request) {
 	now := time.Now()
+	if !l.holds() {
+		r.reply(web.Result{}, web.ErrNoLeader)
+		return
+	}
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
 	l.changed = true

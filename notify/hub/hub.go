@@ -82,6 +82,10 @@ type Hub struct {
 	problem   string
 	revision  uint64
 	tally     counters
+	// marked is when the rows were last brought up to what the fleet makes of the hosts; unmarked is true where something has
+	// changed since.
+	marked   time.Time
+	unmarked bool
 }
 
 // counters are since the start of this hub.
@@ -254,6 +258,7 @@ func (h *Hub) changed(p *picture, key string) {
 		return
 	}
 	h.revision++
+	h.unmarked = true
 	h.markChanged()
 }
 

@@ -170,6 +170,7 @@ func (l *leading) fold(b Batch) {
 	for _, d := range b.Events {
 		l.fleet.Take(fleet.Event{Site: d.Site, Host: d.Host, Version: d.Version, Event: d.Event}, now)
 	}
+	l.fleet.Tick(now)
 	h.tally.events += uint64(len(b.Events))
 	h.revision++
 	h.markHosts(b)
@@ -200,12 +201,11 @@ func (l *leading) seen(s hostState) {
 func (l *leading) tick(now time.Time) {
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
-	before := l.h.revision
 	l.fleet.Tick(now)
 	l.orders.tick(now)
 	l.changed = true
 	if l.h.markChanged() {
-		l.h.revision = before + 1
+		l.h.revision++
 	}
 }
 

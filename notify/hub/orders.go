@@ -114,7 +114,7 @@ func (o *orders) afterSave(do func(now time.Time)) {
 
 // command is the order that makes a host hold as h says, or not at all.
 func (o *orders) command(id, by, why string, h *hold, now time.Time) notify.Command {
-	c := notify.Command{ID: id, Rev: o.l.control.Rev, At: now, By: by, Why: why, Verb: notify.CommandUnhold}
+	c := notify.Command{ID: id, Rev: max(o.l.control.Rev, 1), At: now, By: by, Why: why, Verb: notify.CommandUnhold}
 	if h != nil {
 		c.Verb, c.Until, c.By, c.Why = notify.CommandHold, h.Until, h.By, h.Why
 	}
@@ -279,8 +279,9 @@ func (o *orders) missing(s hostState, now time.Time) (notify.Command, bool) {
 	case w == nil && s.Fleet.Hold:
 		return o.command(rand.Text(), hubName, "", nil, now), true
 	}
-	mode, decided := o.l.fleet.Mode(s.Site, s.Host)
-	if !decided || !s.Fleet.Awaits || s.Fleet.Mode == mode || mode == remediate.ModeObserve && s.Fleet.Mode == "" {
+	mode := o.l.fleet.Mode(s.Site, s.Host)
+	unset := mode == remediate.ModeObserve && s.Fleet.Mode == "" // which is what the host does by itself
+	if len(o.l.h.set.Fleet.Rollout) == 0 || !s.Fleet.Awaits || s.Fleet.Mode == mode || unset {
 		return notify.Command{}, false
 	}
 	c := notify.Command{ID: rand.Text(), Rev: max(o.l.control.Rev, 1), At: now, By: hubName, Why: "rollout", Verb: notify.CommandMode, Mode: mode}

@@ -82,6 +82,17 @@ func (q *queues) start(c oncall.Config) {
 	q.g.Go(func() error { return queue.Run(ctx) })
 }
 
+// keep has senders to a place that forgets tell again what was told in another term. The caller has the hub's mutex.
+func (q *queues) keep(f *fleet.Fleet) {
+	for _, p := range f.Told() {
+		if s := q.all[p.To]; s != nil {
+			if err := s.Keep(p.Notification); err != nil {
+				q.h.o.Log.Warn("page_not_repeated", zap.String("sender", p.To), zap.Error(err))
+			}
+		}
+	}
+}
+
 // wait returns when no queue sends any more, which is after their context is done, and an attempt that is under way.
 func (q *queues) wait() { _ = q.g.Wait() }
 

@@ -64,6 +64,10 @@ func (l *leading) snapshot(now time.Time) (entries []entry, due []fleet.Page, er
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
 	keys := l.fleet.Dirty()
+	if len(keys) > 0 {
+		l.h.revision++
+		l.h.unmarked = true
+	}
 	for _, key := range keys {
 		value, err := l.fleet.Encode(key)
 		if err != nil {

@@ -34,7 +34,7 @@ func (h *Hub) Status() web.Status {
 		}
 	}
 	s.Budget.PerHour = h.set.Fleet.StepsPerHour
-	s.Budget.Used = h.fleet.StepsUsed(time.Now())
+	s.Budget.Used = h.fleet.StepsUsed()
 	s.Budget.Spent = slices.ContainsFunc(h.control.Holds, func(o hold) bool { return o.Budget != "" && !o.over(time.Now()) })
 	s.Rollout = h.rollout()
 	return s
