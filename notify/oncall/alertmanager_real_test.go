@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,8 +51,8 @@ func startAlertmanager(t *testing.T) *realAlertmanager {
 		testhost.Skip(t, "needs prometheus-alertmanager; scripts/setup.sh test installs it")
 	}
 	am := &realAlertmanager{t: t, dir: t.TempDir()}
-	hook := receive(t, plain, func(http.ResponseWriter, *http.Request) {})
-	hook.Config.Handler = http.HandlerFunc(am.notice)
+	hook := httptest.NewServer(http.HandlerFunc(am.notice))
+	t.Cleanup(hook.Close)
 	port := testhost.Port(t)
 	am.url = fmt.Sprintf("http://127.0.0.1:%d", port)
 	config := fmt.Sprintf(`route:
@@ -166,8 +167,8 @@ func storm(key string, a Action) Notification {
 	return n
 }
 
-func firing(n amNotice) bool { return n.Status == "firing" }
-func over(n amNotice) bool   { return n.Status == "resolved" }
+func firing(n amNotice) bool   { return n.Status == "firing" }
+func resolved(n amNotice) bool { return n.Status == "resolved" }
 
 // TestRealAlertmanager: 500 hosts are one alert and one notification group, updates make no new one, Alertmanager is killed
 // in the middle and knows all again, and the end is told.
@@ -207,7 +208,7 @@ func TestRealAlertmanager(t *testing.T) {
 	if err := q.Submit(end, nil); err != nil {
 		t.Fatal(err)
 	}
-	testhost.Eventually(t, "the end", func() bool { return len(am.notices(over)) > 0 && len(am.alerts()) == 0 })
+	testhost.Eventually(t, "the end", func() bool { return len(am.notices(resolved)) > 0 && len(am.alerts()) == 0 })
 	groups := map[string]bool{}
 	for _, n := range am.notices(func(amNotice) bool { return true }) {
 		groups[n.GroupKey] = true
@@ -216,8 +217,8 @@ func TestRealAlertmanager(t *testing.T) {
 		}
 	}
 	// One when it began, one after the kill, which took Alertmanager's memory of the first, one at the end.
-	if len(groups) != 1 || len(am.notices(firing)) != 2 || len(am.notices(over)) != 1 {
-		t.Errorf("%d groups, %d notices of the alert, %d of its end", len(groups), len(am.notices(firing)), len(am.notices(over)))
+	if len(groups) != 1 || len(am.notices(firing)) != 2 || len(am.notices(resolved)) != 1 {
+		t.Errorf("%d groups, %d notices of the alert, %d of its end", len(groups), len(am.notices(firing)), len(am.notices(resolved)))
 	}
 }
 
@@ -238,9 +239,9 @@ func TestRealAlertmanagerIsStopped(t *testing.T) {
 	}
 	testhost.Eventually(t, "the queue to notice", func() bool { return q.Status().Problem != "" })
 	am.start()
-	testhost.Eventually(t, "the end", func() bool { return len(am.notices(over)) > 0 })
-	if len(am.notices(firing)) != 1 || len(am.notices(over)) != 1 || q.Status().Dead != 0 {
-		t.Errorf("%d notices of the alert, %d of its end, %+v", len(am.notices(firing)), len(am.notices(over)), q.Status())
+	testhost.Eventually(t, "the end", func() bool { return len(am.notices(resolved)) > 0 })
+	if len(am.notices(firing)) != 1 || len(am.notices(resolved)) != 1 || q.Status().Dead != 0 {
+		t.Errorf("%d notices of the alert, %d of its end, %+v", len(am.notices(firing)), len(am.notices(resolved)), q.Status())
 	}
 }
 
@@ -278,7 +279,7 @@ func TestRealAlertmanagerHearsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	testhost.Eventually(t, "a notice of the alert", func() bool { return len(am.notices(firing)) > 0 })
-	testhost.Eventually(t, "its end", func() bool { return len(am.notices(over)) > 0 && len(am.alerts()) == 0 })
+	testhost.Eventually(t, "its end", func() bool { return len(am.notices(resolved)) > 0 && len(am.alerts()) == 0 })
 }
 
 // TestRealAlertmanagerTakesAll: it takes every sample, and has those that are open.
