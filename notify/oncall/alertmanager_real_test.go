@@ -161,6 +161,7 @@ func (am *realAlertmanager) runQueue(c AlertmanagerConfig) *Queue {
 func storm(key string, a Action) Notification {
 	n := manyHosts()
 	n.ID, n.Key, n.Action, n.Site, n.Since, n.At = key+"-"+string(a), key, a, "gva", time.Now().Add(-time.Minute), time.Now()
+	n.Labels["site"] = "gva"
 	if a == ActionResolve {
 		n.Until = time.Now()
 	}

@@ -64,7 +64,7 @@ func TestAlertmanager(t *testing.T) {
 				t.Fatalf("%s: %s", q.path, q.body)
 			}
 			a := alerts[0]
-			if a.Labels["severity"] != n.Severity || a.Labels["ctwarden_group"] != n.Key || a.Labels["site"] != n.Site || a.Labels["team"] != "net" ||
+			if a.Labels["severity"] != n.Severity || a.Labels["ctwarden_group"] != n.Key || a.Labels["site"] != n.Labels["site"] || a.Labels["team"] != "net" ||
 				a.Annotations["summary"] != Title(n) || a.Annotations["description"] != Text(n) || !a.StartsAt.Equal(n.Since) || a.GeneratorURL != n.Link {
 				t.Errorf("got %+v", a)
 			}
@@ -94,12 +94,14 @@ func TestAlertmanager(t *testing.T) {
 func TestAlertmanagerSameAlert(t *testing.T) {
 	a := &alertmanager{config: AlertmanagerConfig{Resend: time.Minute, Labels: map[string]string{"team": "net"}}}
 	n := manyHosts()
-	n.Labels["1st-floor"], n.Labels["site"], n.Labels["severity"], n.Labels["team"] = "yes", "wrong", "wrong", "wrong"
-	want := map[string]string{"alertname": "ConntrackTableFull", "ctwarden_group": "group-1", "severity": "critical", "rack": "b12", "_1st_floor": "yes", "team": "net"}
+	n.Labels["1st-floor"], n.Labels["site"], n.Labels["severity"], n.Labels["team"] = "yes", "gva", "wrong", "wrong"
+	want := map[string]string{"alertname": "ConntrackTableFull", "ctwarden_group": "group-1", "severity": "critical", "rack": "b12", "_1st_floor": "yes", "team": "net", "site": "gva"}
 	for _, change := range []func(n *Notification){
 		func(n *Notification) { n.Action = ActionTrigger },
 		func(n *Notification) { n.Action, n.HostsTotal, n.Hosts = ActionUpdate, 900, []string{"another"} },
-		func(n *Notification) { n.Action, n.By, n.Cause = ActionAcknowledge, "anna", CauseFilling },
+		func(n *Notification) {
+			n.Action, n.By, n.Cause, n.Site = ActionAcknowledge, "anna", CauseFilling, "zrh"
+		},
 		func(n *Notification) { n.Action, n.Until = ActionResolve, after(time.Hour) },
 	} {
 		change(&n)

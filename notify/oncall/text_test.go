@@ -123,6 +123,10 @@ func TestDid(t *testing.T) {
 			stepEvent(remediate.EventStepApplied, apart)},
 			"raised the limit from 100 to 200 at 22:51:04 UTC; it helped, and lasts over a reboot\n" +
 				"raised the limit from 500 to 600 at 22:51:04 UTC; too early to tell whether it helped"},
+		{"two raises whose names are not known", []remediate.Event{stepEvent(remediate.EventStepApplied, step("", 100, 200, at)),
+			stepEvent(remediate.EventStepApplied, step("", 500, 600, at)), confirmedStep(step("", 500, 600, at), remediate.OutcomeIneffective, "", "")},
+			"raised the limit from 100 to 200 at 22:51:04 UTC; too early to tell whether it helped\n" +
+				"raised the limit from 500 to 600 at 22:51:04 UTC; it did not help"},
 		{"refused", []remediate.Event{refusedStep(remediate.ReasonHeld, at)},
 			"took no step: automatic writes are held; ctwarden unhold releases them"},
 		{"refused for a reason of tomorrow", []remediate.Event{refusedStep("weather", at)}, "took no step: weather"},
