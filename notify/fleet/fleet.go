@@ -31,10 +31,10 @@ type Fleet struct {
 	leads    map[string][]*incident
 	silences map[string]*Silence
 	// due has the groups with pages that have to go out.
-	due      map[string]*group
-	budget   budget
-	silent   silentScan
-	ledger   ledger
+	due    map[string]*group
+	budget budget
+	silent silentScan
+	ledger ledger
 	// unsettled is true after a Load, until the indices above are made anew.
 	unsettled bool
 	// silenceAt and pruneAt are when silences change next, and when old things are thrown out next, in ns.
@@ -114,7 +114,9 @@ func (f *Fleet) Mode(site, name string) remediate.Mode {
 }
 
 // Labels are a host's labels, whether it is known or not.
-func (f *Fleet) Labels(site, name string) map[string]string { return maps.Clone(f.classOf(site, name).labels) }
+func (f *Fleet) Labels(site, name string) map[string]string {
+	return maps.Clone(f.classOf(site, name).labels)
+}
 
 // nanos is a time in nanoseconds since 1970; 0 for the zero time.
 func nanos(t time.Time) int64 {

@@ -35,11 +35,11 @@ type host struct {
 	// told is when its state last came; seen is when it was last seen, stateAt since when it is silent or stopped, agentAt when its agent last told of a start
 	// or a stop.
 	told, seen, stateAt, agentAt int64
-	silent, stopped bool
-	fill            float64
-	count, max      uint64
-	mode            string
-	incidents       []*incident
+	silent, stopped              bool
+	fill                         float64
+	count, max                   uint64
+	mode                         string
+	incidents                    []*incident
 	// steps are those that belong to no incident: by hand, at boot, by decay.
 	steps []step
 	// tombs are hashes of incidents that were thrown out, so that their events are recognised.
@@ -78,13 +78,18 @@ func (f *Fleet) forget(h *host) {
 		f.drop(h.incidents[len(h.incidents)-1])
 	}
 	f.leaveSilent(h)
+	f.unlist(h)
+	f.touch(h)
+}
+
+// unlist takes a host out of the lists.
+func (f *Fleet) unlist(h *host) {
 	list := f.shards[h.shard]
 	last := list[len(list)-1]
 	list[h.pos], last.pos = last, h.pos
 	list[len(list)-1] = nil
 	f.shards[h.shard] = list[:len(list)-1]
 	delete(f.hosts, hostKey{h.site.name, h.name})
-	f.touch(h)
 }
 
 // touch marks what is saved of a host as changed.

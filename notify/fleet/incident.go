@@ -29,15 +29,15 @@ type incident struct {
 	netns                                  string
 	cause                                  string
 	// opened and closedAt are the host's times, at the time of the last event taken, taken when the first one came here.
-	opened, closedAt, at, taken  int64
-	drops, early, chains         uint64
-	entries, peak, max           uint64
-	top                          []remediate.Talker
-	verdict                      string
-	outcome                      remediate.Outcome
-	steps                        []step
-	dropped                      stepCounts // of steps that are no longer listed
-	noStep                       []remediate.Reason
+	opened, closedAt, at, taken int64
+	drops, early, chains        uint64
+	entries, peak, max          uint64
+	top                         []remediate.Talker
+	verdict                     string
+	outcome                     remediate.Outcome
+	steps                       []step
+	dropped                     stepCounts // of steps that are no longer listed
+	noStep                      []remediate.Reason
 	// lead is the address that it is indexed under in Fleet.leads, at leadPos; empty: none.
 	lead    string
 	leadPos int
@@ -59,7 +59,7 @@ func (i *incident) set(d *remediate.Incident, at int64, closed bool) {
 	i.critical = i.critical || d.Severity == remediate.SeverityCritical
 	i.verified = i.verified || d.Verified
 	i.historical = d.Historical
-	i.netns, i.opened = d.NetNS.Name, nanos(d.OpenedAt)
+	i.netns, i.opened = intern(d.NetNS.Name), nanos(d.OpenedAt)
 	i.drops, i.early, i.chains = max(i.drops, d.Drops), max(i.early, d.EarlyDrops), max(i.chains, d.ChainDrops)
 	i.entries, i.peak, i.max = d.Count, max(i.peak, d.PeakCount), d.Max
 	if len(d.Top) > 0 {
@@ -82,13 +82,16 @@ func (i *incident) set(d *remediate.Incident, at int64, closed bool) {
 
 func (i *incident) causeNow() string {
 	switch {
-	case i.chains > 0 && i.chains >= i.drops+i.early:
+	case !i.critical:
+		return oncall.CauseFilling
+	case i.chains > 0 && i.drops+i.early == 0:
 		return oncall.CauseChains
-	case i.critical:
-		return oncall.CauseFull
 	}
-	return oncall.CauseFilling
+	return oncall.CauseFull
 }
+
+// lost is how many connections it refused or threw out.
+func (i *incident) lost() uint64 { return i.drops + i.chains + i.early }
 
 // family is what incidents of one group have in common: a table that fills is the same trouble as one that is full.
 func family(cause string) string {

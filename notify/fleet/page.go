@@ -158,11 +158,13 @@ func (f *Fleet) finish(g *group, now int64) {
 			f.addPage(g, oncall.ActionResolve, "r", p.To, p.Route, now)
 		}
 	}
-	text := "over"
-	if len(g.pages) == 0 && g.mergedInto == "" {
-		text = "over before anybody was told"
+	switch {
+	case g.mergedInto != "":
+	case len(g.pages) == 0:
+		f.note(g, now, nil, "over before anybody was told", true)
+	default:
+		f.note(g, now, nil, "over", true)
 	}
-	f.note(g, now, nil, text, true)
 	frozen := f.view(g)
 	g.closed, g.changed, g.next, g.silenced = now, now, never, false
 	g.frozen = &frozen

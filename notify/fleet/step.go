@@ -16,6 +16,7 @@ type step struct {
 	outcome  remediate.Outcome
 	failed   bool
 	reverted bool
+	why      string // what went wrong with one that failed or was undone
 }
 
 // stepCounts are numbers of steps.
@@ -106,6 +107,7 @@ func (s *step) note(typ remediate.EventType, outcome remediate.Outcome) {
 func (s *step) merge(typ remediate.EventType, o step) bool {
 	before := *s
 	s.note(typ, o.outcome)
+	s.why = cmp.Or(o.why, s.why)
 	return *s != before
 }
 
@@ -113,6 +115,10 @@ func (s *step) merge(typ remediate.EventType, o step) bool {
 func (f *Fleet) takeStep(h *host, ev *Event, d *remediate.Step, now int64) {
 	s := step{
 		key: hash64(cmp.Or(d.ID, ev.ID)), at: min(nanos(d.At), now), from: d.From, to: d.To, reason: d.Reason, outcome: d.Outcome,
+		why: clip(d.Error, mostVerdict),
+	}
+	if ev.Type == remediate.EventStepReverted {
+		s.from, s.to = s.to, s.from // it is told as what was undone
 	}
 	if s.at <= 0 {
 		s.at = min(nanos(ev.Time), now)
@@ -126,7 +132,8 @@ func (f *Fleet) takeStep(h *host, ev *Event, d *remediate.Step, now int64) {
 		if h.buried(d.IncidentID) {
 			return
 		}
-		i = &incident{id: d.IncidentID, host: h, taken: now, at: 0}
+		f.thin(h)
+		i = &incident{id: d.IncidentID, host: h, taken: now}
 		h.incidents = append(h.incidents, i)
 	}
 	if ev.Type == remediate.EventStepRefused {
@@ -189,4 +196,3 @@ func (f *Fleet) takeRefusal(i *incident, why remediate.Reason, at, now int64) {
 
 // textOf is a reason in words.
 func textOf(why remediate.Reason) string { return cmp.Or(why.Text(), string(why)) }
-

@@ -40,7 +40,7 @@ func newSums() sums {
 // in the group, and the only open one.
 func (s *sums) count(i *incident, sign int, first, firstOpen bool) {
 	s.incidents += sign
-	s.drops += uint64(sign) * i.drops
+	s.drops += uint64(sign) * (i.drops + i.chains)
 	s.early += uint64(sign) * i.early
 	s.steps.add(i.stepCounts(), sign)
 	for _, why := range i.noStep {
@@ -104,7 +104,7 @@ type base struct {
 
 func (b *base) addGone(i *incident) {
 	b.Incidents++
-	b.Drops += i.drops
+	b.Drops += i.drops + i.chains
 	b.Early += i.early
 	b.Steps.add(i.stepCounts(), 1)
 	for _, why := range i.noStep {

@@ -48,6 +48,7 @@ func (f *Fleet) takeIncident(h *host, ev *Event, d *remediate.Incident, now int6
 	case i == nil && h.buried(d.ID):
 		return
 	case i == nil:
+		f.thin(h)
 		i = &incident{id: d.ID, host: h, taken: now}
 		h.incidents = append(h.incidents, i)
 		fallthrough

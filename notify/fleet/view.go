@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -73,18 +72,26 @@ func (f *Fleet) sumUp(g *group, v *Group) {
 	for at, n := range s.sites {
 		v.Sites[at.name] = n
 	}
-	v.Steps, v.Sample = g.stepSummary(), g.sample()
-	if v.Top = s.top(); s.openHosts == 1 {
-		for _, i := range g.members {
-			if !i.closed {
-				v.Top, v.Verdict = slices.Clone(i.top), i.verdict
-			}
-		}
+	v.Steps, v.Sample = g.stepSummary(), namesOf(g.sample())
+	if v.Top = s.top(); s.openHosts == 1 && s.open > 0 {
+		i := g.worst()
+		v.Top, v.Verdict = slices.Clone(i.top), i.verdict
 	}
 }
 
-// sample names some hosts, those with open incidents first, then by what was refused.
-func (g *group) sample() []string {
+// worst is the open incident that lost the most connections; there must be one.
+func (g *group) worst() *incident {
+	var worst *incident
+	for _, i := range g.members {
+		if !i.closed && (worst == nil || i.lost() > worst.lost() || i.lost() == worst.lost() && i.id < worst.id) {
+			worst = i
+		}
+	}
+	return worst
+}
+
+// sample is some hosts, those with open incidents first, then by what was refused.
+func (g *group) sample() []*host {
 	type row struct {
 		open bool
 		lost uint64
@@ -115,14 +122,22 @@ func (g *group) sample() []string {
 		best = best[:min(len(best), mostSample)]
 	}
 	for _, i := range g.members {
-		offer(row{!i.closed, i.drops + i.early, i.host})
+		offer(row{!i.closed, i.lost(), i.host})
 	}
 	for _, h := range g.hosts {
 		offer(row{h.silent, 0, h})
 	}
-	names := make([]string, 0, len(best))
+	hosts := make([]*host, 0, len(best))
 	for _, r := range best {
-		names = append(names, r.h.name)
+		hosts = append(hosts, r.h)
+	}
+	return hosts
+}
+
+func namesOf(hosts []*host) []string {
+	names := make([]string, 0, len(hosts))
+	for _, h := range hosts {
+		names = append(names, h.name)
 	}
 	return names
 }
@@ -208,25 +223,4 @@ func (i *incident) view() HostIncident {
 		})
 	}
 	return v
-}
-
-// notification is what a page says: how things stand now.
-func (f *Fleet) notification(g *group, v *Group, p PageState) oncall.Notification {
-	n := oncall.Notification{
-		ID: p.ID, Key: g.id, Action: p.Action, Severity: string(v.Severity), At: p.DueAt, Since: v.OpenedAt, Cause: v.Cause,
-		Labels: v.By, Hosts: v.Sample, HostsTotal: v.Hosts, Sites: v.Sites, Refused: v.Drops, ThrownOut: v.EarlyDrops,
-		Did: f.did(v), Top: v.Top, Verdict: v.Verdict, By: v.AckBy, Verified: v.Unverified == 0 || v.Unverified < v.OpenHosts,
-	}
-	if len(v.Sites) == 1 {
-		for name := range v.Sites {
-			n.Site = name
-		}
-	}
-	if p.Action == oncall.ActionResolve {
-		n.Until = v.ClosedAt
-	}
-	if f.cfg.Link != "" {
-		n.Link = f.cfg.Link + "#/incident/" + g.id
-	}
-	return n
 }
