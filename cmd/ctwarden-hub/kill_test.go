@@ -141,7 +141,7 @@ func sendEvents(t *testing.T, nc *nats.Conn, site string, hosts int) {
 	}
 	for i := range hosts {
 		host := fmt.Sprint("h", i)
-		ev := event(t, site, host, "ev-"+site+"-"+host)
+		ev := opened(t, site, host, "ev-"+site+"-"+host)
 		if _, err := js.Publish(t.Context(), ev.Subject, ev.Body, jetstream.WithMsgID(ev.ID)); err != nil {
 			t.Fatal(err)
 		}

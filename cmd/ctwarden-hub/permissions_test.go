@@ -342,7 +342,7 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-func event(t *testing.T, site, host, id string) notify.Outgoing {
+func opened(t *testing.T, site, host, id string) notify.Outgoing {
 	t.Helper()
 	at := time.Now().UTC()
 	ev, err := notify.Encode(notify.Identity{Host: host, Site: site, Version: "v1"}, remediate.Event{
@@ -358,7 +358,7 @@ func event(t *testing.T, site, host, id string) notify.Outgoing {
 func tryHost(t *testing.T, a access) {
 	token, other := notify.HostToken(hostA), notify.HostToken(hostB)
 	g := a.connect(t, "gva."+token, notify.InboxPrefix("gva", hostA))
-	own, foreign := event(t, "gva", hostA, "ev-a"), event(t, "gva", hostB, "ev-b")
+	own, foreign := opened(t, "gva", hostA, "ev-a"), opened(t, "gva", hostB, "ev-b")
 	if _, err := g.Request(own.Subject, own.Body, 10*time.Second); err != nil {
 		t.Errorf("its own event: %v", err)
 	}
@@ -428,7 +428,7 @@ func tryHub(t *testing.T, a access) {
 	for len(g.refused) > 0 {
 		t.Errorf("the hub was refused: %v", <-g.refused)
 	}
-	ev := event(t, "gva", hostA, "forged")
+	ev := opened(t, "gva", hostA, "forged")
 	g.mayNot("the hub publishes an event", g.Publish(ev.Subject, ev.Body))
 	g.mayNot("the hub deletes the stream", g.Publish("$JS.API.STREAM.DELETE.CTWARDEN", nil))
 	g.mayNot("the hub writes a state", g.Publish(notify.HostStateSubject("gva", hostA), []byte("{}")))

@@ -35,6 +35,8 @@ func (h *Hub) followHosts(ctx context.Context) error {
 		return err
 	}
 	defer msgs.Stop()
+	stop := context.AfterFunc(ctx, msgs.Stop) // the library does not hear of ctx while it looks for the stream
+	defer stop()
 	for {
 		m, err := msgs.Next(jetstream.NextContext(ctx))
 		if err != nil {

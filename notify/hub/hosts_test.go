@@ -74,7 +74,7 @@ func TestRingKeepsTheLast(t *testing.T) {
 	}{
 		{"few", 5, 60, 5, 0, 240},
 		{"more than there is room for", 200, 60, ringPoints, 60 * (200 - ringPoints), 60 * 199},
-		{"many within a minute are one", 120, 5, 11, 0, 595},
+		{"many within a minute are one", 120, 5, 12, 0, 595},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var r ring

@@ -76,18 +76,12 @@ func TestTheNextHubGoesOn(t *testing.T) {
 
 // TestOvertaken has a leader that was held up try to write once another leads: not even to a key that nobody else touched.
 func TestOvertaken(t *testing.T) {
-	_, nc, js := newLab(t)
-	old, err := newStore(nc, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, _, js := newLab(t)
+	old := newStore(js, 0)
 	if err := old.write(t.Context(), []entry{{"lease", []byte("1")}, {"shard.00", []byte("x")}}); err != nil {
 		t.Fatal(err)
 	}
-	next, err := newStore(nc, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := newStore(js, 2)
 	if err := next.write(t.Context(), []entry{{"lease", []byte("2")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -111,24 +105,6 @@ func TestOvertaken(t *testing.T) {
 	}
 	if err := next.write(t.Context(), []entry{{"group.1", nil}, {"shard.00", []byte("z")}}); err != nil {
 		t.Errorf("the leader: %v", err)
-	}
-}
-
-func TestChunksAreBounded(t *testing.T) {
-	big := make([]byte, 5<<20)
-	for _, c := range []struct {
-		name string
-		rows []entry
-		want int
-	}{
-		{"one that is large", []entry{{"a", make([]byte, 9<<20)}, {"b", nil}}, 1},
-		{"two that fit", []entry{{"a", big}, {"b", make([]byte, 1<<20)}}, 2},
-		{"two that do not", []entry{{"a", big}, {"b", big}}, 1},
-		{"many small ones", make([]entry, 2*inFlightCount), inFlightCount},
-	} {
-		if got := chunk(c.rows); got != c.want {
-			t.Errorf("%s: got %d, want %d", c.name, got, c.want)
-		}
 	}
 }
 

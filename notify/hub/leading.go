@@ -73,6 +73,11 @@ func (h *Hub) newLeading(p *picture, st *store) *leading {
 func (h *Hub) lead(ctx context.Context, l *leading) error {
 	defer l.giveBack()
 	g, within := errgroup.WithContext(ctx)
+	defer context.AfterFunc(within, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.leading = nil
+	})()
 	l.queues = newQueues(within, h, l.outcomes)
 	defer l.queues.wait()
 	l.orders = newOrders(l)

@@ -79,11 +79,7 @@ func (l *leading) renew(ctx context.Context) error {
 	// Not cut short by ctx: a hub that ends has more to write behind this.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), l.store.until())
 	defer cancel()
-	w, err := l.store.put(l.lease.entry(time.Now()))
-	if err != nil {
-		return err
-	}
-	return l.store.settled(ctx, w)
+	return l.store.put(ctx, l.lease.entry(time.Now()))
 }
 
 // holds tells whether this hub may act as the leader at this moment.

@@ -19,6 +19,8 @@ const (
 	maxBatch = 4096
 	// attach bounds the wait for the consumer at the start.
 	attach = 10 * time.Second
+	// drainTime is how long what was delivered is given back for.
+	drainTime = 500 * time.Millisecond
 	// rest is the wait after the consumer failed.
 	rest = time.Second
 )
@@ -118,10 +120,14 @@ func (r *Receiver) read(ctx context.Context, cons jetstream.Consumer, into chan<
 	}
 	stop := context.AfterFunc(ctx, msgs.Drain)
 	defer stop()
+	// Without a connection a drain has no end.
+	drained, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drainTime, cancel) })()
 	for {
-		m, err := msgs.Next()
+		m, err := msgs.Next(jetstream.NextContext(drained))
 		switch {
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed) && ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return
 		case err != nil:
 			r.Log.Warn("events_not_read", zap.Error(err))

@@ -42,6 +42,8 @@ func (h *Hub) standBy(ctx context.Context) (*leading, error) {
 		return nil, err
 	}
 	defer msgs.Stop()
+	stop := context.AfterFunc(ctx, msgs.Stop) // the library does not hear of ctx while it looks for the stream
+	defer stop()
 	looked := time.Now()
 	for {
 		m, err := msgs.Next(jetstream.NextMaxWait(lookEvery))
@@ -138,11 +140,7 @@ func (h *Hub) seize(ctx context.Context, p *picture) *leading {
 	if !p.complete || !p.lease.free(h.id, time.Now()) || !h.o.Conn.IsConnected() {
 		return nil
 	}
-	st, err := newStore(h.o.Conn, p.last)
-	if err != nil {
-		h.o.Log.Error("lease_not_taken", zap.Error(err))
-		return nil
-	}
+	st := newStore(h.js, p.last)
 	l := h.newLeading(p, st)
 	within, cancel := context.WithTimeout(ctx, storeAck)
 	defer cancel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,12 +14,8 @@ import (
 )
 
 const (
-	// storeAck is how long an acknowledgement of a write may take, which also bounds for how long a hub that lost its
-	// connection takes itself for the leader.
+	// storeAck is how long the acknowledgement of a write may take.
 	storeAck = 3 * time.Second
-	// inFlight bounds what is written before its acknowledgements are waited for, in bytes and in messages.
-	inFlight      = 8 << 20
-	inFlightCount = 512
 	// keyPrefix precedes a key in the subject of the bucket's messages.
 	keyPrefix = "$KV." + FleetBucket + "."
 	// opHeader and opDelete mark a deleted key, as the key-value library does.
@@ -36,39 +33,28 @@ type entry struct {
 }
 
 // store writes to the bucket of the fleet, compared and set: each write names the sequence number of the last message of
-// the whole bucket, not just of its key. So whoever takes the lease shuts out all that the leader before still has on its
-// way, also to keys that nobody else has touched; and where one write of a row fails, none behind it succeeds, which keeps
-// the order in which things are saved.
+// the whole bucket, not just of its key. So whoever takes the lease shuts out the leader before, also from keys that nobody
+// else has touched. One write is under way at a time: with several, a later one could by chance name the number that the
+// new leader's writes have come to.
 type store struct {
 	js jetstream.JetStream
 
-	mu sync.Mutex
-	// last is the sequence number that the next write expects. It runs ahead of the acknowledgements.
+	mu sync.Mutex // held over a write
+	// last is the sequence number that the next write expects.
 	last uint64
 	// broken is why nothing can be written any more; nil: nothing has failed.
 	broken error
-	// alive is when the last write that was acknowledged was sent. Until a certain time after it nobody else leads.
-	alive time.Time
-}
 
-// sentWrite is a write on its way.
-type sentWrite struct {
-	key string
-	at  time.Time
-	ack jetstream.PubAckFuture
+	// alive is when the last write that was acknowledged was sent, by the monotonic clock. Until a certain time after it
+	// nobody else leads.
+	alive atomic.Pointer[time.Time]
 }
 
 // newStore begins behind the message with the sequence number last.
-func newStore(nc *nats.Conn, last uint64) (*store, error) {
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(storeAck), jetstream.WithPublishAsyncMaxPending(2*inFlightCount))
-	if err != nil {
-		return nil, fmt.Errorf("use JetStream: %w", err)
-	}
-	return &store{js: js, last: last}, nil
-}
+func newStore(js jetstream.JetStream, last uint64) *store { return &store{js: js, last: last} }
 
-// put sends one write. It is done when [settled] says so.
-func (s *store) put(e entry) (sentWrite, error) {
+// put makes one write. Where it fails, or its outcome is not known, the store is of no use any more.
+func (s *store) put(ctx context.Context, e entry) error {
 	m := &nats.Msg{Subject: keyPrefix + e.key, Data: e.value, Header: nats.Header{}}
 	if e.value == nil {
 		m.Header.Set(opHeader, opDelete)
@@ -76,84 +62,41 @@ func (s *store) put(e entry) (sentWrite, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken != nil {
-		return sentWrite{}, s.broken
+		return s.broken
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeAck)
+	defer cancel()
 	at := time.Now()
-	f, err := s.js.PublishMsgAsync(m, jetstream.WithExpectLastSequence(s.last),
+	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequence(s.last),
 		jetstream.WithExpectStream("KV_"+FleetBucket), jetstream.WithRetryAttempts(0))
 	if err != nil {
+		if isOvertaken(err) {
+			err = errOvertaken
+		}
 		s.broken = fmt.Errorf("save %s: %w", e.key, err)
-		return sentWrite{}, s.broken
+		return s.broken
 	}
-	s.last++
-	return sentWrite{e.key, at, f}, nil
-}
-
-// settled waits until a write is stored. Where it is not, the store is of no use any more: what was sent behind it is
-// refused too.
-func (s *store) settled(ctx context.Context, w sentWrite) error {
-	var err error
-	select {
-	case <-w.ack.Ok():
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.alive = w.at
-		return nil
-	case err = <-w.ack.Err():
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if isOvertaken(err) {
-		err = errOvertaken
-	}
-	err = fmt.Errorf("save %s: %w", w.key, err)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken == nil {
-		s.broken = err
-	}
-	return err
+	s.last = ack.Sequence
+	s.alive.Store(&at)
+	return nil
 }
 
 // until is when this hub must no longer act as the leader, unless another write is acknowledged.
 func (s *store) until() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.alive.Add(leaseSafe)
+	if at := s.alive.Load(); at != nil {
+		return at.Add(leaseSafe)
+	}
+	return time.Time{}
 }
 
 // write saves the entries in their order: each is there only where all before it are.
 func (s *store) write(ctx context.Context, entries []entry) error {
-	for len(entries) > 0 {
-		n := chunk(entries)
-		waiting := make([]sentWrite, 0, n)
-		for _, e := range entries[:n] {
-			w, err := s.put(e)
-			if err != nil {
-				return err
-			}
-			waiting = append(waiting, w)
+	for _, e := range entries {
+		if err := s.put(ctx, e); err != nil {
+			return err
 		}
-		for _, w := range waiting {
-			if err := s.settled(ctx, w); err != nil {
-				return err
-			}
-		}
-		entries = entries[n:]
 	}
 	return nil
-}
-
-// chunk is how many entries are sent at once: one at least.
-func chunk(entries []entry) int {
-	size := 0
-	for i, e := range entries {
-		size += len(e.value)
-		if i > 0 && size > inFlight || i == inFlightCount {
-			return i
-		}
-	}
-	return len(entries)
 }
 
 // isOvertaken tells JetStream's refusal of a write that expected another sequence number.
