@@ -108,7 +108,7 @@ func (s settings) Validate(p *config.Problems) {
 
 func (s settings) dial() notify.Dial {
 	return notify.Dial{
-		Servers: s.NATS.Servers, Credentials: s.NATS.Credentials, Name: "ctwarden-hub",
+		Servers: s.NATS.Servers, Credentials: s.NATS.Credentials, Name: "ctwarden-hub", InboxPrefix: hub.InboxPrefix,
 		TLS: notify.TLS{CA: s.NATS.TLS.CA, Cert: s.NATS.TLS.Cert, Key: s.NATS.TLS.Key},
 	}
 }

@@ -110,7 +110,7 @@ func (r *reach) dial() (notify.Dial, error) {
 			d.Servers = []string{"nats://" + s.Embedded.Listen}
 		}
 	}
-	d.Name, d.InboxPrefix = "ctwarden-hub order", ""
+	d.Name, d.InboxPrefix = "ctwarden-hub order", notify.OperatorInbox
 	if err := absolute(&r.creds, &r.ca); err != nil {
 		return d, err
 	}

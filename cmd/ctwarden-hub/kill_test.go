@@ -218,7 +218,10 @@ func TestRevoked(t *testing.T) {
 		h.says(t, "hub_leads")
 		return h
 	}
-	expiring := start(m.user("hub", time.Now().Add(3*time.Second)))
+	if _, err := built(); err != nil { // which may take longer than the credentials last
+		t.Fatal(err)
+	}
+	expiring := start(m.user("hub", time.Now().Add(10*time.Second)))
 	expiring.says(t, "its credentials expired at")
 	expiring.stop(t)
 

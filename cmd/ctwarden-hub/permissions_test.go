@@ -404,7 +404,7 @@ func tryHub(t *testing.T, a access) {
 	agent := a.connect(t, "gva."+notify.HostToken(hostA), notify.InboxPrefix("gva", hostA))
 	orders, err := agent.SubscribeSync(notify.CommandToSite("gva"))
 	agent.may("hear its site", err)
-	operator := a.connect(t, "operator", "")
+	operator := a.connect(t, "operator", notify.OperatorInbox)
 	result, err := hub.Ask(t.Context(), operator.Conn, web.Action{Verb: web.VerbHold, By: "ada", Site: "gva", Until: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Errorf("hold: %+v, %v", result, err)

@@ -56,9 +56,7 @@ func HubPermissions() Permissions {
 // OperatorPermissions are those of people's commands: they ask the hub, and read events and states.
 func OperatorPermissions() Permissions {
 	p := Permissions{
-		Publish: []string{DoSubject},
-		// Not the hosts' inboxes, which are longer.
-		Subscribe: []string{"_INBOX.*", "_INBOX.*.*"},
+		Publish: []string{DoSubject}, Subscribe: []string{notify.OperatorInbox + ".>"},
 	}
 	for _, stream := range []string{notify.StreamName, "KV_" + notify.HostsBucket} {
 		p.Publish = append(p.Publish, reading(stream)...)
