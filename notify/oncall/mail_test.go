@@ -142,7 +142,7 @@ func TestMailLogIn(t *testing.T) {
 		{"no STARTTLS", &mailServer{auth: "PLAIN"}, "starttls", "", "", testWord, "offers no STARTTLS; nothing is sent in the clear", ""},
 		{"an unknown authority", &mailServer{tls: config, auth: "PLAIN"}, "", "", "", testWord, "unknown authority", ""},
 		{"an unknown authority from the start", &mailServer{tls: config, implicit: true}, "implicit", "", "", testWord, "unknown authority", ""},
-		{"TLS where there is none", &mailServer{}, "implicit", "", ca, testWord, "first record does not look like a TLS handshake", ""},
+		{"TLS where there is none", &mailServer{junk: true}, "implicit", "", ca, testWord, "first record does not look like a TLS handshake", ""},
 		{"no password file", &mailServer{tls: config, auth: "PLAIN"}, "", "", ca, "", "mail.password: ", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
