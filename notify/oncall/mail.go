@@ -61,19 +61,19 @@ func (m *mailer) Send(ctx context.Context, n Notification) error {
 	defer cancel()
 	c, err := m.open(ctx)
 	if err != nil {
-		return retryAfter(0, "%s: %w", m.config.Server, m.told(ctx, err))
+		return retryAfter(0, "%s: %s", m.config.Server, m.told(ctx, err))
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })() // wakes what waits for the server
 	return m.hand(ctx, c, n)
 }
 
-// told is why the server was not heard to the end.
-func (m *mailer) told(ctx context.Context, err error) error {
+// told is why the server was not heard to the end, in one line whatever it said.
+func (m *mailer) told(ctx context.Context, err error) string {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %s", m.timeout)
+		return fmt.Sprintf("no answer within %s", m.timeout)
 	}
-	return err
+	return line(err.Error())
 }
 
 // open connects, encrypts and logs in.
@@ -244,7 +244,7 @@ func isReply(err error) bool {
 func (m *mailer) refused(ctx context.Context, what string, err error) error {
 	var reply *textproto.Error
 	if !errors.As(err, &reply) {
-		return retryAfter(0, "%s: %s: %w", m.config.Server, what, m.told(ctx, err))
+		return retryAfter(0, "%s: %s: %s", m.config.Server, what, m.told(ctx, err))
 	}
 	text := fmt.Errorf("%s does not take %s: %d %s", m.config.Server, what, reply.Code, cut(line(reply.Msg), 200))
 	if reply.Code >= 500 && !ofLogIn(reply.Code) {

@@ -355,7 +355,7 @@ func TestQueueOneThatFailsHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// TestQueueAfterAnOutage: what waited for minutes goes out as soon as one got through.
+// TestQueueAfterAnOutage: what waits for minutes yet goes out as soon as one got through.
 func TestQueueAfterAnOutage(t *testing.T) {
 	inBubble(t, func(d *desk) {
 		d.s.answers(away)
@@ -365,7 +365,9 @@ func TestQueueAfterAnOutage(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		d.s.answers(nil)
-		time.Sleep(lastRetry + lastRetry/4)
+		for len(d.ended()) == 0 {
+			time.Sleep(time.Second)
+		}
 		if got := d.ended(); len(got) != 5 {
 			t.Errorf("outcomes %v", got)
 		}
