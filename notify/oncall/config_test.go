@@ -105,7 +105,7 @@ func TestMistakes(t *testing.T) {
 		{"the same name twice", slack + "{url: /f}\n" + slack + "{url: /g}", "oncall[1].name", "is the name of another sender"},
 		{"a timeout too short", slack + "{url: /f}\n    timeout: 10ms", "oncall[0].timeout", "from 1s to 5m"},
 		{"a rate too high", slack + "{url: /f}\n    per_minute: 100000", "oncall[0].per_minute", "from 1 to 60000"},
-		{"an unknown sender", "  - name: x\n    pager: {}", "oncall[0].pager", "unknown key"},
+		{"an unknown sender", slack + "{url: /f}\n    pager: {}", "oncall[0].pager", "unknown key"},
 		{"an unknown key", slack + "{url: /f, channel: ops}", "oncall[0].slack.channel", "unknown key; allowed: url, tls"},
 
 		{"no Alertmanager", am + "{urls: []}", "oncall[0].alertmanager.urls", "at least one Alertmanager"},

@@ -30,8 +30,8 @@ func TestRepeat(t *testing.T) {
 		d.submit("r3 a")
 		time.Sleep(time.Hour)
 		d.wantSent("t1@0", "t1@60", "t1@120", "u2@150", "u2@210", "u2@270", "r3@280", "r3@340", "r3@400", "r3@460", "r3@520")
-		if s := d.Status(); s.Open != 0 || len(d.open) != 0 {
-			t.Errorf("status %+v, %d kept", s, len(d.open))
+		if s := d.Status(); s.Open != 0 || d.kept() != 0 {
+			t.Errorf("status %+v, %d kept", s, d.kept())
 		}
 		d.wantOutcomes("t1 delivered 1", "u2 delivered 1", "r3 delivered 1")
 	})
@@ -122,8 +122,8 @@ func TestKeep(t *testing.T) {
 			t.Errorf("status %+v", s)
 		}
 		time.Sleep(10 * time.Minute)
-		if len(d.open) != 1 {
-			t.Errorf("%d kept", len(d.open))
+		if d.kept() != 1 {
+			t.Errorf("%d kept", d.kept())
 		}
 		d.wantOutcomes()
 	})

@@ -59,8 +59,10 @@ func (s *scripted) answers(f func(ctx context.Context, n Notification) error) {
 // desk is a queue under test, in a bubble of its own.
 type desk struct {
 	*Queue
-	t        *testing.T
-	s        *scripted
+	t *testing.T
+	s *scripted
+
+	mine     sync.Mutex
 	outcomes []string // "id result attempts"
 	errs     map[string]string
 }
@@ -126,10 +128,33 @@ func noteOf(text string) Notification {
 	return n
 }
 
-// done runs on the goroutine of Run; the bubble has no other awake then.
 func (d *desk) done(o Outcome) {
+	d.mine.Lock()
+	defer d.mine.Unlock()
 	d.outcomes = append(d.outcomes, fmt.Sprintf("%s %s %d", o.ID, o.Result, o.Attempts))
 	d.errs[o.ID] = o.Err
+}
+
+// ended are the outcomes so far.
+func (d *desk) ended() []string {
+	synctest.Wait()
+	d.mine.Lock()
+	defer d.mine.Unlock()
+	return slices.Clone(d.outcomes)
+}
+
+// errOf is what the outcome of a notification says to its error.
+func (d *desk) errOf(id string) string {
+	d.mine.Lock()
+	defer d.mine.Unlock()
+	return d.errs[id]
+}
+
+// kept is how many troubles are repeated, those that are over included.
+func (d *desk) kept() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.open)
 }
 
 func (d *desk) wantSent(want ...string) {
@@ -142,9 +167,8 @@ func (d *desk) wantSent(want ...string) {
 
 func (d *desk) wantOutcomes(want ...string) {
 	d.t.Helper()
-	synctest.Wait()
-	if !slices.Equal(d.outcomes, want) {
-		d.t.Errorf("outcomes %v, want %v", d.outcomes, want)
+	if got := d.ended(); !slices.Equal(got, want) {
+		d.t.Errorf("outcomes %v, want %v", got, want)
 	}
 }
 
@@ -250,12 +274,11 @@ func TestQueueGivesUpAfterADay(t *testing.T) {
 		time.Sleep(23*time.Hour + 50*time.Minute)
 		d.wantOutcomes()
 		time.Sleep(20 * time.Minute)
-		synctest.Wait()
-		if len(d.outcomes) != 1 || !strings.HasPrefix(d.outcomes[0], "t1 dead ") {
-			t.Fatalf("outcomes %v", d.outcomes)
+		if got := d.ended(); len(got) != 1 || !strings.HasPrefix(got[0], "t1 dead ") {
+			t.Fatalf("outcomes %v", got)
 		}
-		if want := "given up after 24h0m0s: nobody answers"; d.errs["t1"] != want {
-			t.Errorf("got %q, want %q", d.errs["t1"], want)
+		if want := "given up after 24h0m0s: nobody answers"; d.errOf("t1") != want {
+			t.Errorf("got %q, want %q", d.errOf("t1"), want)
 		}
 		dead := d.Dead()
 		if len(dead) != 1 || dead[0].Notification.ID != "t1" || dead[0].Outcome.Result != ResultDead || dead[0].Outcome.Sender != "ops" {
@@ -276,8 +299,8 @@ func TestQueueRefusedForGood(t *testing.T) {
 		d.submit("t1 a", "u2 a")
 		d.wantSent("t1", "u2")
 		d.wantOutcomes("t1 dead 1", "u2 delivered 1")
-		if d.errs["t1"] != "invalid_payload" || d.Status().Dead != 1 {
-			t.Errorf("%q, %+v", d.errs["t1"], d.Status())
+		if d.errOf("t1") != "invalid_payload" || d.Status().Dead != 1 {
+			t.Errorf("%q, %+v", d.errOf("t1"), d.Status())
 		}
 	})
 }
@@ -322,9 +345,8 @@ func TestQueueOneThatFailsHoldsUpNoOther(t *testing.T) {
 		for i := range 20 {
 			d.submit(fmt.Sprintf("t%d k%d", 10+i, i))
 			begun := time.Now()
-			for len(d.outcomes) <= i {
+			for len(d.ended()) <= i {
 				time.Sleep(100 * time.Millisecond)
-				synctest.Wait()
 			}
 			if took := time.Since(begun); took > lastGate+lastGate/4+time.Second {
 				t.Fatalf("notification %d waited %v", i, took)
@@ -333,7 +355,7 @@ func TestQueueOneThatFailsHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// TestQueueAfterAnOutage: what waited for minutes goes out as soon as one got through.
+// TestQueueAfterAnOutage: what waits for minutes yet goes out as soon as one got through.
 func TestQueueAfterAnOutage(t *testing.T) {
 	inBubble(t, func(d *desk) {
 		d.s.answers(away)
@@ -343,10 +365,11 @@ func TestQueueAfterAnOutage(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		d.s.answers(nil)
-		time.Sleep(lastRetry + lastRetry/4)
-		synctest.Wait()
-		if len(d.outcomes) != 5 {
-			t.Errorf("outcomes %v", d.outcomes)
+		for len(d.ended()) == 0 {
+			time.Sleep(time.Second)
+		}
+		if got := d.ended(); len(got) != 5 {
+			t.Errorf("outcomes %v", got)
 		}
 		if s := d.Status(); s.Problem != "" || !s.NextTry.IsZero() {
 			t.Errorf("status %+v", s)
@@ -481,8 +504,8 @@ func TestQueuePartly(t *testing.T) {
 		d.run()
 		d.submit("t1 a")
 		d.wantOutcomes("t1 delivered 1")
-		if s := d.Status(); d.errs["t1"] != "am2 was not told" || s.Problem != "am2 was not told" || s.Retries != 0 {
-			t.Errorf("%q, %+v", d.errs["t1"], s)
+		if s := d.Status(); d.errOf("t1") != "am2 was not told" || s.Problem != "am2 was not told" || s.Retries != 0 {
+			t.Errorf("%q, %+v", d.errOf("t1"), s)
 		}
 	})
 }

@@ -122,7 +122,7 @@ func samples() map[string]Notification {
 			ID: "page-5", Key: "group-2", Action: ActionTrigger, Severity: "critical", At: after(3 * time.Minute), Since: began,
 			Cause: CauseSilent, Site: "zrh", Hosts: []string{"hv100.zrh.example", "hv101.zrh.example"}, HostsTotal: 2, Sites: map[string]int{"zrh": 2},
 			Labels: map[string]string{"site": "zrh"},
-			Next:   NextFor(Situation{Cause: CauseSilent}),
+			Next:   NextFor(Situation{Cause: CauseSilent, Host: "hv100.zrh.example"}),
 		},
 		"budget": {
 			ID: "page-6", Key: "group-3", Action: ActionTrigger, Severity: "warning", At: after(time.Minute), Since: began,

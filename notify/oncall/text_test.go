@@ -79,8 +79,8 @@ func TestTitle(t *testing.T) {
 		{"no cause", func(n *Notification) { n.Cause = "" }, "Critical: trouble on h1 since 22:51 UTC"},
 		{"everything long", func(n *Notification) {
 			n.Hosts, n.Site, n.Refused, n.Verified = []string{long}, strings.Repeat("s", 64), 1<<63, false
-		}, "Critical: conntrack table full on averylonglabel.averylonglabel.averylonglabel.averylonglabe… at " +
-			"sssssssssssssssssssssssssssssssssssssss… since 22:51 UTC,…"},
+		}, "Critical: conntrack table full on averylonglabel.averylonglabel.averylonglabel.averylonglabel… at " +
+			"sssssssssssssssssssssssssssssssssssssss… since 22:51 UTC…"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := base
