@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -95,6 +96,9 @@ func (f *Fleet) settle(now int64) {
 			f.index(g)
 			g.wake(now)
 		}
+	}
+	for who, t := range f.byTalker {
+		f.gather(t, slices.Clone(f.leads[who]), now) // a crash may have kept some from moving
 	}
 	f.settleBudget(now)
 	f.silencesChanged(now)
