@@ -250,10 +250,13 @@ func TestCrashes(t *testing.T) {
 			}
 			calm, rough := life(0), life(25)
 			if got, want := membership(rough.f), membership(calm.f); !calm.w.lateTops && got != want {
-				t.Errorf("with crashes the groups are\n%s\nwithout\n%s", got, want)
+				t.Errorf("with crashes the groups differ: %s", firstDifference(got, want))
 			}
 			if got, want := ids(rough.sent), ids(calm.sent); !calm.w.lateTops && got != want {
-				t.Errorf("with crashes these pages went out\n%s\nwithout\n%s", got, want)
+				t.Errorf("with crashes other pages went out: %s", firstDifference(got, want))
+			}
+			if testing.Verbose() {
+				t.Logf("%d pages, %d with crashes", len(calm.sent), len(rough.sent))
 			}
 			if ids(calm.sent) != allIDs(calm.sent) {
 				t.Errorf("without crashes a page went out twice: %s", allIDs(calm.sent))

@@ -54,6 +54,7 @@ type group struct {
 	mergedInto  string
 	related     []string
 	silenced    bool
+	savedAs     string // the figures that it was saved with, until it is mended; see [Fleet.mend]
 	timeline    []Entry
 	// next is when to look at it again.
 	next int64

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
@@ -55,7 +56,7 @@ func (f *Fleet) loadGroup(id string, value []byte) error {
 	g.base, g.pages, g.paged, g.news, g.worse = r.Base, v.Pages, r.Paged, r.News, r.Worse
 	g.updates, g.regular, g.ackBy, g.ackAt = r.Updates, r.Regular, v.AckBy, nanos(v.AckAt)
 	g.escalated, g.mergedInto, g.related, g.silenced, g.timeline = v.Escalated, v.MergedInto, v.Related, v.Silenced, v.Timeline
-	g.frozen, g.next = nil, 0
+	g.frozen, g.next, g.savedAs = nil, 0, v.figures()
 	if g.closed != 0 && !g.historical {
 		v.Pages, v.Timeline = nil, nil
 		g.frozen = &v
@@ -80,7 +81,8 @@ func (f *Fleet) removeGroup(id string) {
 	delete(f.due, id)
 }
 
-// settle makes the indices anew after keys were loaded, and groups that were lost before they were saved.
+// settle makes the indices anew after keys were loaded, and mends groups that were saved before their members were, or not
+// at all.
 func (f *Fleet) settle(now int64) {
 	if !f.unsettled {
 		return
@@ -92,7 +94,11 @@ func (f *Fleet) settle(now int64) {
 		if g.provisional {
 			f.restore(g, now)
 		}
-		if g.closed == 0 && !g.historical {
+		switch {
+		case g.historical:
+			f.closePast(g, now)
+		case g.closed == 0:
+			f.mend(g)
 			f.index(g)
 			g.wake(now)
 		}
@@ -103,6 +109,39 @@ func (f *Fleet) settle(now int64) {
 	f.settleBudget(now)
 	f.silencesChanged(now)
 	f.pruneAt = 0
+}
+
+// mend has an open group know what its members say that it was not saved with.
+func (f *Fleet) mend(g *group) {
+	if g.kind == KindBudget {
+		return
+	}
+	for _, i := range g.members {
+		g.last, g.quietEvent = max(g.last, i.opened), max(g.quietEvent, i.at)
+		if i.opened > 0 {
+			g.opened = min(g.opened, i.opened)
+		}
+	}
+	if g.isOpen() {
+		g.quiet, g.quietEvent = 0, 0
+	}
+	if g.sums.critical > 0 {
+		g.critical = true
+		if g.cause == oncall.CauseFilling {
+			g.cause = oncall.CauseFull
+		}
+	}
+	v := f.view(g)
+	if g.savedAs != "" && g.savedAs != v.figures() {
+		g.news, g.worse = true, len(g.pages) > 0
+		f.ledger.mark(groupKey(g.id))
+	}
+	g.savedAs = ""
+}
+
+// figures are what a page says of a group in figures.
+func (v *Group) figures() string {
+	return fmt.Sprint(v.Hosts, v.OpenHosts, v.Incidents, v.Unverified, v.Drops, v.EarlyDrops, v.Steps, len(v.Sites), v.Severity)
 }
 
 // index has an open group found by what it takes. Of several the one that took its last member later is.

@@ -148,7 +148,7 @@ func TestEscalation(t *testing.T) {
 		s.pass(time.Hour)
 		s.open("zrh/a1")
 		s.pass(0)
-		s.want("trigger gva, trigger zrh")
+		s.want("trigger gva, trigger zrh, update gva")
 		s.pass(10*time.Minute - time.Second)
 		s.pages()
 		s.pass(time.Second)
@@ -262,7 +262,7 @@ func TestConfigure(t *testing.T) {
 	s.wantGroups("full gva 1/1 open", "full r1 1/1 open")
 	s.close("gva/a1")
 	s.pass(time.Minute)
-	s.want("trigger new, resolve ops, resolve new")
+	s.want("resolve ops, resolve new, trigger new")
 }
 
 func TestRollout(t *testing.T) {

@@ -183,7 +183,7 @@ func TestSilentSite(t *testing.T) {
 			s.pass(10 * time.Minute)
 			s.seen("gva", 0, 4)
 			s.pass(time.Minute)
-			s.want("trigger ops")
+			s.want("trigger ops, update ops")
 			s.seen("gva", 0, 5)
 			s.pass(time.Minute)
 		}, []string{"silent  0/5 closed"}, "resolve ops"},

@@ -107,7 +107,7 @@ func (f *Fleet) beginTalker(who string, list []*incident, now int64) {
 	if first == nil {
 		return
 	}
-	t := f.begin(groupID(letterTalker, first.id, who), KindConntrack, first.cause, now)
+	t := f.begin(groupID(letterTalker, first.host.site.name, first.host.name, first.id, who), KindConntrack, first.cause, now)
 	t.talker, t.opened, t.begun = who, first.opened, first.group.begun
 	f.byTalker[who] = t
 	f.note(t, now, nil, fmt.Sprintf("%s holds the most entries on %d hosts: one attack", who, f.cfg.TalkerHosts), true)
