@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -104,7 +105,9 @@ func (f *Fleet) settle(now int64) {
 		}
 	}
 	for who, t := range f.byTalker {
-		f.gather(t, slices.Clone(f.leads[who]), now) // a crash may have kept some from moving
+		if t.isOpen() {
+			f.gather(t, slices.Clone(f.leads[who]), now) // a crash may have kept some from moving
+		}
 	}
 	f.settleBudget(now)
 	f.silencesChanged(now)
@@ -144,10 +147,10 @@ func (v *Group) figures() string {
 	return fmt.Sprint(v.Hosts, v.OpenHosts, v.Incidents, v.Unverified, v.Drops, v.EarlyDrops, v.Steps, len(v.Sites), v.Severity)
 }
 
-// index has an open group found by what it takes. Of several the one that took its last member later is.
+// index has an open group found by what it takes. Of several the one that was begun last is.
 func (f *Fleet) index(g *group) {
 	later := func(o *group) bool {
-		return o == nil || o.closed != 0 || g.last > o.last || g.last == o.last && g.id > o.id
+		return o == nil || o.closed != 0 || cmp.Or(cmp.Compare(g.begun, o.begun), cmp.Compare(g.last, o.last), cmp.Compare(g.id, o.id)) > 0
 	}
 	if g.kind == KindBudget {
 		f.budget.group = g
@@ -169,15 +172,21 @@ func (f *Fleet) restore(g *group, now int64) {
 		g.begun, g.opened = min(g.begun, i.taken), min(g.opened, i.opened)
 		g.last = max(g.last, min(i.opened, now))
 		g.critical = g.critical || i.critical && !i.closed
-		if g.cause == "" || g.cause == oncall.CauseFilling && i.cause == oncall.CauseFull {
-			g.cause = i.cause
-		}
-		if g.id[:1] != letterTalker {
-			g.by, g.key = i.host.class.by, family(i.cause)+i.host.class.key
-		}
+		g.by = i.host.class.by
+		g.key = i.host.class.key
 	}
-	if g.id[:1] == letterTalker {
-		g.talker = g.commonTalker()
+	g.cause = oncall.CauseFilling
+	switch g.id[:1] {
+	case letterTalker:
+		g.by, g.key, g.talker = nil, "", g.commonTalker()
+	case letterChains:
+		g.cause = oncall.CauseChains
+	}
+	if g.critical && g.cause == oncall.CauseFilling {
+		g.cause = oncall.CauseFull
+	}
+	if g.talker == "" {
+		g.key = family(g.cause) + g.key
 	}
 	for _, h := range g.hosts {
 		g.begun, g.opened, g.last = min(g.begun, h.stateAt), min(g.opened, h.stateAt), max(g.last, h.stateAt)
@@ -211,7 +220,7 @@ func (f *Fleet) settleBudget(now int64) {
 	take := func(list []step) {
 		for k := range list {
 			if s := &list[k]; s.automatic() {
-				b.note(s.at, now, f.cfg.StepsPerHour, s.key)
+				b.note(s.at, now, f.cfg.StepsPerHour)
 			}
 		}
 	}

@@ -122,7 +122,15 @@ func (f *Fleet) groupFor(i *incident, now int64) *group {
 	if g := f.byKey[key]; g != nil && f.takes(g, i) {
 		return g
 	}
-	g := f.begin(groupID(letterConntrack, i.host.site.name, i.host.name, i.id), KindConntrack, i.cause, now)
+	letter := letterConntrack
+	if i.cause == oncall.CauseChains {
+		letter = letterChains
+	}
+	id := f.freeID(letter, i.host.site.name, i.host.name, i.id)
+	if g := f.groups[id]; g != nil {
+		return g // the one that it began before a crash, which others joined
+	}
+	g := f.begin(id, KindConntrack, i.cause, now)
 	g.by, g.key, g.opened = i.host.class.by, key, i.opened
 	f.byKey[key] = g
 	return g
@@ -134,8 +142,8 @@ func (f *Fleet) takes(g *group, i *incident) bool {
 	if g.closed != 0 {
 		return false
 	}
-	if g.isOpen() {
-		return true
+	if g.isOpen() || i.at <= g.quietEvent {
+		return true // then, if not now
 	}
 	return i.at-g.last < int64(f.cfg.GroupWindow) && i.at-g.quietEvent < int64(f.cfg.GroupWait)
 }
