@@ -15,8 +15,6 @@ const hour = int64(time.Hour)
 type budget struct {
 	// times are those of the newest steps in ns, in order: as many as an hour may have.
 	times []int64
-	// last is the step that was noted last, for the group's ID.
-	last uint64
 	// until is when the hour has room again; 0: it has.
 	until int64
 	group *group
@@ -24,7 +22,7 @@ type budget struct {
 }
 
 // note takes a step of that time.
-func (b *budget) note(at, now int64, most int, key uint64) {
+func (b *budget) note(at, now int64, most int) {
 	if most <= 0 || now-at >= hour {
 		return
 	}
@@ -33,7 +31,7 @@ func (b *budget) note(at, now int64, most int, key uint64) {
 	if over := len(b.times) - most; over > 0 {
 		b.times = slices.Delete(b.times, 0, over)
 	}
-	b.last, b.next = key, now
+	b.next = now
 }
 
 // spend looks whether the hour's steps are used up, and tells of it once: the group lasts until half of them are free again.
@@ -66,7 +64,7 @@ func (f *Fleet) spend(now int64) {
 
 func (f *Fleet) beginBudget(now int64) {
 	b := &f.budget
-	g := f.begin(groupID(letterBudget, strconv.FormatUint(b.last, 16), strconv.FormatInt(b.until, 16)), KindBudget, oncall.CauseBudget, now)
+	g := f.begin(groupID(letterBudget, strconv.FormatInt(b.until, 16)), KindBudget, oncall.CauseBudget, now)
 	g.critical = true
 	f.note(g, now, nil, fmt.Sprintf("%d automatic steps within an hour: the fleet holds until there is room", f.cfg.StepsPerHour), true)
 	b.group = g

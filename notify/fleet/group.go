@@ -11,6 +11,7 @@ import (
 // The first letter of a group's ID says what it is, so that one can be made again from its members alone.
 const (
 	letterConntrack  = "c"
+	letterChains     = "k"
 	letterTalker     = "t"
 	letterSilent     = "s"
 	letterBudget     = "b"
@@ -54,6 +55,7 @@ type group struct {
 	mergedInto  string
 	related     []string
 	silenced    bool
+	savedAs     string // the figures that it was saved with, until it is mended; see [Fleet.mend]
 	timeline    []Entry
 	// next is when to look at it again.
 	next int64
@@ -75,6 +77,15 @@ func groupID(letter string, parts ...string) string {
 		h.Write([]byte{0})
 	}
 	return letter + hex.EncodeToString(h.Sum(nil)[:10])
+}
+
+// freeID is an ID that no closed group has.
+func (f *Fleet) freeID(letter string, parts ...string) string {
+	id := groupID(letter, parts...)
+	for f.groups[id] != nil && f.groups[id].closed != 0 {
+		id = groupID(letter, id)
+	}
+	return id
 }
 
 // begin makes an open group and takes it into the index.

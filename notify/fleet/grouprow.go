@@ -1,7 +1,10 @@
 package fleet
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
+	"slices"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -54,7 +57,7 @@ func (f *Fleet) loadGroup(id string, value []byte) error {
 	g.base, g.pages, g.paged, g.news, g.worse = r.Base, v.Pages, r.Paged, r.News, r.Worse
 	g.updates, g.regular, g.ackBy, g.ackAt = r.Updates, r.Regular, v.AckBy, nanos(v.AckAt)
 	g.escalated, g.mergedInto, g.related, g.silenced, g.timeline = v.Escalated, v.MergedInto, v.Related, v.Silenced, v.Timeline
-	g.frozen, g.next = nil, 0
+	g.frozen, g.next, g.savedAs = nil, 0, v.figures()
 	if g.closed != 0 && !g.historical {
 		v.Pages, v.Timeline = nil, nil
 		g.frozen = &v
@@ -79,7 +82,8 @@ func (f *Fleet) removeGroup(id string) {
 	delete(f.due, id)
 }
 
-// settle makes the indices anew after keys were loaded, and groups that were lost before they were saved.
+// settle makes the indices anew after keys were loaded, and mends groups that were saved before their members were, or not
+// at all.
 func (f *Fleet) settle(now int64) {
 	if !f.unsettled {
 		return
@@ -91,9 +95,18 @@ func (f *Fleet) settle(now int64) {
 		if g.provisional {
 			f.restore(g, now)
 		}
-		if g.closed == 0 && !g.historical {
+		switch {
+		case g.historical:
+			f.closePast(g, now)
+		case g.closed == 0:
+			f.mend(g)
 			f.index(g)
 			g.wake(now)
+		}
+	}
+	for who, t := range f.byTalker {
+		if t.isOpen() {
+			f.gather(t, slices.Clone(f.leads[who]), now) // a crash may have kept some from moving
 		}
 	}
 	f.settleBudget(now)
@@ -101,10 +114,43 @@ func (f *Fleet) settle(now int64) {
 	f.pruneAt = 0
 }
 
-// index has an open group found by what it takes. Of several the one that took its last member later is.
+// mend has an open group know what its members say that it was not saved with.
+func (f *Fleet) mend(g *group) {
+	if g.kind == KindBudget {
+		return
+	}
+	for _, i := range g.members {
+		g.last, g.quietEvent = max(g.last, i.opened), max(g.quietEvent, i.at)
+		if i.opened > 0 {
+			g.opened = min(g.opened, i.opened)
+		}
+	}
+	if g.isOpen() {
+		g.quiet, g.quietEvent = 0, 0
+	}
+	if g.sums.critical > 0 {
+		g.critical = true
+		if g.cause == oncall.CauseFilling {
+			g.cause = oncall.CauseFull
+		}
+	}
+	v := f.view(g)
+	if g.savedAs != "" && g.savedAs != v.figures() {
+		g.news, g.worse = true, len(g.pages) > 0
+		f.ledger.mark(groupKey(g.id))
+	}
+	g.savedAs = ""
+}
+
+// figures are what a page says of a group in figures.
+func (v *Group) figures() string {
+	return fmt.Sprint(v.Hosts, v.OpenHosts, v.Incidents, v.Unverified, v.Drops, v.EarlyDrops, v.Steps, len(v.Sites), v.Severity)
+}
+
+// index has an open group found by what it takes. Of several the one that was begun last is.
 func (f *Fleet) index(g *group) {
 	later := func(o *group) bool {
-		return o == nil || o.closed != 0 || g.last > o.last || g.last == o.last && g.id > o.id
+		return o == nil || o.closed != 0 || cmp.Or(cmp.Compare(g.begun, o.begun), cmp.Compare(g.last, o.last), cmp.Compare(g.id, o.id)) > 0
 	}
 	if g.kind == KindBudget {
 		f.budget.group = g
@@ -126,15 +172,21 @@ func (f *Fleet) restore(g *group, now int64) {
 		g.begun, g.opened = min(g.begun, i.taken), min(g.opened, i.opened)
 		g.last = max(g.last, min(i.opened, now))
 		g.critical = g.critical || i.critical && !i.closed
-		if g.cause == "" || g.cause == oncall.CauseFilling && i.cause == oncall.CauseFull {
-			g.cause = i.cause
-		}
-		if g.id[:1] != letterTalker {
-			g.by, g.key = i.host.class.by, family(i.cause)+i.host.class.key
-		}
+		g.by = i.host.class.by
+		g.key = i.host.class.key
 	}
-	if g.id[:1] == letterTalker {
-		g.talker = g.commonTalker()
+	g.cause = oncall.CauseFilling
+	switch g.id[:1] {
+	case letterTalker:
+		g.by, g.key, g.talker = nil, "", g.commonTalker()
+	case letterChains:
+		g.cause = oncall.CauseChains
+	}
+	if g.critical && g.cause == oncall.CauseFilling {
+		g.cause = oncall.CauseFull
+	}
+	if g.talker == "" {
+		g.key = family(g.cause) + g.key
 	}
 	for _, h := range g.hosts {
 		g.begun, g.opened, g.last = min(g.begun, h.stateAt), min(g.opened, h.stateAt), max(g.last, h.stateAt)
@@ -168,7 +220,7 @@ func (f *Fleet) settleBudget(now int64) {
 	take := func(list []step) {
 		for k := range list {
 			if s := &list[k]; s.automatic() {
-				b.note(s.at, now, f.cfg.StepsPerHour, s.key)
+				b.note(s.at, now, f.cfg.StepsPerHour)
 			}
 		}
 	}

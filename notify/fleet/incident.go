@@ -30,6 +30,7 @@ type incident struct {
 	cause                                  string
 	// opened and closedAt are the host's times, at the time of the last event taken, taken when the first one came here.
 	opened, closedAt, at, taken int64
+	last                        uint64 // hash of the ID of the event taken last: two may have the same time
 	drops, early, chains        uint64
 	entries, peak, max          uint64
 	top                         []remediate.Talker
@@ -148,6 +149,7 @@ func (f *Fleet) drop(i *incident) {
 			g.base.addGone(i)
 		}
 		f.leave(i)
+		g.wake(0) // it may have been the last one that was open
 	}
 	f.setLead(i, "")
 	h.bury(i.id)

@@ -91,7 +91,7 @@ func (r *incidentRow) incident(h *host) *incident {
 	i := &incident{
 		id: r.ID, host: h, known: r.Flags&flagKnown != 0, critical: r.Flags&flagCritical != 0, verified: r.Flags&flagVerified != 0,
 		historical: r.Flags&flagHistorical != 0, closed: r.Flags&flagClosed != 0, netns: intern(r.NetNS), cause: internCause(r.Cause),
-		opened: r.Opened, closedAt: r.Closed, at: r.At, taken: r.Taken, drops: r.Drops, early: r.Early, chains: r.Chains,
+		opened: r.Opened, closedAt: r.Closed, at: r.At, taken: r.Taken, last: r.Last, drops: r.Drops, early: r.Early, chains: r.Chains,
 		entries: r.Count, peak: r.Peak, max: r.Max, verdict: r.Verdict, outcome: r.Outcome, noStep: r.NoStep,
 	}
 	for _, t := range r.Top {

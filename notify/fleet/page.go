@@ -63,9 +63,13 @@ func (f *Fleet) page(g *group, now int64) {
 	}
 	first := len(g.pages) == 0
 	known := g.toldSenders()
-	for _, t := range f.targets(g, now) {
-		if !g.tried(t.to) {
-			f.addPage(g, oncall.ActionTrigger, "t", t.to, t.route, now)
+	for added := true; added; { // again after a page, from which the stages of its route count
+		added = false
+		for _, t := range f.targets(g, now) {
+			if !g.tried(t.to) {
+				f.addPage(g, oncall.ActionTrigger, "t", t.to, t.route, now)
+				added = true
+			}
 		}
 	}
 	if first && len(g.pages) > 0 {

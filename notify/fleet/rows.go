@@ -45,6 +45,7 @@ type incidentRow struct {
 	Closed  int64              `json:"e"`
 	At      int64              `json:"t"`
 	Taken   int64              `json:"k"`
+	Last    uint64             `json:"y"`
 	Drops   uint64             `json:"d"`
 	Early   uint64             `json:"l"`
 	Chains  uint64             `json:"h"`
@@ -210,6 +211,7 @@ func (i *incident) append(b []byte) []byte {
 	o.int('e', i.closedAt)
 	o.int('t', i.at)
 	o.int('k', i.taken)
+	o.uint('y', i.last)
 	o.uint('d', i.drops)
 	o.uint('l', i.early)
 	o.uint('h', i.chains)

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
@@ -152,20 +153,24 @@ func (f *Fleet) fall(h *host, now int64) {
 
 // findSilentSites makes one group of the sites of which enough hosts fell silent within the group window.
 func (f *Fleet) findSilentSites(now int64) {
-	of := map[*site]*group{}
+	var alone []*host
 	for _, list := range f.shards {
 		for _, h := range list {
-			if !h.silent || h.silentGroup != nil && h.silentGroup.closed == 0 || now-h.stateAt > int64(f.cfg.GroupWindow) {
-				continue
+			if h.silent && (h.silentGroup == nil || h.silentGroup.closed != 0) && now-h.stateAt <= int64(f.cfg.GroupWindow) {
+				alone = append(alone, h)
 			}
-			g, found := of[h.site]
-			if !found {
-				g = f.silentGroup(h.site, now)
-				of[h.site] = g
-			}
-			if g != nil {
-				f.joinSilent(g, h, now)
-			}
+		}
+	}
+	slices.SortFunc(alone, compareHosts) // the first site gives the group its ID
+	of := map[*site]*group{}
+	for _, h := range alone {
+		g, found := of[h.site]
+		if !found {
+			g = f.silentGroup(h.site, now)
+			of[h.site] = g
+		}
+		if g != nil {
+			f.joinSilent(g, h, now)
 		}
 	}
 }

@@ -223,4 +223,3 @@ func (s *sim) only() Group {
 func (g Group) says(text string) bool {
 	return slices.ContainsFunc(g.Timeline, func(e Entry) bool { return strings.Contains(e.Text, text) })
 }
-

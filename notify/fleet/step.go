@@ -153,7 +153,7 @@ func (f *Fleet) takeLoneStep(h *host, typ remediate.EventType, s step, now int64
 		f.touch(h)
 	}
 	if applied && s.automatic() {
-		f.budget.note(s.at, now, f.cfg.StepsPerHour, s.key)
+		f.budget.note(s.at, now, f.cfg.StepsPerHour)
 	}
 }
 
@@ -171,7 +171,7 @@ func (f *Fleet) takeIncidentStep(i *incident, typ remediate.EventType, s step, n
 	}
 	f.touch(i.host)
 	if applied && s.automatic() {
-		f.budget.note(s.at, now, f.cfg.StepsPerHour, s.key)
+		f.budget.note(s.at, now, f.cfg.StepsPerHour)
 	}
 	if g := i.group; g != nil {
 		f.noteStep(g, i, typ, s, before)

@@ -54,12 +54,14 @@ func (f *Fleet) takeIncident(h *host, ev *Event, d *remediate.Incident, now int6
 		fallthrough
 	case !i.known:
 		i.set(d, at, closing)
+		i.last = hash64(ev.ID)
 		f.touch(h)
 		f.admit(i, now)
 		return
-	case i.closed, !closing && at <= i.at:
+	case i.closed, !closing && (at < i.at || at == i.at && i.last == hash64(ev.ID)):
 		return // it came again, or late
 	}
+	i.last = hash64(ev.ID)
 	f.update(i, d, at, closing, now)
 }
 
@@ -120,7 +122,15 @@ func (f *Fleet) groupFor(i *incident, now int64) *group {
 	if g := f.byKey[key]; g != nil && f.takes(g, i) {
 		return g
 	}
-	g := f.begin(groupID(letterConntrack, i.id), KindConntrack, i.cause, now)
+	letter := letterConntrack
+	if i.cause == oncall.CauseChains {
+		letter = letterChains
+	}
+	id := f.freeID(letter, i.host.site.name, i.host.name, i.id)
+	if g := f.groups[id]; g != nil {
+		return g // the one that it began before a crash, which others joined
+	}
+	g := f.begin(id, KindConntrack, i.cause, now)
 	g.by, g.key, g.opened = i.host.class.by, key, i.opened
 	f.byKey[key] = g
 	return g
@@ -132,8 +142,8 @@ func (f *Fleet) takes(g *group, i *incident) bool {
 	if g.closed != 0 {
 		return false
 	}
-	if g.isOpen() {
-		return true
+	if g.isOpen() || i.at <= g.quietEvent {
+		return true // then, if not now
 	}
 	return i.at-g.last < int64(f.cfg.GroupWindow) && i.at-g.quietEvent < int64(f.cfg.GroupWait)
 }
@@ -190,9 +200,15 @@ func (f *Fleet) admitPast(i *incident, now int64) {
 
 // closePast keeps the end of a group of old incidents right.
 func (f *Fleet) closePast(g *group, now int64) {
-	g.closed = 0
-	if !g.isOpen() {
+	was := g.closed
+	switch {
+	case g.isOpen():
+		g.closed = 0
+	case g.closed == 0:
 		g.closed = now
+	}
+	if g.closed != was {
+		f.ledger.mark(groupKey(g.id))
 	}
 }
 

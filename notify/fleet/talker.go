@@ -3,6 +3,8 @@ package fleet
 import (
 	"fmt"
 	"slices"
+
+	"github.com/ctwarden/ctwarden/notify/oncall"
 )
 
 // setLead indexes an open incident under the address that leads on it.
@@ -107,9 +109,13 @@ func (f *Fleet) beginTalker(who string, list []*incident, now int64) {
 	if first == nil {
 		return
 	}
-	t := f.begin(groupID(letterTalker, first.id, who), KindConntrack, first.cause, now)
-	t.talker, t.opened, t.begun = who, first.opened, first.group.begun
-	f.byTalker[who] = t
+	id := f.freeID(letterTalker, first.host.site.name, first.host.name, first.id, who)
+	t := f.groups[id]
+	if t == nil {
+		t = f.begin(id, KindConntrack, first.cause, now)
+		t.opened, t.begun = first.opened, first.group.begun
+	}
+	t.talker, f.byTalker[who] = who, t
 	f.note(t, now, nil, fmt.Sprintf("%s holds the most entries on %d hosts: one attack", who, f.cfg.TalkerHosts), true)
 	f.gather(t, slices.Clone(list), now)
 }
@@ -150,6 +156,7 @@ func (f *Fleet) move(t *group, i *incident, now int64) {
 func (f *Fleet) merge(t, g *group, now int64) {
 	for _, i := range g.members {
 		if !i.closed && len(i.top) > 0 {
+			g.lower()
 			f.news(g, now)
 			return
 		}
@@ -162,16 +169,26 @@ func (f *Fleet) merge(t, g *group, now int64) {
 	f.finish(g, now)
 }
 
-// relate makes two groups refer to each other.
+// lower has a group of which nobody was told yet be no worse than what is left of it.
+func (g *group) lower() {
+	if g.critical = g.sums.critical > 0; !g.critical && g.cause == oncall.CauseFull {
+		g.cause = oncall.CauseFilling
+	}
+}
+
+// relate makes two groups refer to each other. A crash may have left one side of it.
 func (f *Fleet) relate(t, g *group, now int64) {
-	if slices.Contains(t.related, g.id) || len(t.related) >= mostRelated || len(g.related) >= mostRelated {
+	f.refer(g, t, t.talker+" holds the most entries here too: see group "+t.id, now)
+	f.refer(t, g, t.talker+" also leads in group "+g.id+", which people were told of before", now)
+}
+
+func (f *Fleet) refer(g, to *group, text string, now int64) {
+	if slices.Contains(g.related, to.id) || len(g.related) >= mostRelated {
 		return
 	}
-	t.related, g.related = append(t.related, g.id), append(g.related, t.id)
-	f.note(g, now, nil, t.talker+" holds the most entries here too: see group "+t.id, true)
-	f.note(t, now, nil, t.talker+" also leads in group "+g.id+", which people were told of before", true)
+	g.related = append(g.related, to.id)
+	f.note(g, now, nil, text, true)
 	f.news(g, now)
-	f.news(t, now)
 }
 
 // mostRelated bounds the references of a group.
