@@ -26,11 +26,11 @@ type Status struct {
 	Lag        time.Duration `json:"lag_ns"`
 	Senders    []Sender      `json:"senders"`
 	// DeadLetters are messages given up on, newest first.
-	DeadLetters []DeadLetter `json:"dead_letters"`
-	Silences    []fleet.Silence    `json:"silences"`
-	Holds       []Hold       `json:"holds"`
-	Rollout     Rollout      `json:"rollout"`
-	Budget      Budget       `json:"budget"`
+	DeadLetters []DeadLetter    `json:"dead_letters"`
+	Silences    []fleet.Silence `json:"silences"`
+	Holds       []Hold          `json:"holds"`
+	Rollout     Rollout         `json:"rollout"`
+	Budget      Budget          `json:"budget"`
 }
 
 // Sender is one way to on-call.

@@ -47,7 +47,7 @@ function build(view, root) {
     oninput: () => later(view),
   });
   view.shown = h("output", { class: "shown", for: "search" });
-  view.orders = segments("Order", [["site", "By site"], ["fill", "Fullest first"]], chosen.order, (order) => choose(view, { order }));
+  view.orders = segments("Order", [["site", "By site"], ["fill", "Fullest"]], chosen.order, (order) => choose(view, { order }));
   view.kinds = segments("Show as", [["grid", "Grid"], ["table", "Table"]], chosen.table ? "table" : "grid",
     (kind) => choose(view, { table: kind === "table" }));
   view.legend = h("canvas", { class: "legend", role: "img", "aria-label": "Number of hosts by how full their table is" });
@@ -132,6 +132,7 @@ function refilter(view) {
   let places = select(view.fleet, view.filter);
   if (chosen.order === "fill") places = byFill(view.fleet, places);
   view.places = places;
+  view.shown.classList.toggle("all", !view.filter.terms.length);
   text(view.shown, view.filter.terms.length ? `${count(places.length)} of ${count(view.summary.hosts)}` : many(view.summary.hosts, "host"));
   if (chosen.table) table(view);
   else view.grid.show(places, chosen.order === "site");
@@ -147,22 +148,31 @@ function numbers(view) {
   legend(view);
 }
 
-/** legend shows the scale of colours as what there is of each. */
+/** legend shows the scale of colours, and above it how many hosts there are of each. */
 function legend(view) {
-  const canvas = view.legend, width = 200, height = 26, ratio = devicePixelRatio;
+  const canvas = view.legend, width = 240, ratio = devicePixelRatio, base = 19;
   canvas.width = width * ratio;
-  canvas.height = height * ratio;
+  canvas.height = 36 * ratio;
   const context = canvas.getContext("2d");
   const colours = palette();
   const { bins } = view.summary;
-  const most = Math.max(1, ...bins);
+  const most = Math.max(1, ...bins), step = width / bins.length;
   context.scale(ratio, ratio);
   for (let i = 0; i < bins.length; i++) {
     // By root: one full host among 100,000 is to be seen.
-    const tall = bins[i] ? Math.max(1.5, 17 * Math.sqrt(bins[i] / most)) : 0;
+    const tall = bins[i] ? Math.max(1.5, 18 * Math.sqrt(bins[i] / most)) : 0;
+    context.fillStyle = colours.silentText;
+    context.globalAlpha = 0.45;
+    context.fillRect(i * step, base - tall, step - 1, tall);
+    context.globalAlpha = 1;
     context.fillStyle = colours.hexes[Math.round((i + 0.5) * (colours.hexes.length - 1) / bins.length)];
-    context.fillRect(i * 10, 19 - tall, 9, tall);
-    context.fillRect(i * 10, 21, 10, 4);
+    context.fillRect(i * step, base + 1, step, 5);
+  }
+  context.fillStyle = colours.muted;
+  context.font = "10px system-ui, sans-serif";
+  for (const [share, label, align] of [[0, "empty", "left"], [0.8, "80\u202f%", "center"], [1, "full", "right"]]) {
+    context.textAlign = align;
+    context.fillText(label, share * width, 35);
   }
   canvas.setAttribute("aria-label", `${count(view.summary.over80)} hosts are over 80 percent full, of ${count(view.summary.hosts)}`);
 }

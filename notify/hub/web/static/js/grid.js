@@ -4,6 +4,8 @@ import { h } from "./dom.js";
 import { beside, cellAt, lay, spot } from "./layout.js";
 import { paint } from "./paint.js";
 
+const MARGIN = 12; // the box's padding at the left and right, as in app.css
+
 export class Grid {
   /** onselect is called with the place of the host under the cursor or the keys, -1: none; onopen with one to open. */
   constructor({ fleet, onselect, onopen, siteText }) {
@@ -50,7 +52,7 @@ export class Grid {
   }
 
   arrange() {
-    const width = this.box.clientWidth, height = this.box.clientHeight;
+    const width = this.inner(), height = this.box.clientHeight;
     if (!width || !height) return;
     this.layout = lay(this.fleet, this.places, { width, height, bySite: this.bySite });
     this.spacer.style.height = Math.max(0, this.layout.height - height) + "px";
@@ -63,6 +65,9 @@ export class Grid {
     this.request();
   }
 
+  /** inner is the width within the box's padding. */
+  inner() { return Math.max(0, this.box.clientWidth - 2 * MARGIN); }
+
   /** request has the grid painted before the next picture is shown, once. */
   request() {
     if (this.frame || !this.layout) return;
@@ -70,7 +75,7 @@ export class Grid {
       this.frame = 0;
       if (!this.box.isConnected) return;
       paint(this.canvas, this.layout, this.fleet, {
-        scroll: this.box.scrollTop, width: this.box.clientWidth, height: this.box.clientHeight, ratio: devicePixelRatio,
+        scroll: this.box.scrollTop, width: this.inner(), height: this.box.clientHeight, ratio: devicePixelRatio,
         selected: this.selected, siteText: this.siteText,
       });
     });

@@ -11,7 +11,7 @@ const again = 5000; // how often the host is asked about, in milliseconds
 
 export function hostView(root, { site, host }) {
   const plots = new Plots();
-  const head = h("header", { class: "head" }, h("h1", {}, host)), facts = h("dl", { class: "facts-grid" }), rest = h("div", { class: "columns" });
+  const head = h("header", { class: "head" }, h("h1", {}, host)), facts = h("dl", { class: "facts-grid" }), rest = h("div", { class: "masonry" });
   root.replaceChildren(h("div", { class: "page" }, head, facts, h("section", { "aria-label": "Over time" }, plots.element), rest));
   let stopped = false, loading = false;
   const load = async () => {

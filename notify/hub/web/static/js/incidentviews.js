@@ -98,7 +98,7 @@ function detail(i, reload) {
       fact("Since", [clock(i.opened_at), " · ", time(i.opened_at)]),
       fact("Hosts", isOpen(i) ? `${count(i.open_hosts)} of ${count(i.hosts)} still` : count(i.hosts)),
       fact("Refused", count(i.drops)), fact("Thrown out", count(i.early_drops)),
-      fact("ctwarden did", did), i.verdict && fact("Verdict", i.verdict), flagsOf(i).length > 0 && fact("Noted", flagsOf(i))),
+      wide("ctwarden did", did), i.verdict && wide("Verdict", i.verdict), flagsOf(i).length > 0 && wide("Noted", flagsOf(i))),
     h("div", { class: "columns" },
       h("section", {}, h("h2", {}, "Timeline"), timeline(i.timeline)),
       h("div", {},
@@ -109,6 +109,7 @@ function detail(i, reload) {
 }
 
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
+const wide = (name, value) => h("div", { class: "wide" }, h("dt", {}, name), h("dd", {}, value));
 const section = (name, content) => content && h("section", {}, h("h2", {}, name), content);
 
 function steps(i) {

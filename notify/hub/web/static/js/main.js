@@ -60,7 +60,10 @@ function key(e) {
   const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName);
   if (e.ctrlKey || e.metaKey || e.altKey || document.querySelector("dialog[open]")) return;
   if (typing) {
-    if (e.key === "Escape" && e.target.id === "search") e.target.blur();
+    if (e.key === "Escape" && e.target.id === "search") {
+      e.preventDefault(); // browsers would take the text away
+      e.target.blur();
+    }
     return;
   }
   const two = before + e.key;
@@ -93,7 +96,7 @@ function theme() {
 function session() {
   const { user, by, login: possible } = state.session;
   const button = document.getElementById("user");
-  button.hidden = !user && !possible;
+  button.classList.toggle("unseen", !user && !possible);
   text(button, user || "Log in");
   button.title = user ? (by === "proxy" ? "Named by the proxy" : "Log out") : "To acknowledge, silence or hold";
   button.disabled = by === "proxy";
@@ -101,8 +104,7 @@ function session() {
 
 function badge(id, n, kind) {
   const element = document.getElementById(id);
-  element.hidden = !n;
-  text(element, count(n));
+  text(element, n ? count(n) : "");
   element.className = "badge " + kind;
 }
 

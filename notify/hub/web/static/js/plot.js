@@ -13,7 +13,7 @@ export class Plots {
     this.upper = h("div", { class: "plot", role: "img", "aria-label": "Entries and limit over time" });
     this.lower = h("div", { class: "plot low", role: "img", "aria-label": "Refused over time" });
     this.reading = h("p", { class: "reading muted" }, "\u00a0");
-    this.element = h("div", { class: "plots" }, this.reading, this.upper, this.lower);
+    this.element = h("div", { class: "plots" }, this.reading, this.upper, h("p", { class: "caption muted" }, "Refused and thrown out"), this.lower);
     this.charts = [];
     this.observer = new ResizeObserver(() => this.fit());
     this.observer.observe(this.element);
@@ -65,14 +65,14 @@ export class Plots {
     };
     this.charts = [
       new library({
-        ...shared, height: 240, axes: [time, { ...axis, size: 58, values: (_, v) => v.map(short) }],
+        ...shared, height: 240, axes: [{ ...time, size: 6, values: (_, splits) => splits.map(() => "") }, { ...axis, size: 58, values: (_, v) => v.map(short) }],
         scales: { y: { range: (_, low, high) => [0, Math.max(high, 1) * 1.08] } },
         hooks: { ...shared.hooks, draw: [(u) => this.mark(u)] },
         series: [{}, { stroke: css("--accent"), fill: css("--accent-soft"), width: 1.5, points: { show: false } },
-          { stroke: css("--critical"), width: 1.25, dash: [5, 4], points: { show: false } }],
+          { stroke: css("--critical"), width: 1.25, dash: [5, 4], points: { show: false }, paths: library.paths.stepped({ align: 1 }) }],
       }, [t, n, max], this.upper),
       new library({
-        ...shared, height: 96, padding: [6, 8, 0, 0], axes: [{ ...time, show: false }, { ...axis, size: 58, values: (_, v) => v.map(short), splits: (u) => [0, u.scales.y.max] }],
+        ...shared, height: 104, padding: [8, 8, 0, 0], axes: [{ ...time, size: 26 }, { ...axis, size: 58, values: (_, v) => v.map(short), splits: (u) => [0, u.scales.y.max] }],
         scales: { y: { range: (_, low, high) => [0, Math.max(high, 10)] } },
         series: [{}, { stroke: css("--critical"), fill: css("--critical"), width: 0, paths: library.paths.bars({ size: [0.7, 12], align: 0 }), points: { show: false } }],
       }, [t, refused], this.lower),
@@ -86,6 +86,8 @@ export class Plots {
     ctx.strokeStyle = css("--ink");
     ctx.fillStyle = css("--ink");
     ctx.lineWidth = ratio;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
     let free = -Infinity;
     for (const s of this.steps) {
