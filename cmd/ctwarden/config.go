@@ -71,6 +71,7 @@ type remediateConfig struct {
 	RaiseOnFlood  bool                  `yaml:"raise_on_flood"`
 	ForeignPause  time.Duration         `yaml:"foreign_pause"`
 	Decay         time.Duration         `yaml:"decay"`
+	AwaitFleet    bool                  `yaml:"await_fleet"`
 	Persist       bool                  `yaml:"persist"`
 	PersistFile   string                `yaml:"persist_file"`
 }

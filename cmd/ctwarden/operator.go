@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/failpoint"
 	"github.com/ctwarden/ctwarden/internal/persist"
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 )
@@ -111,7 +112,7 @@ func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
 		return agent.Config{}, err
 	}
 	return agent.Config{
-		Version: versionString(), Host: host, Site: c.Site, Root: "/", Policy: c.policy(),
+		Version: versionString(), Host: host, Site: c.Site, Root: "/", Policy: c.policy(), AwaitFleet: c.Remediate.AwaitFleet,
 		CloseAfter: c.Incident.CloseAfter, UpdateEvery: c.Incident.UpdateEvery,
 		Sources: agent.SourcesConfig{
 			Lookback: c.Sources.Lookback, LateAfter: c.Sources.LateAfter, Kmsg: agent.Switch(c.Sources.Kmsg.Enabled),
@@ -122,6 +123,6 @@ func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
 		StateDir: c.StateDir, RuntimeDir: c.RuntimeDir,
 		ControlGroup: c.ControlGroup, PersistFile: c.Remediate.PersistFile, ModuleFile: c.moduleFile(),
 		PersistSocket: persist.DefaultSocket, Log: log,
-		Fail: failpoint(),
+		Fail: failpoint.New(),
 	}, nil
 }

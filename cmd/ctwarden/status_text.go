@@ -46,6 +46,7 @@ func headline(b *strings.Builder, st agent.Status) {
 		}
 		fmt.Fprintf(b, "HELD %s by %s, since %s: no automatic writes%s\n", until, h.By, clock(h.Since), holdPlace(h))
 	}
+	fleetLines(b, st)
 }
 
 // holdPlace is where a hold was found.

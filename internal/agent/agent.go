@@ -37,6 +37,8 @@ type Agent struct {
 	disk      *disk
 	outbox    *outbox
 	holds     *holdReader
+	fleet     fleet
+	sharing   chan struct{} // room for one: the host's state is to be sent at once; never closed
 	table     *conntrack.Table
 	applier   *apply.Applier
 	recorder  *recorder
@@ -52,6 +54,7 @@ type Agent struct {
 	ended   chan struct{}      // closed by Run when the loop has ended
 	readyCh chan struct{}      // closed by the loop when every source is positioned
 
+	ownMode      remediate.Mode // as configured; that of cfg.Policy is the one in force
 	tracker      *remediate.Tracker
 	spaces       map[uint64]*space
 	streams      map[string]*stream
@@ -120,6 +123,7 @@ func Open(ctx context.Context, cfg Config) (*Agent, error) {
 		batches: make(chan watcher.Batch, batchRoom), files: make(chan watcher.Batch, filesRoom), calls: make(chan func()), ended: make(chan struct{}),
 		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
 		notes: map[string]string{}, following: map[string]bool{}, startedAt: time.Now(), holds: newHoldReader(cfg.holdPlaces()),
+		fleet: fleet{reader: newHoldReader(cfg.fleetHoldPlaces())}, sharing: make(chan struct{}, 1), ownMode: cfg.Policy.Mode,
 		audit:    auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
 		throttle: watcher.NewThrottle(filesShare),
 		writers:  writerFinder{root: cfg.Root, within: writerWithin},
@@ -140,6 +144,7 @@ func Open(ctx context.Context, cfg Config) (*Agent, error) {
 	if err = a.openState(ctx); err != nil {
 		return nil, errors.Join(err, a.table.Close())
 	}
+	a.restoreFleet()
 	if err = a.openApplier(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}

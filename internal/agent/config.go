@@ -27,8 +27,10 @@ type Config struct {
 	Host string
 	Site string
 	// Root is the root of the file system: "/", or a scratch directory in a test.
-	Root        string
-	Policy      remediate.Policy
+	Root   string
+	Policy remediate.Policy
+	// AwaitFleet has a host in remediate mode observe until the fleet says remediate.
+	AwaitFleet  bool
 	CloseAfter  time.Duration
 	UpdateEvery time.Duration
 	Sources     SourcesConfig
@@ -49,6 +51,10 @@ type Config struct {
 	Log           *zap.Logger
 	// Fail is called at the stages of what must survive a crash. It is nil but in tests, which end the program there.
 	Fail func(stage string)
+}
+
+func (c Config) fleetHoldPlaces() apply.HoldPlaces {
+	return apply.HoldPlaces{StateDir: c.StateDir, RuntimeDir: c.RuntimeDir, Fleet: true}
 }
 
 func (c Config) holdPlaces() apply.HoldPlaces {

@@ -122,7 +122,7 @@ func (a *Agent) save(all bool) {
 		return
 	}
 	a.savedAt = now
-	change := state.Change{Positions: a.unsavedPositions(), Meta: a.untoldLosses()}
+	change := state.Change{Positions: a.unsavedPositions(), Meta: a.unsavedMeta()}
 	if len(change.Positions) == 0 && len(change.Meta) == 0 && len(a.events) == 0 && len(a.unkept) == 0 && booked == a.savedBooked && !all {
 		return
 	}
@@ -150,6 +150,15 @@ func (a *Agent) save(all bool) {
 	}
 	a.recorder.add(change, a.forgetIntents(a.unkept))
 	a.events, a.unkept = nil, nil
+}
+
+// unsavedMeta is what the state file is to keep of small values.
+func (a *Agent) unsavedMeta() map[string][]byte {
+	meta := a.untoldLosses()
+	if heard := a.fleetMeta(); heard != nil {
+		meta[fleetKey] = heard
+	}
+	return meta
 }
 
 // countEvent keeps the totals that the metrics show.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -21,8 +22,10 @@ func (a *Agent) Reload(ctx context.Context, cfg Config) (restart []string, err e
 func (a *Agent) reload(cfg Config) []string {
 	old := a.cfg
 	a.cfg.Policy, a.cfg.CloseAfter, a.cfg.UpdateEvery = cfg.Policy, cfg.CloseAfter, cfg.UpdateEvery
+	a.ownMode, a.cfg.AwaitFleet = cfg.Policy.Mode, cfg.AwaitFleet
+	a.applyMode(time.Now())
 	a.tracker.Configure(a.trackerConfig())
-	a.cfg.Log.Info("configuration reloaded", zap.String("mode", string(cfg.Policy.Mode)),
+	a.cfg.Log.Info("configuration reloaded", zap.String("mode", string(a.cfg.Policy.Mode)),
 		zap.Uint64("ceiling", cfg.Policy.Ceiling))
 	var restart []string
 	for _, part := range []struct {

@@ -28,6 +28,9 @@ const (
 	noteReadOnly = "read_only"
 	noteDecay    = "decay"
 	noteHash     = "hash"
+	// What was heard of the fleet, and its hold.
+	noteFleet     = "fleet"
+	noteFleetHold = "fleet_hold"
 )
 
 // shownSteps is how many steps the status shows.
@@ -62,9 +65,10 @@ func (a *Agent) status() Status {
 		IncidentsTotal: a.incidentsTotal, StepsTotal: slices.Clone(a.stepTotals),
 		RefusedInPause: a.tracker.RefusedInPause(),
 	}
-	if held := a.heldNow(now); held.Active(now) {
+	if held := a.ownHeldNow(now); held.Active(now) {
 		s.Held = held
 	}
+	s.Fleet = a.fleetStatus(now)
 	limits, err := a.table.Limits()
 	a.noteIf(noteTable, err)
 	s.Limits = limits

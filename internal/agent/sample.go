@@ -145,6 +145,7 @@ func (a *Agent) follow() {
 			a.decay(now)
 			a.saveQuiet()
 			a.keepHold(now)
+			a.fleetTick(now)
 		}
 		a.tellState()
 	}
