@@ -18,16 +18,21 @@ var allowed = map[string][]string{
 	"remediate/conntrack": {"remediate"},
 	"remediate/apply":     {"remediate", "remediate/sysctld"},
 	"watcher":             {"remediate"},
-	"notify":              {"remediate"},
-	"notify/hub":          {"notify", "remediate"},
-	"internal/config":     nil,
-	"internal/confdir":    nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
-	"internal/writers":    {"internal/confdir", "remediate/sysctld"}, // for the agent and for doctor
+	"notify":              {"internal/secret", "remediate"},
+	"notify/oncall": { // apart from notify, so that a sender of pages needs no NATS
+		"internal/config", // its part of the configuration checks itself
+		"internal/secret", "remediate",
+	},
+	"notify/hub":       {"notify", "remediate"},
+	"internal/config":  nil,
+	"internal/confdir": nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
+	"internal/writers": {"internal/confdir", "remediate/sysctld"}, // for the agent and for doctor
 	"internal/doctor": { // apart from the command, so that its judgement is pure and its reading is below a root
 		"internal/confdir", "internal/writers", "remediate", "remediate/apply", "remediate/conntrack", "remediate/sysctld",
 	},
 	"internal/replay":  {"remediate", "watcher"},
 	"internal/state":   {"notify", "remediate"},
+	"internal/secret":  nil, // apart from its users, of which one must not have NATS
 	"internal/tcppeer": nil,
 	"internal/agent": {
 		"internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
