@@ -162,6 +162,7 @@ func deliveryRows(w io.Writer, st agent.Status) {
 	if !st.Running {
 		return
 	}
+	oncallRows(w, st)
 	if !st.NATS.Configured {
 		fmt.Fprintln(w, "nats\tnot configured; events stay in the local log")
 		return

@@ -20,7 +20,7 @@ type metricSet struct {
 	chainDrops, insertFailed                                metric
 	incidentsOpen, incidents, steps, pausedRefused          metric
 	outbox, eventsDropped, eventsUnsaved, stateSaved        metric
-	natsConnected, natsProblem, buildVersion                metric
+	natsConnected, natsProblem, buildVersion, pages         metric
 }
 
 func newMetricSet() metricSet {
@@ -48,6 +48,7 @@ func newMetricSet() metricSet {
 		stateSaved:    gauge("state_saved", "1 while the state file takes what is to survive a restart."),
 		natsConnected: gauge("nats_connected", "1 while the connection to NATS stands."),
 		natsProblem:   gauge("nats_problem", "1 while something does not get through to NATS, by the reason; ctwarden status says it in full.", "reason"),
+		pages:         counter("pages_total", "Pages by their sender and what became of them, since the agent's start; retried counts attempts that failed.", "result", "sender"),
 		buildVersion:  gauge("build_info", "1, with the version as labels.", "goversion", "version"),
 	}
 }
@@ -159,6 +160,12 @@ func (c *collector) delivery(st Status, send sendFunc) {
 	send(c.set.natsConnected, truth(st.NATS.Connected))
 	if st.NATS.Problem != "" {
 		send(c.set.natsProblem, 1, string(st.NATS.Problem))
+	}
+	for _, s := range st.Oncall {
+		send(c.set.pages, float64(s.Delivered), "delivered", s.Name)
+		send(c.set.pages, float64(s.Replaced), "replaced", s.Name)
+		send(c.set.pages, float64(s.Dead), "dead", s.Name)
+		send(c.set.pages, float64(s.Retries), "retried", s.Name)
 	}
 }
 

@@ -144,6 +144,13 @@ func (p *pager) tell(open []remediate.Incident) {
 	p.unsaved = true
 }
 
+// end closes a trouble that nothing is left of: the run before did not come to save its end.
+func (p *pager) end(now time.Time) {
+	if t := p.st.Trouble; t != nil && t.say.id == "" {
+		t.say = sayWhat{id: t.Key + "-end", at: now, urgent: true, over: true}
+	}
+}
+
 // tellEach gives each sender what is due to it: the first page where it was told of nothing, or what became of it.
 func (p *pager) tellEach(n oncall.Notification, severity remediate.Severity, over, due bool) {
 	for _, s := range p.senders {
@@ -174,8 +181,8 @@ func (p *pager) notification(t *trouble, say sayWhat, open []remediate.Incident,
 		ev.Data = slices.MaxFunc(open, lessBad)
 	case t.Last != nil:
 		ev.Data = *t.Last
-	default:
-		return oncall.Notification{}, false
+	default: // it came to nothing in the turn in which it began, or the run before did not come to save its end
+		ev.Data = remediate.Incident{ID: t.Key, Severity: t.Severity, OpenedAt: t.Since}
 	}
 	for _, in := range open {
 		sumRefused, sumThrownOut = sumRefused+refused(in), sumThrownOut+in.EarlyDrops

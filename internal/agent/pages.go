@@ -99,13 +99,14 @@ func (a *Agent) openPager() error {
 
 // resume hands over what the run before left, for the senders that there are still.
 func (p *pager) resume(now time.Time) {
-	known := map[string]*senderState{}
+	before := p.st.Senders
+	p.st.Senders = map[string]*senderState{}
 	for _, s := range p.senders {
-		st := p.st.Senders[s.name]
+		st := before[s.name]
 		if st == nil {
 			st = &senderState{}
 		}
-		known[s.name] = st
+		p.st.Senders[s.name] = st
 		if n := st.Last; n != nil && (n.Action != oncall.ActionResolve || now.Sub(n.At) < keptResolved) {
 			if err := s.queue.Keep(*n); err != nil {
 				p.log.Warn("page_not_kept", zap.String("sender", s.name), zap.Error(err))
@@ -117,19 +118,13 @@ func (p *pager) resume(now time.Time) {
 			p.submit(s, n)
 		}
 	}
-	p.st.Senders = known
 }
 
 // submit hands a notification to a sender's queue, and keeps it until its outcome is known. Of too many that wait the
 // oldest update gives way.
 func (p *pager) submit(s *pageSender, n oncall.Notification) {
 	st := p.st.Senders[s.name]
-	if st == nil { // while the state is taken over
-		st = &senderState{}
-		p.st.Senders[s.name] = st
-	}
-	err := s.queue.Submit(n, func(o oncall.Outcome) { p.tookPlace(o) })
-	if err != nil {
+	if err := s.queue.Submit(n, p.tookPlace); err != nil {
 		p.log.Error("page_not_sent", zap.String("sender", s.name), zap.String("key", n.Key), zap.Error(err))
 		return
 	}

@@ -35,7 +35,9 @@ var allowed = map[string][]string{
 	"internal/secret":  nil, // apart from its users, of which one must not have NATS
 	"internal/tcppeer": nil,
 	"internal/agent": {
-		"internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
+		"internal/state", "internal/tcppeer", "notify", "remediate",
+		"remediate/apply", "remediate/conntrack",
+		"notify/oncall",     // the senders that a host uses without a hub
 		"remediate/sysctld", // which line sets the limit that somebody else has set
 		"internal/writers",  // and which program
 		"watcher",
@@ -43,6 +45,7 @@ var allowed = map[string][]string{
 	},
 	"cmd/ctwarden": {
 		"internal/agent", "internal/config", "internal/doctor", "internal/replay", "notify", "remediate", "remediate/apply",
+		"notify/oncall", // their part of the configuration
 		"remediate/conntrack", "watcher",
 		"internal/persist", // root's end of it
 	},
