@@ -56,10 +56,8 @@ type sharedState struct {
 	Mode    remediate.Mode     `json:"mode"`
 	Held    *struct{}          `json:"held"`
 	Fleet   *notify.FleetState `json:"fleet"`
-	Limits  struct {
-		Max uint64 `json:"max"`
-	} `json:"limits"`
-	NetNS []struct {
+	Limits  remediate.Limits   `json:"limits"`
+	NetNS   []struct {
 		Count      uint64   `json:"count"`
 		TimeToFull *float64 `json:"time_to_full_s"`
 	} `json:"netns"`
