@@ -15,6 +15,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -32,9 +33,7 @@ func (c *Config) Validate(p *config.Problems) {
 	if c.Remediate.AwaitFleet && len(c.NATS.Servers) == 0 {
 		p.Add("remediate.await_fleet", "needs nats.servers: without them no word of the fleet comes, and the host observes for ever")
 	}
-	if len(c.Oncall) > 0 {
-		p.Add("oncall", "senders on the host itself are not supported yet; leave the list empty and set on-call up on the hub (hub.yaml)")
-	}
+	oncall.CheckNames(p, "oncall", c.senders())
 	directory(p, "state_dir", c.StateDir)
 	directory(p, "runtime_dir", c.RuntimeDir)
 	if c.StateDir == c.RuntimeDir {

@@ -119,7 +119,7 @@ func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
 			Journal: agent.Switch(c.Sources.Journal.Enabled), JournalDirectory: c.Sources.Journal.Directory,
 			Syslog: agent.Switch(c.Sources.Syslog.Enabled), SyslogFiles: c.Sources.Syslog.Files,
 		},
-		NATS: c.NATS.dial(), OutboxMax: c.Outbox.MaxEvents, MetricsListen: c.Metrics.Listen, MetricsUsers: c.Metrics.Users,
+		NATS: c.NATS.dial(), Oncall: c.agentSenders(), OutboxMax: c.Outbox.MaxEvents, MetricsListen: c.Metrics.Listen, MetricsUsers: c.Metrics.Users,
 		StateDir: c.StateDir, RuntimeDir: c.RuntimeDir,
 		ControlGroup: c.ControlGroup, PersistFile: c.Remediate.PersistFile, ModuleFile: c.moduleFile(),
 		PersistSocket: persist.DefaultSocket, Log: log,

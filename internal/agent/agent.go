@@ -38,6 +38,7 @@ type Agent struct {
 	outbox    *outbox
 	holds     *holdReader
 	fleet     fleet
+	pager     *pager        // nil: this host tells nobody itself
 	sharing   chan struct{} // room for one: the host's state is to be sent at once; never closed
 	table     *conntrack.Table
 	applier   *apply.Applier
@@ -79,6 +80,7 @@ type Agent struct {
 	// What is to be saved; savedBooked is Tracker.Booked as of the last save.
 	events      []remediate.Event
 	unkept      []remediate.Step
+	paging      []byte // what people are told, see pager
 	savedBooked uint64
 	savedAt     time.Time
 
@@ -145,6 +147,9 @@ func Open(ctx context.Context, cfg Config) (*Agent, error) {
 		return nil, errors.Join(err, a.table.Close())
 	}
 	a.restoreFleet()
+	if err = a.openPager(); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
 	if err = a.openApplier(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -224,7 +229,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopRecording()
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSending()
-	var logging, recorders, senders errgroup.Group
+	var logging, recorders, senders, pages errgroup.Group
+	pages.Go(func() error { return a.pager.run(ctx) })
 	logging.Go(func() error { return a.sink.Run(recording) })
 	recorders.Go(func() error { return a.recorder.Run(recording) })
 	if a.publisher != nil {
@@ -239,6 +245,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		stopRecording()
 		return errors.Join(err, fmt.Errorf("the loop: %w", errLeftBehind), leave(stopping, "saving to state_dir", recorders.Wait))
 	}
+	err = errors.Join(err, leave(stopping, "the senders of pages", pages.Wait)) // what they say last is saved
 	for _, st := range a.streams {
 		a.sayLost(time.Now(), st, true)
 	}

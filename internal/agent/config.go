@@ -35,7 +35,9 @@ type Config struct {
 	UpdateEvery time.Duration
 	Sources     SourcesConfig
 	// NATS without servers: events stay in the local log and the outbox is off.
-	NATS          notify.Dial
+	NATS notify.Dial
+	// Oncall are the senders that this host uses itself.
+	Oncall        []Oncall
 	OutboxMax     int
 	MetricsListen string // empty: no listener
 	// MetricsUsers may read the metrics over TCP besides those that the control socket is for.

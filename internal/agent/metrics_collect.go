@@ -21,7 +21,7 @@ type metricSet struct {
 	chainDrops, insertFailed                                exposition.Metric
 	incidentsOpen, incidents, steps, pausedRefused          exposition.Metric
 	outbox, eventsDropped, eventsUnsaved, stateSaved        exposition.Metric
-	natsConnected, natsProblem, buildVersion                exposition.Metric
+	natsConnected, natsProblem, buildVersion, pages         exposition.Metric
 }
 
 func newMetricSet() metricSet {
@@ -49,6 +49,7 @@ func newMetricSet() metricSet {
 		stateSaved:    exposition.Gauge("state_saved", "1 while the state file takes what is to survive a restart."),
 		natsConnected: exposition.Gauge("nats_connected", "1 while the connection to NATS stands."),
 		natsProblem:   exposition.Gauge("nats_problem", "1 while something does not get through to NATS, by the reason; ctwarden status says it in full.", "reason"),
+		pages:         exposition.Counter("pages_total", "Pages by their sender and what became of them, since the agent's start; retried counts attempts that failed.", "result", "sender"),
 		buildVersion:  exposition.Gauge("build_info", "1, with the version as labels.", "goversion", "version"),
 	}
 }
@@ -160,6 +161,12 @@ func (c *collector) delivery(st Status, send sendFunc) {
 	send(c.set.natsConnected, truth(st.NATS.Connected))
 	if st.NATS.Problem != "" {
 		send(c.set.natsProblem, 1, string(st.NATS.Problem))
+	}
+	for _, s := range st.Oncall {
+		send(c.set.pages, float64(s.Delivered), "delivered", s.Name)
+		send(c.set.pages, float64(s.Replaced), "replaced", s.Name)
+		send(c.set.pages, float64(s.Dead), "dead", s.Name)
+		send(c.set.pages, float64(s.Retries), "retried", s.Name)
 	}
 }
 

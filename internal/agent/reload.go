@@ -33,7 +33,7 @@ func (a *Agent) reload(cfg Config) []string {
 		old, new any
 	}{
 		{"host", old.Host, cfg.Host}, {"site", old.Site, cfg.Site}, {"sources", old.Sources, cfg.Sources},
-		{"nats", old.NATS, cfg.NATS}, {"outbox", old.OutboxMax, cfg.OutboxMax},
+		{"nats", old.NATS, cfg.NATS}, {"oncall", old.Oncall, cfg.Oncall}, {"outbox", old.OutboxMax, cfg.OutboxMax},
 		{"metrics", []any{old.MetricsListen, old.MetricsUsers}, []any{cfg.MetricsListen, cfg.MetricsUsers}}, {"state_dir", old.StateDir, cfg.StateDir},
 		{"runtime_dir", old.RuntimeDir, cfg.RuntimeDir}, {"control_group", old.ControlGroup, cfg.ControlGroup},
 		{"remediate.persist_file", old.PersistFile, cfg.PersistFile},

@@ -31,6 +31,7 @@ const (
 	// What was heard of the fleet, and its hold.
 	noteFleet     = "fleet"
 	noteFleetHold = "fleet_hold"
+	noteOncall    = "oncall"
 )
 
 // shownSteps is how many steps the status shows.
@@ -121,6 +122,7 @@ func (a *Agent) reportDelivery(s *Status) {
 	problem, since := a.recorder.health()
 	books := a.outbox.count()
 	s.State = StateStatus{Saved: problem == "", Problem: problem}
+	s.Oncall = a.pager.status()
 	s.Outbox = OutboxStatus{Enabled: a.publisher != nil, Max: a.cfg.OutboxMax, JournalDropped: a.sink.Dropped()}
 	if n := s.Outbox.JournalDropped; n > 0 {
 		s.Notes = append(s.Notes, fmt.Sprintf(

@@ -146,6 +146,9 @@ func (a *Agent) follow() {
 			a.saveQuiet()
 			a.keepHold(now)
 			a.fleetTick(now)
+			if a.pager != nil && a.ready && a.tracker.Uneventful() {
+				a.pager.end(now)
+			}
 		}
 		a.tellState()
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -40,6 +41,8 @@ type Status struct {
 	State  StateStatus      `json:"state"`
 	Outbox OutboxStatus     `json:"outbox"`
 	NATS   NATSStatus       `json:"nats"`
+	// Oncall are the senders that this host uses itself, without a hub.
+	Oncall []oncall.Status `json:"oncall,omitempty"`
 	// Foreign is somebody else's change of the limit, while automatic steps keep still on account of it.
 	Foreign *remediate.ForeignStatus `json:"foreign,omitempty"`
 	// Totals since the agent's start.

@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 	"internal/tcppeer": nil,
 	"internal/agent": {
 		"internal/exposition", "internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
+		"notify/oncall",     // the senders that a host uses without a hub
 		"remediate/sysctld", // which line sets the limit that somebody else has set
 		"internal/writers",  // and which program
 		"watcher",
@@ -47,6 +48,7 @@ var allowed = map[string][]string{
 	},
 	"cmd/ctwarden": {
 		"internal/agent", "internal/config", "internal/doctor", "internal/replay", "notify", "remediate", "remediate/apply",
+		"notify/oncall", // their part of the configuration
 		"remediate/conntrack", "watcher",
 		"internal/failpoint",
 		"internal/persist", // root's end of it
