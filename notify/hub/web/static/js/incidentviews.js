@@ -148,6 +148,12 @@ function pages(all) {
     h("td", { class: "n" }, time(p.at && !p.at.startsWith("0001") ? p.at : p.due_at))))));
 }
 
+/** filterOf finds the incident's hosts in the fleet. */
+function filterOf(i) {
+  const by = Object.entries(i.by ?? {}).map(([k, v]) => (k === "site" ? `site:${v}` : `${k}=${v}`));
+  return [...by, i.kind === "silent" ? "silent" : "incident"].join(" ");
+}
+
 function actions(i, reload) {
   if (!isOpen(i)) return null;
   const acknowledge = async (e) => {
@@ -164,5 +170,6 @@ function actions(i, reload) {
   };
   return h("div", { class: "actions" },
     !i.ack_by && h("button", { type: "button", class: "main", id: "acknowledge", onclick: acknowledge }, "Acknowledge"),
+    h("a", { class: "button", href: "/?q=" + encodeURIComponent(filterOf(i)) }, "Show in the fleet"),
     h("button", { type: "button", onclick: () => silenceDialog({ site: i.by?.site ?? Object.keys(i.sites)[0] ?? "", cause: i.cause }) }, "Silence…"));
 }
