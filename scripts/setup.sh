@@ -74,6 +74,8 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need curl curl curl
     need groff groff-base groff-base
     [ "$manager" = dnf ] || need prometheus-alertmanager prometheus-alertmanager -
+    need chromium chromium chromium
+    need /usr/share/fonts/truetype/dejavu fonts-dejavu-core dejavu-sans-fonts
 fi
 if [ "$want" = packages-check ]; then
     need lintian lintian -

@@ -263,7 +263,9 @@ func testOtherSite(t *testing.T, b *tab, s *site) {
 
 func testAcknowledge(t *testing.T, b *tab, hub *fakeHub) {
 	b.until(`document.querySelectorAll(".side .incident").length === 3`)
-	b.run(chromedp.Click(`.incident[data-id="g1"]`))
+	b.run(chromedp.Click(`.incident[data-id="g2"]`))
+	b.until(`location.pathname === "/incident/g2" && document.querySelector("h1").textContent.includes("k8s-34410")`)
+	b.do(`location.hash = "#/incident/g1"`) // as a page to on-call links to it
 	b.until(`location.pathname === "/incident/g1" && document.getElementById("acknowledge") !== null`)
 	b.picture("incident")
 	b.run(chromedp.Click("#acknowledge"))

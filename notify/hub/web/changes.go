@@ -3,9 +3,9 @@ package web
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -89,7 +89,11 @@ func (f *follower) tell() error {
 		f.rows = revision
 	}
 	if revision := f.h.cfg.Incidents.Revision(); revision != f.incidents {
-		if err := f.sendJSON("incidents", f.h.incidentList(listFirst)); err != nil {
+		list, err := f.h.list.get(f.h, revision)
+		if err == nil {
+			err = f.send("incidents", list)
+		}
+		if err != nil {
 			return err
 		}
 		f.incidents = revision
@@ -107,14 +111,6 @@ func (f *follower) tellStatus() error {
 	return f.send("status", body)
 }
 
-func (f *follower) sendJSON(event string, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", event, err)
-	}
-	return f.send(event, body)
-}
-
 // send writes one message; data has no line feeds.
 func (f *follower) send(event string, data []byte) error {
 	message := append([]byte("event: "+event+"\ndata: "), data...)
@@ -124,6 +120,24 @@ func (f *follower) send(event string, data []byte) error {
 		return err
 	}
 	return f.out.Flush()
+}
+
+// incidentCache keeps the list of incidents as it is sent, since all followers are sent the same.
+type incidentCache struct {
+	mu       sync.Mutex
+	revision uint64
+	body     []byte
+}
+
+// get is the list as of revision or later.
+func (c *incidentCache) get(h *Handler, revision uint64) (body []byte, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.body == nil || c.revision != revision {
+		c.revision = revision
+		c.body, err = json.Marshal(h.incidentList(listFirst))
+	}
+	return c.body, err
 }
 
 // brief is the part of the status that every view shows.

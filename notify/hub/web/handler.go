@@ -14,7 +14,7 @@ import (
 // How often the hub is asked for what changed. A reader is told at most every tellEvery, and of a change that comes after
 // a pause within askEvery.
 const (
-	askEvery  = 50 * time.Millisecond
+	askEvery  = 20 * time.Millisecond
 	tellEvery = 200 * time.Millisecond
 )
 
@@ -34,6 +34,7 @@ type Handler struct {
 	mux      *http.ServeMux
 	files    map[string]*asset
 	board    *board
+	list     incidentCache
 	snapshot snapshot
 	news     broadcast
 	gate     atomic.Pointer[gate]
@@ -44,7 +45,7 @@ type Handler struct {
 	followed chan struct{}
 
 	refreshing sync.Mutex
-	told       time.Time // when readers were last told of rows
+	told       time.Time // when readers were last told of something
 	incidents  uint64    // the revision that they know
 }
 
@@ -92,18 +93,19 @@ func (h *Handler) Run(ctx context.Context) error {
 	}
 }
 
-// follow tells the readers of what changed, of rows not more often than is promised.
+// follow tells the readers of what changed, not more often than is promised.
 func (h *Handler) follow(now time.Time) {
 	h.refreshing.Lock()
 	defer h.refreshing.Unlock()
-	changed := false
-	if now.Sub(h.told) >= tellEvery && h.board.refresh(h.cfg.Fleet) {
-		h.told, changed = now, true
+	if now.Sub(h.told) < tellEvery {
+		return
 	}
+	changed := h.board.refresh(h.cfg.Fleet)
 	if revision := h.cfg.Incidents.Revision(); revision != h.incidents {
 		h.incidents, changed = revision, true
 	}
 	if changed {
+		h.told = now
 		h.news.tell()
 	}
 }

@@ -9,6 +9,7 @@ import { incidentItem } from "./incidentviews.js";
 import { on, state } from "./state.js";
 
 const tableRows = 200;
+const touch = matchMedia("(hover: none)");
 const figures = [
   ["hosts", "Hosts", ""], ["critical", "Refusing", "critical"], ["warning", "Filling", "warning"], ["silent", "Silent", "silent"],
   ["over80", "Over 80\u202f%", ">80%"], ["held", "Held", "held"],
@@ -152,7 +153,7 @@ function numbers(view) {
 function legend(view) {
   const canvas = view.legend, width = 240, ratio = devicePixelRatio, base = 19;
   canvas.width = width * ratio;
-  canvas.height = 36 * ratio;
+  canvas.height = 38 * ratio;
   const context = canvas.getContext("2d");
   const colours = palette();
   const { bins } = view.summary;
@@ -172,7 +173,7 @@ function legend(view) {
   context.font = "10px system-ui, sans-serif";
   for (const [share, label, align] of [[0, "empty", "left"], [0.8, "80\u202f%", "center"], [1, "full", "right"]]) {
     context.textAlign = align;
-    context.fillText(label, share * width, 35);
+    context.fillText(label, share * width, 34);
   }
   canvas.setAttribute("aria-label", `${count(view.summary.over80)} hosts are over 80 percent full, of ${count(view.summary.hosts)}`);
 }
@@ -212,7 +213,7 @@ function describe(fleet, p) {
 function info(view) {
   const p = view.place ?? -1;
   if (p < 0) {
-    if (view.described !== -1) view.info.replaceChildren(h("span", { class: "muted" }, view.places.length ? "Point at a host, or move with the arrow keys" :
+    if (view.described !== -1) view.info.replaceChildren(h("span", { class: "muted" }, view.places.length ? (touch.matches ? "Touch a host for its figures, again to open it" : "Point at a host, or move with the arrow keys") :
       view.fleet.length ? "No host matches this filter" : "No host has been seen yet"));
     view.described = view.places.length ? -1 : undefined;
     return;

@@ -16,15 +16,17 @@ export function title(i) {
   const one = i.hosts === 1;
   const what = { ...causes, ...(one ? { full: "refuses connections", filling: "is filling up", chains: "refuses on long hash chains" } : {}) }[i.cause] ?? word(i.cause);
   const sites = Object.keys(i.sites);
-  const who = one ? nameOf(i.sample[0]) || "One host" : many(i.hosts, "host");
+  const who = one ? i.sample[0] || "One host" : many(i.hosts, "host");
   const where = Object.entries(i.by ?? {}).map(([k, v]) => (k === "site" ? `at ${v}` : `with ${k} ${v}`)).join(", ") ||
     (one ? "" : sites.length > 1 ? `at ${sites.length} sites` : `at ${sites[0] ?? ""}`);
   return `${who} ${one ? "" : where + " "}${what}${i.talker ? `, filled by ${i.talker}` : ""}`;
 }
 
-// Hosts are named "site/host" where an incident names them.
-const nameOf = (sample) => sample?.slice(sample.indexOf("/") + 1);
-const pathOf = (sample) => hostPath(sample.slice(0, sample.indexOf("/")), nameOf(sample));
+/** pathOf leads to a host that an incident names, which says its site only where there is but one. */
+function pathOf(i, host) {
+  const sites = Object.keys(i.sites);
+  return sites.length === 1 ? hostPath(sites[0], host) : "/?q=" + encodeURIComponent("host:" + host);
+}
 
 export const isOpen = (i) => !i.closed_at && !i.historical;
 
@@ -94,21 +96,22 @@ function detail(i, reload) {
   return h("div", { class: "page narrow" },
     h("header", { class: "head" }, h("h1", {}, mark(i), title(i)), actions(i, reload)),
     h("dl", { class: "facts-grid" },
-      fact("State", !isOpen(i) ? ["over, ", time(i.closed_at)] : i.ack_by ? [`acknowledged by ${i.ack_by}, `, time(i.ack_at)] : "open, nobody has acknowledged it"),
-      fact("Since", [clock(i.opened_at), " · ", time(i.opened_at)]),
-      fact("Hosts", isOpen(i) ? `${count(i.open_hosts)} of ${count(i.hosts)} still` : count(i.hosts)),
+      !isOpen(i) ? fact("State", "over", i.closed_at ? [time(i.closed_at), i.ack_by ? `, acknowledged by ${i.ack_by}` : ""] : "found in old records") :
+        i.ack_by ? fact("State", `acknowledged by ${i.ack_by}`, time(i.ack_at)) : fact("State", "open", "nobody has acknowledged it"),
+      fact("Since", clock(i.opened_at), time(i.opened_at)),
+      fact("Hosts", isOpen(i) ? `${count(i.open_hosts)} of ${count(i.hosts)}` : count(i.hosts), isOpen(i) ? "still concerned" : ""),
       fact("Refused", count(i.drops)), fact("Thrown out", count(i.early_drops)),
       wide("ctwarden did", did), i.verdict && wide("Verdict", i.verdict), flagsOf(i).length > 0 && wide("Noted", flagsOf(i))),
     h("div", { class: "columns" },
       h("section", {}, h("h2", {}, "Timeline"), timeline(i.timeline)),
       h("div", {},
         section("Sites", Object.entries(i.sites).length > 0 && bars(Object.entries(i.sites).sort((a, b) => b[1] - a[1]).slice(0, 12))),
-        section("Hosts, for example", i.sample.length > 0 && h("ul", { class: "plain" }, i.sample.map((s) => h("li", {}, h("a", { href: pathOf(s), class: "mono" }, s))))),
+        section("Hosts, for example", i.sample.length > 0 && h("ul", { class: "plain" }, i.sample.map((s) => h("li", {}, h("a", { href: pathOf(i, s), class: "mono" }, s))))),
         section("Who fills the tables", i.top?.length > 0 && bars(i.top.slice(0, 10).map((t) => [t.address, t.entries]))),
         section("Messages", i.pages.length > 0 && pages(i.pages)))));
 }
 
-const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
+const fact = (name, value, note) => h("div", {}, h("dt", {}, name), h("dd", {}, value, note && h("small", {}, note)));
 const wide = (name, value) => h("div", { class: "wide" }, h("dt", {}, name), h("dd", {}, value));
 const section = (name, content) => content && h("section", {}, h("h2", {}, name), content);
 
@@ -148,6 +151,12 @@ function pages(all) {
     h("td", { class: "n" }, time(p.at && !p.at.startsWith("0001") ? p.at : p.due_at))))));
 }
 
+/** filterOf finds the incident's hosts in the fleet. */
+function filterOf(i) {
+  const by = Object.entries(i.by ?? {}).map(([k, v]) => (k === "site" ? `site:${v}` : `${k}=${v}`));
+  return [...by, i.kind === "silent" ? "silent" : "incident"].join(" ");
+}
+
 function actions(i, reload) {
   if (!isOpen(i)) return null;
   const acknowledge = async (e) => {
@@ -164,5 +173,6 @@ function actions(i, reload) {
   };
   return h("div", { class: "actions" },
     !i.ack_by && h("button", { type: "button", class: "main", id: "acknowledge", onclick: acknowledge }, "Acknowledge"),
+    h("a", { class: "button", href: "/?q=" + encodeURIComponent(filterOf(i)) }, "Show in the fleet"),
     h("button", { type: "button", onclick: () => silenceDialog({ site: i.by?.site ?? Object.keys(i.sites)[0] ?? "", cause: i.cause }) }, "Silence…"));
 }

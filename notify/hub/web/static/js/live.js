@@ -13,6 +13,7 @@ export async function follow() {
     const date = Date.parse(answer.headers.get("Date"));
     const change = state.fleet.apply(await answer.arrayBuffer());
     if (date) setSkew(date - Date.now());
+    await new Promise((next) => setTimeout(next)); // reading and drawing are two tasks, so that keys are heard in between
     tell("rows", change);
     performance.mark("fleet-shown");
     open();

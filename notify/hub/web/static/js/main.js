@@ -27,7 +27,13 @@ function go(to) {
   root.focus({ preventScroll: true });
 }
 
+/** pathOfLink takes what a page to on-call links to, behind a #, for the address that it means. */
+function pathOfLink() {
+  if (location.hash.startsWith("#/")) history.replaceState(null, "", location.hash.slice(1));
+}
+
 async function render() {
+  pathOfLink();
   const asked = location.pathname;
   path = asked;
   for (const [pattern, name, title, load, names = []] of views) {
@@ -125,7 +131,7 @@ function status() {
 
 document.addEventListener("click", follows);
 document.addEventListener("keydown", key);
-addEventListener("popstate", render);
+addEventListener("popstate", render); // also where what is behind the # was changed
 document.getElementById("theme").addEventListener("click", theme);
 document.getElementById("help").addEventListener("click", help);
 document.getElementById("user").addEventListener("click", () => (state.session.user ? logout() : login()));
