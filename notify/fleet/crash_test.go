@@ -135,7 +135,6 @@ type engine struct {
 	// crash tells whether to die now, at a point that may be died at; dice is what a crash brings about.
 	crash func() bool
 	dice  *rand.Rand
-	debug func(time.Time)
 	// sent are the pages that went out, each as often as it did.
 	sent  []Page
 	acked int // how much of the script need not be taken again
@@ -232,9 +231,6 @@ func (e *engine) send(now time.Time) bool {
 func (e *engine) restart(now time.Time) {
 	e.f = loadAll(e.t, e.store, e.w.cfg, e.dice)
 	e.f.Tick(now)
-	if e.debug != nil {
-		e.debug(now)
-	}
 }
 
 // TestCrashes lets random fleets live through crashes at any point, with any part of a save done, and compares with the same
@@ -263,7 +259,7 @@ func TestCrashes(t *testing.T) {
 			if testing.Verbose() {
 				t.Logf("%d pages, %d with crashes", len(calm.sent), len(rough.sent))
 			}
-			if ids(calm.sent) != allIDs(calm.sent) {
+			if ids(calm.sent) == "" || ids(calm.sent) != allIDs(calm.sent) {
 				t.Errorf("without crashes a page went out twice: %s", allIDs(calm.sent))
 			}
 		})
@@ -341,8 +337,8 @@ func ids(pages []Page) string {
 func allIDs(pages []Page) string {
 	var out []string
 	for _, p := range pages {
-		if p.Cause == oncall.CauseBudget {
-			continue // when the last step is counted depends on which of a batch were saved
+		if p.Cause == oncall.CauseBudget || p.Action == oncall.ActionUpdate {
+			continue // a crash can tell sooner of a step, and later of what changed
 		}
 		out = append(out, p.ID)
 	}

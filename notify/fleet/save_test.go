@@ -293,14 +293,15 @@ func TestDeleted(t *testing.T) {
 
 func TestPacking(t *testing.T) {
 	short, long := []byte(`{"h":[]}`), bytes.Repeat([]byte("ctwarden "), 5000)
-	if got := pack(short); !bytes.Equal(got, short) {
+	f := New(basic())
+	if got := f.pack(short); !bytes.Equal(got, short) {
 		t.Errorf("a short value is packed: %q", got)
 	}
-	if got := pack(long); len(got) > len(long)/10 {
+	if got := f.pack(long); len(got) > len(long)/10 {
 		t.Errorf("%d bytes are packed to %d", len(long), len(got))
 	}
 	for _, b := range [][]byte{short, long} {
-		if got, err := unpack(pack(b)); err != nil || !bytes.Equal(got, b) {
+		if got, err := unpack(f.pack(b)); err != nil || !bytes.Equal(got, b) {
 			t.Errorf("unpacked are %d bytes, %v", len(got), err)
 		}
 	}
