@@ -73,6 +73,7 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need logger bsdutils util-linux
     need curl curl curl
     need groff groff-base groff-base
+    [ "$manager" = dnf ] || need prometheus-alertmanager prometheus-alertmanager -
 fi
 if [ "$want" = packages-check ]; then
     need lintian lintian -

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/failpoint"
 	"github.com/ctwarden/ctwarden/internal/persist"
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 )
@@ -122,6 +123,6 @@ func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
 		StateDir: c.StateDir, RuntimeDir: c.RuntimeDir,
 		ControlGroup: c.ControlGroup, PersistFile: c.Remediate.PersistFile, ModuleFile: c.moduleFile(),
 		PersistSocket: persist.DefaultSocket, Log: log,
-		Fail: failpoint(),
+		Fail: failpoint.New(),
 	}, nil
 }

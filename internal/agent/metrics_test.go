@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/zap"
 
+	"github.com/ctwarden/ctwarden/internal/exposition"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -203,7 +204,7 @@ func TestMetricsServer(t *testing.T) {
 	get("/healthz", 200, "ok")
 	close(ready)
 	get("/metrics", 200, "ctwarden_conntrack_limit 65536")
-	if kind := headerOf(t, "http://"+m.Addr().String()+"/metrics", "Content-Type"); kind != expositionType {
+	if kind := headerOf(t, "http://"+m.Addr().String()+"/metrics", "Content-Type"); kind != exposition.ContentType {
 		t.Errorf("Content-Type %q", kind)
 	}
 	get("/nothing", 404, "")

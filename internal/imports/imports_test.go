@@ -23,10 +23,14 @@ var allowed = map[string][]string{
 		"internal/config", // its part of the configuration checks itself
 		"internal/secret", "remediate",
 	},
-	"notify/hub":       {"notify", "remediate"},
-	"internal/config":  nil,
-	"internal/confdir": nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
-	"internal/writers": {"internal/confdir", "remediate/sysctld"}, // for the agent and for doctor
+	"notify/hub": { // joins the pure core, the senders and NATS, and gives the page what it asks for
+		"notify", "notify/fleet", "notify/hub/web", "notify/oncall", "remediate",
+	},
+	"notify/hub/web":      {"internal/exposition", "notify/fleet", "remediate"}, // HTTP apart from NATS: it asks the hub by its own interfaces
+	"internal/config":     nil,
+	"internal/exposition": nil,                                       // the metrics' text, for the agent and for the hub
+	"internal/confdir":    nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
+	"internal/writers":    {"internal/confdir", "remediate/sysctld"}, // for the agent and for doctor
 	"internal/doctor": { // apart from the command, so that its judgement is pure and its reading is below a root
 		"internal/confdir", "internal/writers", "remediate", "remediate/apply", "remediate/conntrack", "remediate/sysctld",
 	},
@@ -35,8 +39,7 @@ var allowed = map[string][]string{
 	"internal/secret":  nil, // apart from its users, of which one must not have NATS
 	"internal/tcppeer": nil,
 	"internal/agent": {
-		"internal/state", "internal/tcppeer", "notify", "remediate",
-		"remediate/apply", "remediate/conntrack",
+		"internal/exposition", "internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
 		"notify/oncall",     // the senders that a host uses without a hub
 		"remediate/sysctld", // which line sets the limit that somebody else has set
 		"internal/writers",  // and which program
@@ -47,10 +50,14 @@ var allowed = map[string][]string{
 		"internal/agent", "internal/config", "internal/doctor", "internal/replay", "notify", "remediate", "remediate/apply",
 		"notify/oncall", // their part of the configuration
 		"remediate/conntrack", "watcher",
+		"internal/failpoint",
 		"internal/persist", // root's end of it
 	},
 	"internal/persist": {"remediate", "remediate/apply"}, // the line to root's helper: the one boundary of privilege
-	"cmd/ctwarden-hub": {"internal/config", "notify", "notify/hub", "remediate"},
+	"cmd/ctwarden-hub": {
+		"internal/config", "internal/failpoint", "notify", "notify/fleet", "notify/hub", "notify/hub/web", "notify/oncall", "remediate",
+	},
+	"internal/failpoint": nil, // for both programs, which are tested by being killed
 
 	// Programs that build the packages.
 	"packaging/glibcfloor": nil,

@@ -1,6 +1,6 @@
 //go:build failpoint
 
-package main
+package failpoint
 
 import (
 	"fmt"
@@ -10,13 +10,13 @@ import (
 	"syscall"
 )
 
-// failpointEnv names the stage at which the program is to kill itself, as stage or stage:n for the n-th time.
-const failpointEnv = "CTWARDEN_FAILPOINT"
+// env names the stage at which the program is to kill itself, as stage or stage:n for the n-th time.
+const env = "CTWARDEN_FAILPOINT"
 
-// failpoint returns what kills this process, beyond any clean-up, at the stage that the environment names. It is in
+// New returns what kills this process, beyond any clean-up, at the stage that the environment names. It is in
 // programs that are built for tests alone (-tags failpoint).
-func failpoint() func(stage string) {
-	stage, times, _ := strings.Cut(os.Getenv(failpointEnv), ":")
+func New() func(stage string) {
+	stage, times, _ := strings.Cut(os.Getenv(env), ":")
 	if stage == "" {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package agent
+package exposition
 
 import (
 	"math"
@@ -30,17 +30,17 @@ func TestExpositionRead(t *testing.T) {
 	}
 	for name, value := range labels {
 		t.Run(name, func(t *testing.T) {
-			var e exposition
-			m := gauge("x", "Of \\ and \n and \"quotes\".", "first", "second")
+			var e Scrape
+			m := Gauge("x", "Of \\ and \n and \"quotes\".", "first", "second")
 			for _, v := range values {
-				e = exposition{}
-				e.send(m, v, value, "other")
-				text, err := e.text()
+				e = Scrape{}
+				e.Send(m, v, value, "other")
+				text, err := e.Text()
 				if err != nil {
 					t.Fatal(err)
 				}
 				got := parse(t, text)["ctwarden_x"]
-				if got.GetHelp() != m.help || got.GetType() != dto.MetricType_GAUGE || len(got.Metric) != 1 {
+				if got.GetHelp() != m.Help || got.GetType() != dto.MetricType_GAUGE || len(got.Metric) != 1 {
 					t.Fatalf("got %v", got)
 				}
 				one := got.Metric[0]
@@ -57,7 +57,7 @@ func TestExpositionRead(t *testing.T) {
 
 // TestExpositionMistakes: what Prometheus would refuse is an error.
 func TestExpositionMistakes(t *testing.T) {
-	m := counter("x_total", "Help.", "a")
+	m := Counter("x_total", "Help.", "a")
 	for _, c := range []struct {
 		name string
 		send [][]string
@@ -70,11 +70,11 @@ func TestExpositionMistakes(t *testing.T) {
 		{"too many labels", [][]string{{"1", "2"}}, "lacks a label"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var e exposition
+			var e Scrape
 			for _, labels := range c.send {
-				e.send(m, 1, labels...)
+				e.Send(m, 1, labels...)
 			}
-			text, err := e.text()
+			text, err := e.Text()
 			if c.want == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -93,11 +93,11 @@ func TestExpositionMistakes(t *testing.T) {
 
 // TestExpositionOrder: by name, then by labels, whatever the order they came in.
 func TestExpositionOrder(t *testing.T) {
-	var e exposition
-	later, first := counter("z_total", "Z.", "a"), gauge("b", "B.")
-	e.send(later, 2, "y")
-	e.send(first, 3)
-	e.send(later, 1, "x\"")
+	var e Scrape
+	later, first := Counter("z_total", "Z.", "a"), Gauge("b", "B.")
+	e.Send(later, 2, "y")
+	e.Send(first, 3)
+	e.Send(later, 1, "x\"")
 	const want = `# HELP ctwarden_b B.
 # TYPE ctwarden_b gauge
 ctwarden_b 3
@@ -106,7 +106,7 @@ ctwarden_b 3
 ctwarden_z_total{a="x\""} 1
 ctwarden_z_total{a="y"} 2
 `
-	if got, err := e.text(); err != nil || got != want {
+	if got, err := e.Text(); err != nil || got != want {
 		t.Errorf("%v, got\n%s\nwant\n%s", err, got, want)
 	}
 }
