@@ -39,6 +39,9 @@ func Hosts(ctx context.Context, d Dial, site string, fn func(HostState) error) e
 			return err
 		}
 	}
+	if d.InboxPrefix == "" {
+		d.InboxPrefix = OperatorInbox
+	}
 	// ended has room for one: the first end is the end.
 	ended := make(chan error, 1)
 	end := func(err error) {

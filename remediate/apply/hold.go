@@ -149,7 +149,7 @@ func SetHold(dir string, h remediate.Hold) error {
 func (f holdFile) set(ctx context.Context, dir string, h remediate.Hold, mode fs.FileMode) error {
 	until := forever
 	if !h.Until.IsZero() {
-		until = h.Until.UTC().Format(time.RFC3339)
+		until = h.Until.UTC().Format(time.RFC3339Nano) // to the last digit: the hub compares it with what it has ordered
 	}
 	text := f.about() + fmt.Sprintf("until: %s\nsince: %s\nby: %s\n", until, h.Since.UTC().Format(time.RFC3339), oneLine(h.By))
 	if h.Why != "" {
