@@ -160,7 +160,7 @@ func TestPromiseHubCluster(t *testing.T) {
 	if got := slices.Compact(sites); !slices.Equal(got, []string{"site0", "site1", "site2"}) {
 		t.Errorf("pages of %q", got)
 	}
-	testhost.Held(t, "hub.1 cluster", "%d hosts' incidents over the death of two of three servers, one after the other, and of the leading hub: lost 0, pages 3, twice 0", hosts)
+	testhost.Held(t, "4.12 hubs over a cluster", "%d hosts' incidents over the death of two of three servers, one after the other, and of the leading hub: lost 0, pages 3, twice 0", hosts)
 }
 
 // stopHard takes a hub's connection away, as a cut cable does, and never gives it back.

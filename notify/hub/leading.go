@@ -18,6 +18,8 @@ import (
 const (
 	// saveEvery is the least time from one save to the next. What comes meanwhile goes with the next one.
 	saveEvery = 100 * time.Millisecond
+	// busySave is the same where much has to be saved, as long as that takes less than half of it.
+	busySave = 250 * time.Millisecond
 	// tickEvery is how often the fleet's timers are looked at, at least.
 	tickEvery = 250 * time.Millisecond
 	// sweepEvery is how often marks of deleted keys are looked at, and markAge how old they get.
