@@ -91,6 +91,14 @@ function say(live) {
   tell("live");
 }
 
+// A browser has six connections to a hub, and each page that follows keeps one: a page that nobody looks at lets it go.
+let hiding = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(stop, 20000);
+  else if (!source) resume();
+});
+
 // The hub says something every ten seconds. A machine that slept has a connection that is dead without knowing it.
 setInterval(() => {
   if (source && Date.now() - last > 30000) again();
