@@ -1,4 +1,5 @@
 // Loading the fleet, and following its changes.
+import { get } from "./api.js";
 import { setSkew } from "./dom.js";
 import { state, tell } from "./state.js";
 
@@ -22,6 +23,16 @@ export async function follow() {
   }
 }
 
+/** incidents loads them before the fleet is there: on a phone they are what is looked for, and small. */
+export async function incidents() {
+  try {
+    const list = await get("incidents?limit=200");
+    if (state.incidents.loaded) return; // the changes were quicker
+    state.incidents = { ...list, loaded: true };
+    tell("incidents");
+  } catch { /* they come with the changes */ }
+}
+
 function open() {
   const { epoch, revision } = state.fleet;
   source = new EventSource(`/api/v1/changes?epoch=${encodeURIComponent(epoch)}&since=${revision}`);
@@ -35,7 +46,7 @@ function open() {
     tell("rows", change);
   }));
   source.addEventListener("incidents", (e) => take(() => {
-    state.incidents = JSON.parse(e.data);
+    state.incidents = { ...JSON.parse(e.data), loaded: true };
     tell("incidents");
   }));
   source.addEventListener("status", (e) => take(() => {

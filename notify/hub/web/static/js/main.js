@@ -5,7 +5,7 @@ import { text } from "./dom.js";
 import { fleetView } from "./fleetview.js";
 import { count } from "./format.js";
 import { incidentsView, incidentView } from "./incidentviews.js";
-import { follow } from "./live.js";
+import { follow, incidents } from "./live.js";
 import { on, state } from "./state.js";
 
 const root = document.getElementById("main");
@@ -148,5 +148,6 @@ on("status", status);
 on("incidents", entitle);
 on("incidents", () => badge("open-count", state.incidents.open, state.incidents.incidents.some((i) => !i.closed_at && i.severity === "critical") ? "critical" : "warning"));
 render();
+incidents();
 follow();
 loadSession();
