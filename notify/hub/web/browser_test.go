@@ -73,6 +73,7 @@ func TestPage(t *testing.T) {
 		b.picture("fleet-phone")
 		for _, path := range []string{"/incidents", "/incident/g1", "/hub", hostPathOf(hub.fleet.row(0))} {
 			b.run(chromedp.Navigate(s.url + path))
+			b.until(`document.getElementById("live").dataset.state === "live"`)
 			b.until(`document.querySelectorAll("h1").length === 1 && document.querySelectorAll("section").length > 1`)
 			b.fits()
 			b.picture("phone" + strings.ReplaceAll(path, "/", "-"))

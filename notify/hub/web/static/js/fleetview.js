@@ -9,7 +9,7 @@ import { isOpen, Items } from "./incidentviews.js";
 import { on, state } from "./state.js";
 
 const tableRows = 200;
-const touch = matchMedia("(hover: none)");
+const touch = matchMedia("(pointer: coarse)");
 const figures = [
   ["hosts", "Hosts", ""], ["critical", "Refusing", "critical"], ["warning", "Filling", "warning"], ["silent", "Silent", "silent"],
   ["over80", "Over 80\u202f%", ">80%"], ["held", "Held", "held"],

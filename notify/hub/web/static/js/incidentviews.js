@@ -5,16 +5,19 @@ import { clock, h, keep, span, sync, text, time, toast } from "./dom.js";
 import { count, hostPath, many, word } from "./format.js";
 import { on, state } from "./state.js";
 
+// What hosts do by the cause: many, one, and when it is over.
 const causes = {
-  full: "refuse connections", filling: "are filling up", chains: "refuse on long hash chains", silent: "fell silent",
-  budget: "The fleet's steps of the hour are used up",
+  full: ["refuse connections", "refuses connections", "refused connections"],
+  filling: ["are filling up", "is filling up", "filled up"],
+  chains: ["refuse on long hash chains", "refuses on long hash chains", "refused on long hash chains"],
+  silent: ["fell silent", "fell silent", "fell silent"],
 };
 
 /** title says what an incident is about in a line. */
 export function title(i) {
-  if (i.kind === "budget") return causes.budget;
+  if (i.kind === "budget") return "The fleet's steps of the hour are used up";
   const one = i.hosts === 1;
-  const what = { ...causes, ...(one ? { full: "refuses connections", filling: "is filling up", chains: "refuses on long hash chains" } : {}) }[i.cause] ?? word(i.cause);
+  const what = causes[i.cause]?.[!isOpen(i) ? 2 : one ? 1 : 0] ?? word(i.cause);
   const sites = Object.keys(i.sites);
   const who = one ? i.sample[0] || "One host" : many(i.hosts, "host");
   const where = Object.entries(i.by ?? {}).map(([k, v]) => (k === "site" ? `at ${v}` : `with ${k} ${v}`)).join(", ") ||
@@ -65,12 +68,12 @@ function draw(line, i) {
   if (i.hosts > 1) words.push(isOpen(i) ? `${count(i.open_hosts)} of ${many(i.hosts, "host")}` : many(i.hosts, "host"));
   if (refused) words.push(`${count(refused)} refused`);
   if (!isOpen(i) && i.closed_at) words.push(`lasted ${span((Date.parse(i.closed_at) - Date.parse(i.opened_at)) / 1000)}`);
-  keep(facts, [words, i.ack_by, i.silenced, i.escalated, i.historical, i.unverified], () => [h("span", {}, words.join("  ·  ")), flagsOf(i)]);
+  keep(facts, [words, i.ack_by, i.silenced, i.escalated, i.historical, i.unverified], () => [words.length > 0 && h("span", {}, words.join("  ·  ")), flagsOf(i)]);
 }
 
 function flagsOf(i) {
   return [
-    i.ack_by && h("span", { class: "tag ok" }, `${i.ack_by} is on it`), i.silenced && h("span", { class: "tag" }, "silenced"),
+    i.ack_by && h("span", { class: "tag ok" }, isOpen(i) ? `${i.ack_by} is on it` : `${i.ack_by} took it`), i.silenced && h("span", { class: "tag" }, "silenced"),
     i.escalated > 0 && isOpen(i) && h("span", { class: "tag warning" }, "escalated"), i.historical && h("span", { class: "tag" }, "found in old records"),
     i.unverified > 0 && h("span", { class: "tag" }, "not verified"),
   ].filter(Boolean);
