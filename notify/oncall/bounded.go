@@ -13,11 +13,12 @@ import (
 // bounded is a copy of the notification that is fit to be kept: its lists are cut, its texts have an end and no control
 // characters, whatever a host name or a log line held.
 func (n Notification) bounded() Notification {
-	for _, s := range []*string{&n.Severity, &n.Title, &n.Site, &n.Cause, &n.Verdict, &n.Link, &n.By} {
+	for _, s := range []*string{&n.Severity, &n.Title, &n.Site, &n.Cause, &n.Brief, &n.Verdict, &n.Link, &n.By} {
 		*s = line(*s)
 	}
 	n.HostsTotal = max(n.HostsTotal, len(n.Hosts))
-	n.Hosts, n.Did, n.Next = lines(n.Hosts, maxHosts), lines(n.Did, maxLines), lines(n.Next, maxLines)
+	n.Hosts, n.Facts = lines(n.Hosts, maxHosts), lines(n.Facts, maxLines)
+	n.Did, n.Next = lines(n.Did, maxLines), lines(n.Next, maxLines)
 	n.Top = slices.Clone(n.Top[:min(len(n.Top), maxLines)])
 	for i, t := range n.Top {
 		n.Top[i] = remediate.Talker{Address: line(t.Address), Entries: t.Entries}

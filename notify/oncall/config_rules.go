@@ -16,8 +16,11 @@ import (
 	"github.com/ctwarden/ctwarden/internal/config"
 )
 
+// groupLabel is the label that tells troubles apart.
+const groupLabel = "ctwarden_group"
+
 // ownLabels are the labels that ctwarden itself gives an alert.
-var ownLabels = []string{"alertname", "group", "job", "severity", "site"}
+var ownLabels = []string{"alertname", groupLabel, "severity", "site"}
 
 // Validate implements config.Validator for one entry. That names are not used twice is for [CheckNames].
 func (c *Config) Validate(p *config.Problems) {
@@ -182,7 +185,7 @@ func webURL(p *config.Problems, key, value, example string) bool {
 // insecure tells whether what goes to this address can be read on its way.
 func insecure(address string) bool {
 	u, err := url.Parse(address)
-	return err != nil || u.Scheme != "https" && !loopback(u.Hostname())
+	return err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))
 }
 
 func loopback(host string) bool {

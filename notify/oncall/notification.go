@@ -42,11 +42,12 @@ type Notification struct {
 	At    time.Time `json:"at"`
 	Since time.Time `json:"since"`
 	Until time.Time `json:"until,omitzero"`
-	// Site is where; empty where it is at several.
+	// Site is where it is now; empty where it is at several.
 	Site string `json:"site,omitempty"`
 	// Cause is one of the causes above.
 	Cause string `json:"cause,omitempty"`
-	// Labels are those of the whole trouble, such as the rack that all its hosts stand in.
+	// Labels are what all of the trouble has in common, such as the site or the rack that all its hosts are in. They stay the
+	// same from trigger to resolve: Alertmanager would take another value for another alert.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Hosts are some of the hosts, the worst first; HostsTotal is how many there are in all.
 	Hosts      []string `json:"hosts,omitempty"`
@@ -56,8 +57,12 @@ type Notification struct {
 	// Refused counts connections that the kernel refused, ThrownOut those that it dropped to make room.
 	Refused   uint64 `json:"refused"`
 	ThrownOut uint64 `json:"thrown_out"`
+	// Facts are what else is known, one sentence each, without a full stop.
+	Facts []string `json:"facts,omitempty"`
 	// Did is what ctwarden did and whether it helped, one sentence each, without a full stop.
 	Did []string `json:"did,omitempty"`
+	// Brief is the same in a few words, for the title; empty: the title leaves it out.
+	Brief string `json:"brief,omitempty"`
 	// Top are those who hold the most entries, the first with the most; Verdict says what to make of it.
 	Top     []remediate.Talker `json:"top,omitempty"`
 	Verdict string             `json:"verdict,omitempty"`
