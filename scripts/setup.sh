@@ -54,6 +54,7 @@ packages | packages-check)
 esac
 if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need rsyslogd rsyslog rsyslog
+    [ "$manager" = dnf ] || need prometheus-alertmanager prometheus-alertmanager -
     need logrotate logrotate logrotate
     need /lib/systemd/systemd-journald systemd systemd
     need journalctl systemd systemd

@@ -162,7 +162,8 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// labels name the alert. None is of one host.
+// labels name the alert. None is of one host, and the site is among them only where it is the trouble's own (its label), since
+// a trouble may spread to other sites.
 func (a *alertmanager) labels(n Notification) map[string]string {
 	out := map[string]string{}
 	for name, value := range n.Labels {
@@ -170,10 +171,6 @@ func (a *alertmanager) labels(n Notification) map[string]string {
 	}
 	maps.Copy(out, a.config.Labels)
 	out["alertname"], out[groupLabel], out["severity"] = alertName(n), n.Key, n.Severity
-	delete(out, "site")
-	if n.Site != "" {
-		out["site"] = n.Site
-	}
 	maps.DeleteFunc(out, func(_, value string) bool { return value == "" }) // Alertmanager takes an empty one for none
 	return out
 }

@@ -185,7 +185,7 @@ func webURL(p *config.Problems, key, value, example string) bool {
 // insecure tells whether what goes to this address can be read on its way.
 func insecure(address string) bool {
 	u, err := url.Parse(address)
-	return err != nil || u.Scheme != "https" && !loopback(u.Hostname())
+	return err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))
 }
 
 func loopback(host string) bool {

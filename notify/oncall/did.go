@@ -60,7 +60,7 @@ func applied(raises []raise, s remediate.Step) []raise {
 
 func confirmed(raises []raise, s remediate.Step) []raise {
 	for i := range raises {
-		if r := &raises[i]; !r.known && (r.ID == s.ID || r.To == s.To) {
+		if r := &raises[i]; !r.known && (r.ID == s.ID && s.ID != "" || r.To == s.To) {
 			s.From, s.At = r.From, r.At
 			r.Step, r.known = s, true
 			return raises

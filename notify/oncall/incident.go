@@ -8,7 +8,7 @@ import (
 )
 
 // FromIncident is what an event of one host's incident tells a person: opened is a trigger, updated an update, closed a
-// resolve. steps are the step events of the same incident so far, in their order. The event's ID becomes the notification's,
+// resolve. Its only label is the site. steps are the step events of the same incident so far, in their order. The event's ID becomes the notification's,
 // the incident's its key; who folds several incidents into one trouble sets both anew.
 //
 // It is false for any other event, and for an incident found in old records, which nobody is told.
@@ -18,7 +18,7 @@ func FromIncident(site, host string, ev remediate.Event, steps []remediate.Event
 		return Notification{}, false
 	}
 	n = Notification{
-		ID: ev.ID, Key: i.ID, Severity: string(i.Severity), At: ev.Time, Since: i.OpenedAt, Site: site,
+		ID: ev.ID, Key: i.ID, Severity: string(i.Severity), At: ev.Time, Since: i.OpenedAt, Site: site, Labels: map[string]string{"site": site},
 		Cause: CauseOf(i), Hosts: []string{host}, HostsTotal: 1, Refused: i.Drops + i.ChainDrops, ThrownOut: i.EarlyDrops,
 		Facts: facts(i), Did: Did(steps), Top: i.Top, Verdict: i.Verdict, Verified: i.Verified,
 	}

@@ -61,24 +61,19 @@ func (m *mailer) Send(ctx context.Context, n Notification) error {
 	defer cancel()
 	c, err := m.open(ctx)
 	if err != nil {
-		return retryAfter(0, "%s: %w", m.config.Server, m.told(ctx, err))
+		return retryAfter(0, "%s: %s", m.config.Server, m.told(ctx, err))
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })() // wakes what waits for the server
-	err = m.hand(c, n)
-	if err != nil && !Delivered(err) && ctx.Err() != nil {
-		return retryAfter(0, "%s: %w", m.config.Server, m.told(ctx, err))
-	}
-	return err
+	return m.hand(ctx, c, n)
 }
 
-// told is why the server was not heard to the end.
-func (m *mailer) told(ctx context.Context, err error) error {
-	var timeout net.Error
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
-		return fmt.Errorf("no answer within %s", m.timeout)
+// told is why the server was not heard to the end, in one line whatever it said.
+func (m *mailer) told(ctx context.Context, err error) string {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("no answer within %s", m.timeout)
 	}
-	return err
+	return line(err.Error())
 }
 
 // open connects, encrypts and logs in.
@@ -204,9 +199,9 @@ func (a *loginAuth) Next(_ []byte, more bool) ([]byte, error) {
 }
 
 // hand hands the message over once the server is ready for one.
-func (m *mailer) hand(c *smtp.Client, n Notification) error {
+func (m *mailer) hand(ctx context.Context, c *smtp.Client, n Notification) error {
 	if err := c.Mail(m.from.Address); err != nil {
-		return m.refused("the sender "+m.from.Address, err)
+		return m.refused(ctx, "the sender "+m.from.Address, err)
 	}
 	var refused []error
 	taken := 0
@@ -215,9 +210,9 @@ func (m *mailer) hand(c *smtp.Client, n Notification) error {
 		case err == nil:
 			taken++
 		case isReply(err):
-			refused = append(refused, m.refused("the recipient "+to.Address, err))
+			refused = append(refused, m.refused(ctx, "the recipient "+to.Address, err))
 		default:
-			return m.refused("the recipient "+to.Address, err)
+			return m.refused(ctx, "the recipient "+to.Address, err)
 		}
 	}
 	if taken == 0 {
@@ -225,13 +220,13 @@ func (m *mailer) hand(c *smtp.Client, n Notification) error {
 	}
 	w, err := c.Data()
 	if err != nil {
-		return m.refused("the message", err)
+		return m.refused(ctx, "the message", err)
 	}
 	if _, err := w.Write(m.message(n)); err != nil {
-		return m.refused("the message", err)
+		return m.refused(ctx, "the message", err)
 	}
 	if err := w.Close(); err != nil {
-		return m.refused("the message", err)
+		return m.refused(ctx, "the message", err)
 	}
 	_ = c.Quit() // the server has it, whatever it says to that
 	if len(refused) > 0 {
@@ -246,10 +241,10 @@ func isReply(err error) bool {
 }
 
 // refused tells a refusal for good from one for now.
-func (m *mailer) refused(what string, err error) error {
+func (m *mailer) refused(ctx context.Context, what string, err error) error {
 	var reply *textproto.Error
 	if !errors.As(err, &reply) {
-		return retryAfter(0, "%s: %s: %w", m.config.Server, what, err)
+		return retryAfter(0, "%s: %s: %s", m.config.Server, what, m.told(ctx, err))
 	}
 	text := fmt.Errorf("%s does not take %s: %d %s", m.config.Server, what, reply.Code, cut(line(reply.Msg), 200))
 	if reply.Code >= 500 && !ofLogIn(reply.Code) {

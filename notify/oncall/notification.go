@@ -42,12 +42,12 @@ type Notification struct {
 	At    time.Time `json:"at"`
 	Since time.Time `json:"since"`
 	Until time.Time `json:"until,omitzero"`
-	// Site is where; empty where it is at several.
+	// Site is where it is now; empty where it is at several.
 	Site string `json:"site,omitempty"`
 	// Cause is one of the causes above.
 	Cause string `json:"cause,omitempty"`
-	// Labels are those of the whole trouble, such as the rack that all its hosts stand in. Site and Labels stay the same from
-	// trigger to resolve: Alertmanager would take another value for another alert.
+	// Labels are what all of the trouble has in common, such as the site or the rack that all its hosts are in. They stay the
+	// same from trigger to resolve: Alertmanager would take another value for another alert.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Hosts are some of the hosts, the worst first; HostsTotal is how many there are in all.
 	Hosts      []string `json:"hosts,omitempty"`

@@ -54,9 +54,9 @@ func (q *Queue) finish(j job, err error, now time.Time) {
 	case j.rep != nil:
 		j.rep.next = now.Add(min(backoff(q.failures+1, lastRetry), q.every))
 	case !again:
-		q.bury(j.it, err.Error(), now)
+		q.bury(j.it, line(err.Error()), now)
 	default:
-		j.it.lastErr = err.Error()
+		j.it.lastErr = line(err.Error())
 		j.it.notBefore = now.Add(backoff(j.it.attempts, lastRetry))
 		q.status.Retries++
 	}
@@ -83,7 +83,7 @@ func (q *Queue) through(j job, err error, now time.Time) {
 	}
 	o := Outcome{Result: ResultDelivered, At: now}
 	if err != nil {
-		o.Err = err.Error()
+		o.Err = line(err.Error())
 	}
 	q.end(j.it, o)
 	if q.every > 0 {
@@ -170,7 +170,7 @@ func (q *Queue) note(n Notification, err error, now time.Time) {
 		}
 		return
 	}
-	q.status.Problem = err.Error()
+	q.status.Problem = line(err.Error())
 	if before == "" {
 		q.status.Since = now
 	}

@@ -2,8 +2,14 @@ package oncall
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+)
+
+const (
+	shownHosts  = 12 // how many hosts a text names
+	hostsInLine = 4
 )
 
 // section is one part of a text: a word, and what there is to say to it.
@@ -45,8 +51,8 @@ func sections(n Notification) []section {
 		{"Over", over(n)},
 		{"Taken by", one(n.By)},
 		{"Effect", effects(n)},
-		{"Known", n.Facts},
 		{"ctwarden", did(n)},
+		{"Known", n.Facts},
 		{"Who", who(n)},
 		{"Run next", n.Next},
 		{"More", one(n.Link)},
@@ -78,7 +84,7 @@ func notes(n Notification) (out []string) {
 }
 
 // places are the sites with their number of hosts, and the names of some.
-func places(n Notification) (out []string) {
+func places(n Notification) []string {
 	if n.HostsTotal == 0 && len(n.Sites) == 0 {
 		return one(n.Site)
 	}
@@ -96,14 +102,17 @@ func places(n Notification) (out []string) {
 		}
 		head += ": " + strings.Join(parts, ", ")
 	}
-	out = append(out, head)
-	if len(n.Hosts) > 0 {
-		shown := firstOf(n.Hosts, 10)
-		names := strings.Join(shown, ", ")
-		if more := n.HostsTotal - len(shown); more > 0 {
-			names += fmt.Sprintf(" and %d more", more)
-		}
-		out = append(out, names)
+	return append([]string{head}, names(n)...)
+}
+
+// names are some of the hosts, a few a line.
+func names(n Notification) (out []string) {
+	shown := firstOf(n.Hosts, shownHosts)
+	for chunk := range slices.Chunk(shown, hostsInLine) {
+		out = append(out, strings.Join(chunk, ", "))
+	}
+	if more := n.HostsTotal - len(shown); more > 0 && len(out) > 0 {
+		out[len(out)-1] += fmt.Sprintf(" and %d more", more)
 	}
 	return out
 }
