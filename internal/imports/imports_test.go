@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 		"internal/config", // its part of the configuration checks itself
 		"internal/secret", "remediate",
 	},
+	"notify/fleet":     {"notify/oncall", "remediate"}, // apart from the hub, so that its judgement is pure
 	"notify/hub":       {"notify", "remediate"},
 	"internal/config":  nil,
 	"internal/confdir": nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
