@@ -266,6 +266,34 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
+// TestPrefixFoldedTwice takes random lives, each with its first part taken again at some point.
+func TestPrefixFoldedTwice(t *testing.T) {
+	for seed := range uint64(100) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			life := func(again bool) *Fleet {
+				w := newWorld(rand.New(rand.NewPCG(seed, 5)))
+				at := w.r.IntN(len(w.script))
+				prefix := w.r.IntN(at + 1)
+				f := w.fleet()
+				for n, ev := range w.script {
+					f.Take(ev, ev.Time)
+					if n == at && again {
+						for _, ev := range w.script[:prefix] {
+							f.Take(ev, w.script[at].Time)
+						}
+					}
+					f.Tick(ev.Time)
+				}
+				f.Tick(w.end)
+				return f
+			}
+			once, twice := life(false), life(true)
+			check(t, twice)
+			same(t, twice, once)
+		})
+	}
+}
+
 // checkSent holds what went out against what the groups say.
 func checkSent(t *testing.T, e *engine) {
 	t.Helper()
