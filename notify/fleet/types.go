@@ -76,7 +76,7 @@ type Group struct {
 	Sites map[string]int `json:"sites"`
 	// Sample names at most ten hosts, those with open incidents first, then by what was refused.
 	Sample []string `json:"sample"`
-	// Drops and EarlyDrops are connections refused and entries thrown out, over all incidents.
+	// Drops and EarlyDrops are connections refused, also on hash chains too long, and entries thrown out, over all incidents.
 	Drops      uint64      `json:"drops"`
 	EarlyDrops uint64      `json:"early_drops"`
 	Steps      StepSummary `json:"steps"`
