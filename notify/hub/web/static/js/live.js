@@ -9,7 +9,9 @@ let source = null, retry = 0, timer = 0, last = 0;
 export async function follow() {
   stop();
   try {
-    const answer = await fetch("/api/v1/fleet", { cache: "no-store" });
+    const asked = window.fleetAsked; // by early.js, for the first time
+    window.fleetAsked = null;
+    const answer = await (asked ?? fetch("/api/v1/fleet", { cache: "no-store" }));
     if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
     const date = Date.parse(answer.headers.get("Date"));
     const change = state.fleet.apply(await answer.arrayBuffer());
