@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,8 +11,10 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/notify/fleet"
 )
 
 // manyHosts is the size of fleet that the page is tested with.
@@ -106,6 +109,7 @@ func TestPage(t *testing.T) {
 		b.until(`document.getElementById("alarm").hidden && document.title === "(3) Fleet · ctwarden"`)
 		b.quiet()
 	})
+	t.Run("clicks count in a storm", func(t *testing.T) { testStorm(t, open(t, browser, desktop, s.url), hub) })
 	t.Run("another site cannot act", func(t *testing.T) { testOtherSite(t, open(t, browser, desktop, s.url), s) })
 	t.Run("acknowledge", func(t *testing.T) { testAcknowledge(t, open(t, browser, desktop, s.url), hub) })
 }
@@ -253,6 +257,36 @@ func testHost(t *testing.T, b *tab, hub *fakeHub) {
 	}
 	b.picture("host")
 	b.steady()
+	b.quiet()
+}
+
+// testStorm clicks on what changes under the pointer all the time.
+func testStorm(t *testing.T, b *tab, hub *fakeHub) {
+	b.until(`document.querySelectorAll(".side .incident").length === 3`)
+	ctx, cancel := context.WithCancel(t.Context())
+	var g errgroup.Group
+	defer func() { cancel(); _ = g.Wait() }() // it returns no error
+	g.Go(func() error {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			r := hub.fleet.row(n)
+			r.Refused++
+			hub.fleet.put(r)
+			_ = hub.incidents.change("g1", func(g *fleet.Group) { g.Drops++; g.ChangedAt = time.Now() }) // it is there
+		}
+	})
+	before := eval[string](b, `document.querySelector('.incident[data-id="g1"] .facts').textContent`)
+	b.until(fmt.Sprintf(`document.querySelector('.incident[data-id="g1"] .facts').textContent !== %q`, before))
+	b.run(chromedp.Click(`.incident[data-id="g1"]`))
+	b.until(`location.pathname === "/incident/g1" && document.getElementById("acknowledge") !== null`)
+	b.run(chromedp.Click("#acknowledge"))
+	b.until(`document.querySelector("dialog[open] input[name=user]") !== null`)
 	b.quiet()
 }
 
