@@ -75,7 +75,6 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need curl curl curl
     need groff groff-base groff-base
     need chromium chromium chromium
-    need /usr/share/fonts/truetype/dejavu fonts-dejavu-core dejavu-sans-fonts
 fi
 if [ "$want" = packages-check ]; then
     need lintian lintian -

@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 		"internal/config", // its part of the configuration checks itself
 		"internal/secret", "remediate",
 	},
+	"notify/fleet": {"notify/oncall", "remediate"}, // apart from the hub, so that its judgement is pure
 	"notify/hub": { // joins the pure core, the senders and NATS, and gives the page what it asks for
 		"notify", "notify/fleet", "notify/hub/web", "notify/oncall", "remediate",
 	},
@@ -58,8 +59,8 @@ var allowed = map[string][]string{
 		"internal/config", "internal/failpoint", "notify", "notify/fleet", "notify/hub", "notify/hub/web", "notify/oncall", "remediate",
 		"internal/simulate",
 	},
-	"internal/simulate": {"notify", "remediate"}, // the agent's code for events without what reads the kernel, so that the hub's program can play a fleet
-	"internal/failpoint": nil, // for both programs, which are tested by being killed
+	"internal/simulate":  {"notify", "remediate"}, // the agent's code for events without what reads the kernel, so that the hub's program can play a fleet
+	"internal/failpoint": nil,                     // for both programs, which are tested by being killed
 
 	// Programs that build the packages.
 	"packaging/glibcfloor": nil,

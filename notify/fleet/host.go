@@ -30,6 +30,9 @@ type host struct {
 	class   *class
 	shard   uint8
 	pos     int // in its shard
+	// row is how it is saved, kept until something changes that is worth a save; nil: to be made anew. In a storm most hosts
+	// of a shard are as they were at the last save.
+	row []byte
 	// saved is true for one that came from a saved shard.
 	saved bool
 	// told is when its state last came; seen is when it was last seen, stateAt since when it is silent or stopped, agentAt when its agent last told of a start
@@ -93,7 +96,10 @@ func (f *Fleet) unlist(h *host) {
 }
 
 // touch marks what is saved of a host as changed.
-func (f *Fleet) touch(h *host) { f.ledger.mark(shardKeys[h.shard]) }
+func (f *Fleet) touch(h *host) {
+	h.row = nil
+	f.ledger.mark(shardKeys[h.shard])
+}
 
 // find returns the host's incident of that ID, or nil.
 func (h *host) find(id string) *incident {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"slices"
@@ -25,15 +26,34 @@ func (f *Fleet) loadShard(n uint8, value []byte) error {
 			return err
 		}
 	}
+	rows := map[string]*host{}
+	for _, h := range f.shards[n] {
+		if h.saved && h.row != nil {
+			rows[string(h.row)] = h
+		}
+	}
 	kept := make(map[*host]bool, len(row.Hosts))
-	for i := range row.Hosts {
-		r := &row.Hosts[i]
+	var fresh []hostRow
+	for _, raw := range row.Hosts {
+		if h := rows[string(raw)]; h != nil {
+			kept[h] = true // as it was
+			continue
+		}
+		r := hostRow{raw: raw}
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return err
+		}
+		fresh = append(fresh, r)
+	}
+	for i := range fresh {
+		r := &fresh[i]
 		if shardOf(r.Site, r.Name) != n {
 			continue // somebody else's doing: it would never be saved again
 		}
 		h := f.host(r.Site, r.Name)
 		kept[h] = true
 		f.loadHost(h, r)
+		h.row = bytes.Clone(r.raw)
 	}
 	for _, h := range slices.Clone(f.shards[n]) {
 		if h.saved && !kept[h] {

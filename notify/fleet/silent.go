@@ -217,7 +217,7 @@ func (f *Fleet) joinSilent(g *group, h *host, now int64) {
 }
 
 func (f *Fleet) enterSilent(g *group, h *host) {
-	h.silentGroup, h.silentPos = g, len(g.hosts)
+	h.silentGroup, h.silentPos, h.row = g, len(g.hosts), nil
 	g.hosts = append(g.hosts, h)
 	f.countSilent(h, 1)
 }
@@ -232,7 +232,7 @@ func (f *Fleet) leaveSilent(h *host) {
 	g.hosts[h.silentPos], last.silentPos = last, h.silentPos
 	g.hosts[len(g.hosts)-1] = nil
 	g.hosts = g.hosts[:len(g.hosts)-1]
-	h.silentGroup = nil
+	h.silentGroup, h.row = nil, nil
 }
 
 // countSilent adds a host to the sums of the group of its silence, or takes it away.

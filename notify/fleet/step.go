@@ -90,7 +90,7 @@ func book(list *[]step, typ remediate.EventType, s step) (changed, applied bool,
 	return true, !s.failed, &first
 }
 
-// note sets what the type of event says.
+// note sets what the type of event says. What was said once stays, so that an event that comes again changes nothing.
 func (s *step) note(typ remediate.EventType, outcome remediate.Outcome) {
 	switch typ {
 	case remediate.EventStepFailed:
@@ -98,8 +98,8 @@ func (s *step) note(typ remediate.EventType, outcome remediate.Outcome) {
 	case remediate.EventStepReverted:
 		s.reverted = true
 	}
-	if outcome != "" {
-		s.outcome = outcome
+	if s.outcome == "" || outcome == remediate.OutcomeIneffective {
+		s.outcome = cmp.Or(outcome, s.outcome)
 	}
 }
 
@@ -107,7 +107,7 @@ func (s *step) note(typ remediate.EventType, outcome remediate.Outcome) {
 func (s *step) merge(typ remediate.EventType, o step) bool {
 	before := *s
 	s.note(typ, o.outcome)
-	s.why = cmp.Or(o.why, s.why)
+	s.why = cmp.Or(s.why, o.why)
 	return *s != before
 }
 

@@ -193,7 +193,7 @@ func (b *tab) until(expression string) {
 		return err == nil && yes // while another page is loaded there is nothing to ask
 	})
 	if err != nil {
-		b.t.Fatalf("%v; the page says %.900s; console %q", err, eval[string](b, `document.body.innerText`), b.complaints)
+		b.t.Fatalf("%v; the page says %.900s; the filter %q, console %q", err, eval[string](b, `document.body.innerText`), eval[string](b, `document.getElementById("search")?.value ?? ""`), b.complaints)
 	}
 }
 

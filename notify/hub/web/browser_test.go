@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,8 +11,10 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/notify/fleet"
 )
 
 // manyHosts is the size of fleet that the page is tested with.
@@ -73,6 +76,7 @@ func TestPage(t *testing.T) {
 		b.picture("fleet-phone")
 		for _, path := range []string{"/incidents", "/incident/g1", "/hub", hostPathOf(hub.fleet.row(0))} {
 			b.run(chromedp.Navigate(s.url + path))
+			b.until(`document.getElementById("live").dataset.state === "live"`)
 			b.until(`document.querySelectorAll("h1").length === 1 && document.querySelectorAll("section").length > 1`)
 			b.fits()
 			b.picture("phone" + strings.ReplaceAll(path, "/", "-"))
@@ -81,7 +85,7 @@ func TestPage(t *testing.T) {
 	})
 	t.Run("updates arrive", func(t *testing.T) { testUpdates(t, open(t, browser, desktop, s.url), hub) })
 	t.Run("filters", func(t *testing.T) { testFilter(t, open(t, browser, desktop, s.url), hub) })
-	t.Run("keys", func(t *testing.T) { testKeys(t, open(t, browser, desktop, s.url)) })
+	t.Run("keys", func(t *testing.T) { testKeys(t, open(t, browser, desktop, s.url), hub) })
 	t.Run("a host", func(t *testing.T) { testHost(t, open(t, browser, desktop, s.url+hostPathOf(hub.fleet.row(3))), hub) })
 	t.Run("other views", func(t *testing.T) {
 		b := open(t, browser, desktop, s.url+"/hub")
@@ -93,6 +97,19 @@ func TestPage(t *testing.T) {
 		b.steady()
 		b.quiet()
 	})
+	t.Run("a hub that is cut off says so", func(t *testing.T) {
+		b := open(t, browser, desktop, s.url)
+		b.shown()
+		hub.set(func(s *Status) { s.Connected = false })
+		b.until(`!document.getElementById("alarm").hidden && document.getElementById("alarm").innerText.includes("does not reach NATS")`)
+		b.picture("alarm")
+		hub.set(func(s *Status) { s.Connected, s.Leader = true, "" })
+		b.until(`document.getElementById("alarm").innerText.includes("nobody is paged")`)
+		hub.set(func(s *Status) { s.Leader = "hub-a" })
+		b.until(`document.getElementById("alarm").hidden && document.title === "(3) Fleet · ctwarden"`)
+		b.quiet()
+	})
+	t.Run("clicks count in a storm", func(t *testing.T) { testStorm(t, open(t, browser, desktop, s.url), hub) })
 	t.Run("another site cannot act", func(t *testing.T) { testOtherSite(t, open(t, browser, desktop, s.url), s) })
 	t.Run("acknowledge", func(t *testing.T) { testAcknowledge(t, open(t, browser, desktop, s.url), hub) })
 }
@@ -133,10 +150,7 @@ func testUpdates(t *testing.T, b *tab, hub *fakeHub) {
 
 func testFilter(t *testing.T, b *tab, hub *fakeHub) {
 	b.shown()
-	shown := func(text string) string {
-		return fmt.Sprintf(`document.querySelector(".shown").textContent === %q`, text)
-	}
-	b.until(shown("100,000 hosts"))
+	b.until(`document.querySelector(".shown").textContent === "100,000 hosts"`)
 	quick := eval[float64](b, `performance.now()`)
 	for _, c := range []struct {
 		typed string
@@ -151,15 +165,9 @@ func testFilter(t *testing.T, b *tab, hub *fakeHub) {
 		{"silent", func(r Row) bool { return r.Silent }},
 		{"held remediate", func(r Row) bool { return r.Held && r.Mode == "remediate" }},
 	} {
-		n := 0
-		for i := range manyHosts {
-			if c.match(hub.fleet.row(i)) {
-				n++
-			}
-		}
 		b.do(`document.getElementById("search").value = ""`)
 		b.run(chromedp.SendKeys("#search", c.typed))
-		b.until(shown(fmt.Sprintf("%s of 100,000", grouped(n))))
+		b.until(shownOf(hub.count(c.match)))
 		if c.typed == "site:gva" {
 			b.picture("filter")
 		}
@@ -176,6 +184,23 @@ func testFilter(t *testing.T, b *tab, hub *fakeHub) {
 	b.quiet()
 }
 
+// shownOf is true when the filter has let n hosts through.
+func shownOf(n int) string {
+	return fmt.Sprintf(`document.querySelector(".shown").textContent === "%s of 100,000"`, grouped(n))
+}
+
+// count is how many hosts are like that.
+func (h *fakeHub) count(like func(Row) bool) (n int) {
+	h.fleet.mu.Lock()
+	defer h.fleet.mu.Unlock()
+	for _, r := range h.fleet.rows {
+		if !r.Gone && like(r) {
+			n++
+		}
+	}
+	return n
+}
+
 // grouped is a number as the page writes it.
 func grouped(n int) string {
 	text := fmt.Sprint(n)
@@ -185,12 +210,14 @@ func grouped(n int) string {
 	return text
 }
 
-func testKeys(t *testing.T, b *tab) {
+func testKeys(t *testing.T, b *tab, hub *fakeHub) {
 	b.shown()
 	b.run(chromedp.KeyEvent("/"))
 	b.until(`document.activeElement.id === "search"`)
+	// The browser is told of a character by itself, which a page cannot prevent as it can that of a real key.
+	b.do(`document.getElementById("search").value = ""`)
 	b.run(chromedp.KeyEvent("site:zrh"), chromedp.KeyEvent(kb.Escape), chromedp.Focus(".grid-box canvas"))
-	b.until(`document.querySelector(".shown").textContent.endsWith("of 100,000")`)
+	b.until(shownOf(hub.count(func(r Row) bool { return r.Site == "zrh" })))
 	place := `document.querySelector("#grid-info a")?.textContent ?? ""`
 	b.run(chromedp.KeyEvent(kb.ArrowRight))
 	first := eval[string](b, place)
@@ -230,6 +257,36 @@ func testHost(t *testing.T, b *tab, hub *fakeHub) {
 	}
 	b.picture("host")
 	b.steady()
+	b.quiet()
+}
+
+// testStorm clicks on what changes under the pointer all the time.
+func testStorm(t *testing.T, b *tab, hub *fakeHub) {
+	b.until(`document.querySelectorAll(".side .incident").length === 3`)
+	ctx, cancel := context.WithCancel(t.Context())
+	var g errgroup.Group
+	defer func() { cancel(); _ = g.Wait() }() // it returns no error
+	g.Go(func() error {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			r := hub.fleet.row(n)
+			r.Refused++
+			hub.fleet.put(r)
+			_ = hub.incidents.change("g1", func(g *fleet.Group) { g.Drops++; g.ChangedAt = time.Now() }) // it is there
+		}
+	})
+	before := eval[string](b, `document.querySelector('.incident[data-id="g1"] .facts').textContent`)
+	b.until(fmt.Sprintf(`document.querySelector('.incident[data-id="g1"] .facts').textContent !== %q`, before))
+	b.run(chromedp.Click(`.incident[data-id="g1"]`))
+	b.until(`location.pathname === "/incident/g1" && document.getElementById("acknowledge") !== null`)
+	b.run(chromedp.Click("#acknowledge"))
+	b.until(`document.querySelector("dialog[open] input[name=user]") !== null`)
 	b.quiet()
 }
 

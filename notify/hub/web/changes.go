@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -25,7 +26,7 @@ type follower struct {
 	out *http.ResponseController
 	// rows and incidents are the revisions that it has been told of; status is the last one that it was sent.
 	rows, incidents uint64
-	status          string
+	status          *brief
 }
 
 // getChanges streams what changes, as server-sent events. "rows" has the columns in base64, "incidents" the list of
@@ -103,11 +104,15 @@ func (f *follower) tell() error {
 
 // tellStatus sends the few fields that every view shows, where they differ from what was last sent.
 func (f *follower) tellStatus() error {
-	body, err := json.Marshal(briefOf(f.h.cfg.Hub.Status()))
-	if err != nil || string(body) == f.status {
-		return err
+	status := f.h.brief.Load()
+	if status == f.status {
+		return nil
 	}
-	f.status = string(body)
+	body, err := json.Marshal(status)
+	if err != nil {
+		return fmt.Errorf("encode the status: %w", err)
+	}
+	f.status = status
 	return f.send("status", body)
 }
 

@@ -12,10 +12,11 @@ import (
 )
 
 // How often the hub is asked for what changed. A reader is told at most every tellEvery, and of a change that comes after
-// a pause within askEvery.
+// a pause within askEvery; of the hub's own status within statusEvery.
 const (
-	askEvery  = 20 * time.Millisecond
-	tellEvery = 200 * time.Millisecond
+	askEvery    = 20 * time.Millisecond
+	tellEvery   = 200 * time.Millisecond
+	statusEvery = time.Second
 )
 
 // Config is what a Handler shows and whom it lets act.
@@ -47,6 +48,8 @@ type Handler struct {
 	refreshing sync.Mutex
 	told       time.Time // when readers were last told of something
 	incidents  uint64    // the revision that they know
+	asked      time.Time // when the hub's status was last asked for
+	brief      atomic.Pointer[brief]
 }
 
 // New makes a Handler. Mistakes in cfg.Access are errors that name the key.
@@ -62,6 +65,8 @@ func New(cfg Config) (*Handler, error) {
 	if err := h.Configure(cfg.Access); err != nil {
 		return nil, err
 	}
+	b := briefOf(cfg.Hub.Status())
+	h.brief.Store(&b)
 	h.mux = h.routes()
 	return h, nil
 }
@@ -101,6 +106,13 @@ func (h *Handler) follow(now time.Time) {
 		return
 	}
 	changed := h.board.refresh(h.cfg.Fleet)
+	if now.Sub(h.asked) >= statusEvery {
+		h.asked = now
+		if b := briefOf(h.cfg.Hub.Status()); b != *h.brief.Load() {
+			h.brief.Store(&b)
+			changed = true
+		}
+	}
 	if revision := h.cfg.Incidents.Revision(); revision != h.incidents {
 		h.incidents, changed = revision, true
 	}

@@ -87,13 +87,13 @@ func sceneGroups(now time.Time) []fleet.Group {
 				{ID: "p3", To: "mail-managers", Route: "escalate", Action: oncall.ActionTrigger, Status: fleet.PageDead, At: ago(9 * time.Minute), Attempts: 14, Err: "550 no such mailbox"},
 			},
 			Timeline: []fleet.Entry{
-				{At: ago(25 * time.Minute), Text: "opened: connections refused at", Site: "gva", Host: "hv-41207", Key: true},
-				{At: ago(25*time.Minute - 3*time.Second), Text: "limit raised 65,536 → 131,072 at", Site: "gva", Host: "hv-41207"},
+				{At: ago(25 * time.Minute), Text: "hv-41207 refuses connections", Site: "gva", Host: "hv-41207", Key: true},
+				{At: ago(25*time.Minute - 3*time.Second), Text: "hv-41207 raised its limit 65,536 → 131,072", Site: "gva", Host: "hv-41207"},
 				{At: ago(24 * time.Minute), Text: "told pagerduty: 12 hosts at gva refuse connections", Key: true},
 				{At: ago(22 * time.Minute), Text: "the same address leads on 31 hosts: 203.0.113.77", Key: true},
 				{At: ago(19 * time.Minute), Text: "told slack-netops: 40 hosts", Key: true},
 				{At: ago(9 * time.Minute), Text: "not acknowledged for 15 minutes: told mail-managers", Key: true},
-				{At: ago(40 * time.Second), Text: "the step did not help at", Site: "gva", Host: "gw-42108"},
+				{At: ago(40 * time.Second), Text: "the step of gw-42108 did not help", Site: "gva", Host: "gw-42108"},
 			},
 		},
 		{

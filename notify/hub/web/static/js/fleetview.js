@@ -5,11 +5,11 @@ import { ago, h, text } from "./dom.js";
 import { byFill, parse, select } from "./filter.js";
 import { count, hostPath, many, percent, short } from "./format.js";
 import { Grid } from "./grid.js";
-import { incidentItem } from "./incidentviews.js";
+import { isOpen, Items } from "./incidentviews.js";
 import { on, state } from "./state.js";
 
 const tableRows = 200;
-const touch = matchMedia("(hover: none)");
+const touch = matchMedia("(pointer: coarse)");
 const figures = [
   ["hosts", "Hosts", ""], ["critical", "Refusing", "critical"], ["warning", "Filling", "warning"], ["silent", "Silent", "silent"],
   ["over80", "Over 80\u202f%", ">80%"], ["held", "Held", "held"],
@@ -59,6 +59,7 @@ function build(view, root) {
   view.info = h("p", { class: "info", id: "grid-info", "aria-live": "polite" });
   view.table = h("div", { class: "table-box", tabindex: "0", role: "region", "aria-label": "Hosts as a table", hidden: true });
   view.incidents = h("div", { class: "list" });
+  view.items = new Items(view.incidents, () => (state.incidents.loaded ? "None. Nothing is being refused that ctwarden knows of." : "Loading…"));
   root.replaceChildren(h("div", { class: "fleet" },
     h("section", { class: "board", "aria-label": "Fleet" },
       h("div", { class: "figures" }, Object.values(view.figures).map((f) => f.element)),
@@ -263,9 +264,7 @@ function states(flags) {
 }
 
 function incidents(view) {
-  const open = state.incidents.incidents.filter((i) => !i.closed_at && !i.historical);
-  const rest = state.incidents.open - Math.min(open.length, 50);
-  view.incidents.replaceChildren(...(open.length ? open.slice(0, 50).map((i) => incidentItem(i)) :
-    [h("p", { class: "muted none" }, "None. Nothing is being refused that ctwarden knows of.")]),
-    ...(rest > 0 ? [h("a", { href: "/incidents" }, `and ${count(rest)} more`)] : []));
+  const open = state.incidents.incidents.filter(isOpen).slice(0, 50);
+  const more = state.incidents.open - open.length;
+  view.items.show(open, ...(more > 0 ? [h("a", { href: "/incidents", class: "none" }, `and ${count(more)} more`)] : []));
 }

@@ -5,11 +5,11 @@ import { text } from "./dom.js";
 import { fleetView } from "./fleetview.js";
 import { count } from "./format.js";
 import { incidentsView, incidentView } from "./incidentviews.js";
-import { follow } from "./live.js";
+import { follow, incidents } from "./live.js";
 import { on, state } from "./state.js";
 
 const root = document.getElementById("main");
-let view = null, path = "";
+let view = null, path = "", shownTitle = "";
 
 const views = [
   [/^\/$/, "fleet", "Fleet", async () => fleetView],
@@ -44,7 +44,8 @@ async function render() {
     if (path !== asked) return; // another link was followed meanwhile
     view?.close();
     view = make(root, { ...params, go });
-    document.title = `${params.host ?? title} · ctwarden`;
+    shownTitle = params.host ?? title;
+    entitle();
     document.querySelectorAll("nav a").forEach((a) => {
       if (a.dataset.view === name) a.setAttribute("aria-current", "page");
       else a.removeAttribute("aria-current");
@@ -84,6 +85,12 @@ function key(e) {
   } else if (e.key === "t") view?.toggleTable?.();
   else return;
   e.preventDefault();
+}
+
+/** entitle has the number of open incidents in the tab's title. */
+function entitle() {
+  const { open } = state.incidents;
+  document.title = `${open ? `(${count(open)}) ` : ""}${shownTitle} · ctwarden`;
 }
 
 /** theme goes from the system's to the other one and back. */
@@ -138,7 +145,9 @@ document.getElementById("user").addEventListener("click", () => (state.session.u
 on("session", session);
 on("live", live);
 on("status", status);
+on("incidents", entitle);
 on("incidents", () => badge("open-count", state.incidents.open, state.incidents.incidents.some((i) => !i.closed_at && i.severity === "critical") ? "critical" : "warning"));
 render();
+incidents();
 follow();
 loadSession();
