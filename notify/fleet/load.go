@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -183,7 +184,7 @@ func intern(netns string) string {
 	if netns == "init" {
 		return "init"
 	}
-	return netns
+	return strings.Clone(netns)
 }
 
 func internCause(cause string) string {
