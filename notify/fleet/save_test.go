@@ -120,7 +120,7 @@ func firstDifference(a, b string) string {
 }
 
 func TestLoadOfEncodeIsTheSame(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range lives(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
 			w := newWorld(r)
