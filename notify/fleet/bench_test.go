@@ -266,3 +266,30 @@ func BenchmarkSettle(b *testing.B) {
 		f.Tick(start)
 	}
 }
+
+// BenchmarkStorm folds 100,000 opened incidents in batches as the hub does, with all that a save encodes, and reports events
+// a second.
+func BenchmarkStorm(b *testing.B) {
+	events := make([]Event, large)
+	for n := range events {
+		events[n] = largeEvent(n, remediate.EventIncidentOpened, start, 0)
+	}
+	b.ResetTimer()
+	for range b.N {
+		f := New(basic())
+		for batch := range slices.Chunk(events, 4096) {
+			for _, ev := range batch {
+				f.Take(ev, start)
+			}
+			f.Tick(start)
+			keys := f.Dirty()
+			for _, key := range keys {
+				if _, err := f.Encode(key); err != nil {
+					b.Fatal(err)
+				}
+			}
+			f.Saved(keys)
+		}
+	}
+	b.ReportMetric(float64(large*b.N)/b.Elapsed().Seconds(), "events/s")
+}

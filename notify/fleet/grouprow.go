@@ -28,7 +28,7 @@ type groupRow struct {
 
 func (f *Fleet) groupRow(g *group) groupRow {
 	r := groupRow{
-		Group: f.view(g), Key: g.key, Begun: g.begun, Last: g.last, Quiet: g.quiet, QuietEvent: g.quietEvent, Base: g.base,
+		Group: f.outline(g), Key: g.key, Begun: g.begun, Last: g.last, Quiet: g.quiet, QuietEvent: g.quietEvent, Base: g.base,
 		Paged: g.paged, News: g.news, Worse: g.worse, Updates: g.updates, Regular: g.regular,
 	}
 	return r
@@ -134,7 +134,7 @@ func (f *Fleet) mend(g *group) {
 			g.cause = oncall.CauseFull
 		}
 	}
-	v := f.view(g)
+	v := f.outline(g)
 	if g.savedAs != "" && g.savedAs != v.figures() {
 		g.news, g.worse = true, len(g.pages) > 0
 		f.ledger.mark(groupKey(g.id))

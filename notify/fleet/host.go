@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"slices"
+	"strings"
 )
 
 // shards is over how many keys hosts are spread.
@@ -58,6 +59,7 @@ func (f *Fleet) host(siteName, name string) *host {
 		return h
 	}
 	s := f.site(siteName)
+	name = strings.Clone(name)
 	h := &host{site: s, name: name, shard: shardOf(siteName, name)}
 	h.class = f.classify(s, name)
 	h.pos = len(f.shards[h.shard])
@@ -69,10 +71,20 @@ func (f *Fleet) host(siteName, name string) *host {
 func (f *Fleet) site(name string) *site {
 	s := f.sites[name]
 	if s == nil {
-		s = &site{name: name}
-		f.sites[name] = s
+		s = &site{name: strings.Clone(name)}
+		f.sites[s.name] = s
 	}
 	return s
+}
+
+// setVersion takes over what is told of the agent's version, and says whether it is another one. Like all texts from outside
+// that are kept it is copied, since it may be a part of a whole message.
+func (h *host) setVersion(v string) bool {
+	if v == "" || v == h.version {
+		return false
+	}
+	h.version = strings.Clone(v)
+	return true
 }
 
 // forget removes a host with all that belongs to it.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
-	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -167,10 +166,9 @@ func appendText(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// appendShard writes a shard, its hosts by name.
+// appendShard writes a shard, its hosts in the order in which they came.
 func (f *Fleet) appendShard(b []byte, n uint8) []byte {
-	hosts := slices.Clone(f.shards[n])
-	slices.SortFunc(hosts, compareHosts)
+	hosts := f.shards[n]
 	o := object{b: append(b, '{')}
 	o.list('h', len(hosts), func(b []byte, i int) []byte {
 		h := hosts[i]

@@ -120,7 +120,7 @@ func firstDifference(a, b string) string {
 }
 
 func TestLoadOfEncodeIsTheSame(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range lives(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
 			w := newWorld(r)
@@ -307,6 +307,53 @@ func TestPacking(t *testing.T) {
 	for _, b := range [][]byte{short, long} {
 		if got, err := unpack(f.pack(b)); err != nil || !bytes.Equal(got, b) {
 			t.Errorf("unpacked are %d bytes, %v", len(got), err)
+		}
+	}
+}
+
+func TestSplitRows(t *testing.T) {
+	tests := []struct {
+		name, shard string
+		want        []string
+		ok          bool
+	}{
+		{"one", `{"h":[{"s":"gva"}]}`, []string{`{"s":"gva"}`}, true},
+		{"two", `{"h":[{"s":"gva"},{"n":[{"a":1},{}]}]}`, []string{`{"s":"gva"}`, `{"n":[{"a":1},{}]}`}, true},
+		{"brackets and quotes in texts", `{"h":[{"s":"}],{\"["},{"n":"\\"}]}`, []string{`{"s":"}],{\"["}`, `{"n":"\\"}`}, true},
+		{"none", `{"h":[]}`, nil, true},
+		{"another field", `{"x":1,"h":[{}]}`, nil, false},
+		{"a space", `{"h":[{}, {}]}`, nil, false},
+		{"an open text", `{"h":[{"a]}`, nil, false},
+		{"an open object", `{"h":[{]}`, nil, false},
+		{"too much closed", `{"h":[}]}`, nil, false},
+		{"no object", `{"h":[1]}`, nil, false},
+		{"ends in an escape", `{"h":[{"a\]}`, nil, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rows, ok := splitRows([]byte(tt.shard))
+			var got []string
+			for _, r := range rows {
+				got = append(got, string(r))
+			}
+			if ok != tt.ok || !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, %v", got, ok)
+			}
+		})
+	}
+}
+
+func TestShardsOfOthers(t *testing.T) {
+	n := shardOf("gva", "a1")
+	for _, shard := range []string{
+		`{"h":[{"s":"gva","n":"a1","new":{"x":[1]}}],"v":2}`, ` { "h" : [ {"s":"gva", "n":"a1"} ] } `, `{"h":[{"s":"gva","n":"a1"},{"s":"gva","n":"elsewhere9"}]}`,
+	} {
+		f := New(basic())
+		if err := f.Load(shardKeys[n], []byte(shard)); err != nil {
+			t.Error(err)
+		}
+		if hosts := f.Hosts(); len(hosts) != 1 || hosts[0].Host != "a1" {
+			t.Errorf("%s has %+v", shard, hosts)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
@@ -44,10 +45,11 @@ func (f *Fleet) Seen(s HostSeen, now time.Time) {
 	if h.told == 0 || s.Version != "" && s.Version != h.version || string(s.Mode) != h.mode {
 		f.touch(h) // the rest is told again soon, and saved along with what is worth it
 	}
-	if s.Version != "" {
-		h.version = s.Version
+	h.setVersion(s.Version)
+	if string(s.Mode) != h.mode {
+		h.mode = strings.Clone(string(s.Mode))
 	}
-	h.told, h.fill, h.count, h.max, h.mode = at, s.Fill, s.Count, s.Max, string(s.Mode)
+	h.told, h.fill, h.count, h.max = at, s.Fill, s.Count, s.Max
 	if s.Stopped || at > h.stateAt || !h.stopped {
 		f.setStopped(h, s.Stopped, at, ns)
 	}

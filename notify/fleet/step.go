@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -114,8 +115,8 @@ func (s *step) merge(typ remediate.EventType, o step) bool {
 // takeStep takes a step event.
 func (f *Fleet) takeStep(h *host, ev *Event, d *remediate.Step, now int64) {
 	s := step{
-		key: hash64(cmp.Or(d.ID, ev.ID)), at: min(nanos(d.At), now), from: d.From, to: d.To, reason: d.Reason, outcome: d.Outcome,
-		why: clip(d.Error, mostVerdict),
+		key: hash64(cmp.Or(d.ID, ev.ID)), at: min(nanos(d.At), now), from: d.From, to: d.To, why: strings.Clone(clip(d.Error, mostVerdict)),
+		reason: remediate.Reason(strings.Clone(string(d.Reason))), outcome: remediate.Outcome(strings.Clone(string(d.Outcome))),
 	}
 	if ev.Type == remediate.EventStepReverted {
 		s.from, s.to = s.to, s.from // it is told as what was undone
@@ -133,7 +134,7 @@ func (f *Fleet) takeStep(h *host, ev *Event, d *remediate.Step, now int64) {
 			return
 		}
 		f.thin(h)
-		i = &incident{id: d.IncidentID, host: h, taken: now}
+		i = &incident{id: strings.Clone(d.IncidentID), host: h, taken: now}
 		h.incidents = append(h.incidents, i)
 	}
 	if ev.Type == remediate.EventStepRefused {
@@ -184,7 +185,7 @@ func (f *Fleet) takeRefusal(i *incident, why remediate.Reason, at, now int64) {
 	if slices.Contains(i.noStep, why) || len(i.noStep) >= mostNoStep {
 		return
 	}
-	f.change(i, func() { i.noStep = append(i.noStep, why) })
+	f.change(i, func() { i.noStep = append(i.noStep, remediate.Reason(strings.Clone(string(why)))) })
 	f.touch(i.host)
 	if g := i.group; g != nil {
 		if milestone(g.sums.noStep[why]) {

@@ -46,6 +46,15 @@ func (f *Fleet) Group(id string) (Group, bool) {
 
 // view is a group as it is shown.
 func (f *Fleet) view(g *group) Group {
+	v := f.outline(g)
+	if g.frozen == nil {
+		v.Sample = namesOf(g.sample())
+	}
+	return v
+}
+
+// outline is a group as it is shown, but for the sample where it is open: to find that is a look at all members.
+func (f *Fleet) outline(g *group) Group {
 	v := Group{
 		ID: g.id, Kind: g.kind, Cause: g.cause, By: maps.Clone(g.by), Talker: g.talker, Severity: g.severity(),
 		OpenedAt: moment(g.opened), Historical: g.historical,
@@ -75,7 +84,7 @@ func (f *Fleet) sumUp(g *group, v *Group) {
 	for at, n := range s.sites {
 		v.Sites[at.name] = n
 	}
-	v.Steps, v.Sample = g.stepSummary(), namesOf(g.sample())
+	v.Steps = g.stepSummary()
 	if v.Top = s.top(); s.openHosts == 1 && s.open > 0 {
 		i := g.worst()
 		v.Top, v.Verdict = slices.Clone(i.top), i.verdict
