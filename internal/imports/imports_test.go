@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 		"internal/config", // its part of the configuration checks itself
 		"internal/secret", "remediate",
 	},
+	"notify/fleet": {"notify/oncall", "remediate"}, // apart from the hub, so that its judgement is pure
 	"notify/hub": { // joins the pure core, the senders and NATS, and gives the page what it asks for
 		"notify", "notify/fleet", "notify/hub/web", "notify/oncall", "remediate",
 	},

@@ -35,6 +35,8 @@ type Fleet struct {
 	budget budget
 	silent silentScan
 	ledger ledger
+	// scratch and packing are what the last key was encoded in.
+	scratch, packing []byte
 	// unsettled is true after a Load, until the indices above are made anew.
 	unsettled bool
 	// silenceAt and pruneAt are when silences change next, and when old things are thrown out next, in ns.

@@ -165,7 +165,7 @@ func (i *incident) firsts() (first, firstOpen bool) {
 
 // enter makes an incident a member.
 func (f *Fleet) enter(g *group, i *incident) {
-	i.group, i.pos = g, len(g.members)
+	i.group, i.pos, i.host.row = g, len(g.members), nil
 	g.members = append(g.members, i)
 	f.count(i)
 }
@@ -181,7 +181,7 @@ func (f *Fleet) leave(i *incident) {
 	g.members[i.pos], last.pos = last, i.pos
 	g.members[len(g.members)-1] = nil
 	g.members = g.members[:len(g.members)-1]
-	i.group = nil
+	i.group, i.host.row = nil, nil
 }
 
 // news notes that something about a group changed, and has it looked at when that may be told.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"slices"
+	"strings"
 )
 
 // shards is over how many keys hosts are spread.
@@ -30,6 +31,9 @@ type host struct {
 	class   *class
 	shard   uint8
 	pos     int // in its shard
+	// row is how it is saved, kept until something changes that is worth a save; nil: to be made anew. In a storm most hosts
+	// of a shard are as they were at the last save.
+	row []byte
 	// saved is true for one that came from a saved shard.
 	saved bool
 	// told is when its state last came; seen is when it was last seen, stateAt since when it is silent or stopped, agentAt when its agent last told of a start
@@ -55,6 +59,7 @@ func (f *Fleet) host(siteName, name string) *host {
 		return h
 	}
 	s := f.site(siteName)
+	name = strings.Clone(name)
 	h := &host{site: s, name: name, shard: shardOf(siteName, name)}
 	h.class = f.classify(s, name)
 	h.pos = len(f.shards[h.shard])
@@ -66,10 +71,20 @@ func (f *Fleet) host(siteName, name string) *host {
 func (f *Fleet) site(name string) *site {
 	s := f.sites[name]
 	if s == nil {
-		s = &site{name: name}
-		f.sites[name] = s
+		s = &site{name: strings.Clone(name)}
+		f.sites[s.name] = s
 	}
 	return s
+}
+
+// setVersion takes over what is told of the agent's version, and says whether it is another one. Like all texts from outside
+// that are kept it is copied, since it may be a part of a whole message.
+func (h *host) setVersion(v string) bool {
+	if v == "" || v == h.version {
+		return false
+	}
+	h.version = strings.Clone(v)
+	return true
 }
 
 // forget removes a host with all that belongs to it.
@@ -93,7 +108,10 @@ func (f *Fleet) unlist(h *host) {
 }
 
 // touch marks what is saved of a host as changed.
-func (f *Fleet) touch(h *host) { f.ledger.mark(shardKeys[h.shard]) }
+func (f *Fleet) touch(h *host) {
+	h.row = nil
+	f.ledger.mark(shardKeys[h.shard])
+}
 
 // find returns the host's incident of that ID, or nil.
 func (h *host) find(id string) *incident {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -44,6 +45,17 @@ type incident struct {
 	leadPos int
 }
 
+// setTop takes over who fills the table, where that is told.
+func (i *incident) setTop(list []remediate.Talker) {
+	if len(list) == 0 || slices.Equal(list, i.top) {
+		return
+	}
+	i.top = slices.Clone(list)
+	for k := range i.top {
+		i.top[k].Address = strings.Clone(i.top[k].Address)
+	}
+}
+
 // live tells whether it is open and of now.
 func (i *incident) live() bool { return i.known && !i.closed && !i.historical }
 
@@ -60,17 +72,18 @@ func (i *incident) set(d *remediate.Incident, at int64, closed bool) {
 	i.critical = i.critical || d.Severity == remediate.SeverityCritical
 	i.verified = i.verified || d.Verified
 	i.historical = d.Historical
-	i.netns, i.opened = intern(d.NetNS.Name), nanos(d.OpenedAt)
+	if i.netns != d.NetNS.Name {
+		i.netns = intern(d.NetNS.Name)
+	}
+	i.opened = nanos(d.OpenedAt)
 	i.drops, i.early, i.chains = max(i.drops, d.Drops), max(i.early, d.EarlyDrops), max(i.chains, d.ChainDrops)
 	i.entries, i.peak, i.max = d.Count, max(i.peak, d.PeakCount), d.Max
-	if len(d.Top) > 0 {
-		i.top = slices.Clone(d.Top[:min(len(d.Top), mostTop)])
+	i.setTop(d.Top[:min(len(d.Top), mostTop)])
+	if v := clip(d.Verdict, mostVerdict); v != "" && v != i.verdict {
+		i.verdict = strings.Clone(v)
 	}
-	if d.Verdict != "" {
-		i.verdict = clip(d.Verdict, mostVerdict)
-	}
-	if d.Outcome != "" {
-		i.outcome = d.Outcome
+	if d.Outcome != "" && d.Outcome != i.outcome {
+		i.outcome = remediate.Outcome(strings.Clone(string(d.Outcome)))
 	}
 	i.cause = i.causeNow()
 	if closed {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -89,7 +90,8 @@ func (f *Fleet) Encode(key string) ([]byte, error) {
 		if n < 0 {
 			break
 		}
-		return pack(f.appendShard(nil, uint8(n))), nil
+		f.scratch = f.appendShard(f.scratch[:0], uint8(n))
+		return f.pack(f.scratch), nil
 	case keyGroup:
 		g := f.groups[rest]
 		if g == nil {
@@ -99,7 +101,7 @@ func (f *Fleet) Encode(key string) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", key, err)
 		}
-		return pack(b), nil
+		return f.pack(b), nil
 	case keySilence:
 		s := f.silences[rest]
 		if s == nil {
@@ -141,14 +143,15 @@ func (f *Fleet) Load(key string, value []byte) error {
 	return nil
 }
 
-// pack makes a long value short.
-func pack(b []byte) []byte {
+// pack makes a long value short. The result shares no memory with what it is made of.
+func (f *Fleet) pack(b []byte) []byte {
 	if len(b) < packFrom {
-		return b
+		return bytes.Clone(b)
 	}
-	out := make([]byte, 1+s2.MaxEncodedLen(len(b)))
-	out[0] = packed
-	return out[:1+len(s2.Encode(out[1:], b))]
+	if need := s2.MaxEncodedLen(len(b)); cap(f.packing) < need {
+		f.packing = make([]byte, need)
+	}
+	return append([]byte{packed}, s2.Encode(f.packing[:cap(f.packing)], b)...)
 }
 
 func unpack(b []byte) ([]byte, error) {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"slices"
@@ -13,10 +14,12 @@ import (
 // The rows of a saved shard. Their names are short, since there are 100,000 of them; times are in ns. Writing them is by
 // hand, as it is done several times a second in a storm; reading is not.
 type shardRow struct {
-	Hosts []hostRow `json:"h"`
+	// Hosts are of type hostRow.
+	Hosts []json.RawMessage `json:"h"`
 }
 
 type hostRow struct {
+	raw       []byte        // what it was read from
 	Site      string        `json:"s"`
 	Name      string        `json:"n"`
 	Version   string        `json:"v"`
@@ -169,7 +172,16 @@ func (f *Fleet) appendShard(b []byte, n uint8) []byte {
 	hosts := slices.Clone(f.shards[n])
 	slices.SortFunc(hosts, compareHosts)
 	o := object{b: append(b, '{')}
-	o.list('h', len(hosts), func(b []byte, i int) []byte { return hosts[i].append(b) })
+	o.list('h', len(hosts), func(b []byte, i int) []byte {
+		h := hosts[i]
+		if h.row == nil {
+			from := len(b)
+			b = h.append(b)
+			h.row = bytes.Clone(b[from:])
+			return b
+		}
+		return append(b, h.row...)
+	})
 	return append(o.b, '}')
 }
 

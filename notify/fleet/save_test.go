@@ -33,8 +33,12 @@ func allKeys(f *Fleet) []string {
 	return keys
 }
 
+// encodeAll encodes everything, also what was seen since and is not worth a save by itself.
 func encodeAll(t *testing.T, f *Fleet) map[string][]byte {
 	t.Helper()
+	for _, h := range f.hosts {
+		h.row = nil
+	}
 	saved := map[string][]byte{}
 	for _, key := range allKeys(f) {
 		value, err := f.Encode(key)
@@ -293,15 +297,63 @@ func TestDeleted(t *testing.T) {
 
 func TestPacking(t *testing.T) {
 	short, long := []byte(`{"h":[]}`), bytes.Repeat([]byte("ctwarden "), 5000)
-	if got := pack(short); !bytes.Equal(got, short) {
+	f := New(basic())
+	if got := f.pack(short); !bytes.Equal(got, short) {
 		t.Errorf("a short value is packed: %q", got)
 	}
-	if got := pack(long); len(got) > len(long)/10 {
+	if got := f.pack(long); len(got) > len(long)/10 {
 		t.Errorf("%d bytes are packed to %d", len(long), len(got))
 	}
 	for _, b := range [][]byte{short, long} {
-		if got, err := unpack(pack(b)); err != nil || !bytes.Equal(got, b) {
+		if got, err := unpack(f.pack(b)); err != nil || !bytes.Equal(got, b) {
 			t.Errorf("unpacked are %d bytes, %v", len(got), err)
+		}
+	}
+}
+
+func TestSplitRows(t *testing.T) {
+	tests := []struct {
+		name, shard string
+		want        []string
+		ok          bool
+	}{
+		{"one", `{"h":[{"s":"gva"}]}`, []string{`{"s":"gva"}`}, true},
+		{"two", `{"h":[{"s":"gva"},{"n":[{"a":1},{}]}]}`, []string{`{"s":"gva"}`, `{"n":[{"a":1},{}]}`}, true},
+		{"brackets and quotes in texts", `{"h":[{"s":"}],{\"["},{"n":"\\"}]}`, []string{`{"s":"}],{\"["}`, `{"n":"\\"}`}, true},
+		{"none", `{"h":[]}`, nil, true},
+		{"another field", `{"x":1,"h":[{}]}`, nil, false},
+		{"a space", `{"h":[{}, {}]}`, nil, false},
+		{"an open text", `{"h":[{"a]}`, nil, false},
+		{"an open object", `{"h":[{]}`, nil, false},
+		{"too much closed", `{"h":[}]}`, nil, false},
+		{"no object", `{"h":[1]}`, nil, false},
+		{"ends in an escape", `{"h":[{"a\]}`, nil, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rows, ok := splitRows([]byte(tt.shard))
+			var got []string
+			for _, r := range rows {
+				got = append(got, string(r))
+			}
+			if ok != tt.ok || !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, %v", got, ok)
+			}
+		})
+	}
+}
+
+func TestShardsOfOthers(t *testing.T) {
+	n := shardOf("gva", "a1")
+	for _, shard := range []string{
+		`{"h":[{"s":"gva","n":"a1","new":{"x":[1]}}],"v":2}`, ` { "h" : [ {"s":"gva", "n":"a1"} ] } `, `{"h":[{"s":"gva","n":"a1"},{"s":"gva","n":"elsewhere9"}]}`,
+	} {
+		f := New(basic())
+		if err := f.Load(shardKeys[n], []byte(shard)); err != nil {
+			t.Error(err)
+		}
+		if hosts := f.Hosts(); len(hosts) != 1 || hosts[0].Host != "a1" {
+			t.Errorf("%s has %+v", shard, hosts)
 		}
 	}
 }

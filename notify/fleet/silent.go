@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
@@ -44,10 +45,11 @@ func (f *Fleet) Seen(s HostSeen, now time.Time) {
 	if h.told == 0 || s.Version != "" && s.Version != h.version || string(s.Mode) != h.mode {
 		f.touch(h) // the rest is told again soon, and saved along with what is worth it
 	}
-	if s.Version != "" {
-		h.version = s.Version
+	h.setVersion(s.Version)
+	if string(s.Mode) != h.mode {
+		h.mode = strings.Clone(string(s.Mode))
 	}
-	h.told, h.fill, h.count, h.max, h.mode = at, s.Fill, s.Count, s.Max, string(s.Mode)
+	h.told, h.fill, h.count, h.max = at, s.Fill, s.Count, s.Max
 	if s.Stopped || at > h.stateAt || !h.stopped {
 		f.setStopped(h, s.Stopped, at, ns)
 	}
@@ -217,7 +219,7 @@ func (f *Fleet) joinSilent(g *group, h *host, now int64) {
 }
 
 func (f *Fleet) enterSilent(g *group, h *host) {
-	h.silentGroup, h.silentPos = g, len(g.hosts)
+	h.silentGroup, h.silentPos, h.row = g, len(g.hosts), nil
 	g.hosts = append(g.hosts, h)
 	f.countSilent(h, 1)
 }
@@ -232,7 +234,7 @@ func (f *Fleet) leaveSilent(h *host) {
 	g.hosts[h.silentPos], last.silentPos = last, h.silentPos
 	g.hosts[len(g.hosts)-1] = nil
 	g.hosts = g.hosts[:len(g.hosts)-1]
-	h.silentGroup = nil
+	h.silentGroup, h.row = nil, nil
 }
 
 // countSilent adds a host to the sums of the group of its silence, or takes it away.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -90,7 +91,7 @@ func book(list *[]step, typ remediate.EventType, s step) (changed, applied bool,
 	return true, !s.failed, &first
 }
 
-// note sets what the type of event says.
+// note sets what the type of event says. What was said once stays, so that an event that comes again changes nothing.
 func (s *step) note(typ remediate.EventType, outcome remediate.Outcome) {
 	switch typ {
 	case remediate.EventStepFailed:
@@ -98,8 +99,8 @@ func (s *step) note(typ remediate.EventType, outcome remediate.Outcome) {
 	case remediate.EventStepReverted:
 		s.reverted = true
 	}
-	if outcome != "" {
-		s.outcome = outcome
+	if s.outcome == "" || outcome == remediate.OutcomeIneffective {
+		s.outcome = cmp.Or(outcome, s.outcome)
 	}
 }
 
@@ -107,15 +108,15 @@ func (s *step) note(typ remediate.EventType, outcome remediate.Outcome) {
 func (s *step) merge(typ remediate.EventType, o step) bool {
 	before := *s
 	s.note(typ, o.outcome)
-	s.why = cmp.Or(o.why, s.why)
+	s.why = cmp.Or(s.why, o.why)
 	return *s != before
 }
 
 // takeStep takes a step event.
 func (f *Fleet) takeStep(h *host, ev *Event, d *remediate.Step, now int64) {
 	s := step{
-		key: hash64(cmp.Or(d.ID, ev.ID)), at: min(nanos(d.At), now), from: d.From, to: d.To, reason: d.Reason, outcome: d.Outcome,
-		why: clip(d.Error, mostVerdict),
+		key: hash64(cmp.Or(d.ID, ev.ID)), at: min(nanos(d.At), now), from: d.From, to: d.To, why: strings.Clone(clip(d.Error, mostVerdict)),
+		reason: remediate.Reason(strings.Clone(string(d.Reason))), outcome: remediate.Outcome(strings.Clone(string(d.Outcome))),
 	}
 	if ev.Type == remediate.EventStepReverted {
 		s.from, s.to = s.to, s.from // it is told as what was undone
@@ -133,7 +134,7 @@ func (f *Fleet) takeStep(h *host, ev *Event, d *remediate.Step, now int64) {
 			return
 		}
 		f.thin(h)
-		i = &incident{id: d.IncidentID, host: h, taken: now}
+		i = &incident{id: strings.Clone(d.IncidentID), host: h, taken: now}
 		h.incidents = append(h.incidents, i)
 	}
 	if ev.Type == remediate.EventStepRefused {
@@ -184,7 +185,7 @@ func (f *Fleet) takeRefusal(i *incident, why remediate.Reason, at, now int64) {
 	if slices.Contains(i.noStep, why) || len(i.noStep) >= mostNoStep {
 		return
 	}
-	f.change(i, func() { i.noStep = append(i.noStep, why) })
+	f.change(i, func() { i.noStep = append(i.noStep, remediate.Reason(strings.Clone(string(why)))) })
 	f.touch(i.host)
 	if g := i.group; g != nil {
 		if milestone(g.sums.noStep[why]) {

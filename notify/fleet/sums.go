@@ -12,12 +12,13 @@ import (
 type sums struct {
 	// incidents counts all, open those that are open; hosts and openHosts count distinct hosts.
 	incidents, open, hosts, openHosts int
-	// silent counts hosts with open incidents that fell silent, unverified and critical open incidents.
-	silent, unverified, critical int
-	drops, early                 uint64
-	steps                        stepCounts
-	noStep                       map[remediate.Reason]int
-	sites                        map[*site]int
+	// silent counts hosts with open incidents that fell silent; unverified, critical and listed count open incidents, the
+	// last those that say who fills the table.
+	silent, unverified, critical, listed int
+	drops, early                         uint64
+	steps                                stepCounts
+	noStep                               map[remediate.Reason]int
+	sites                                map[*site]int
 	// classes has the open hosts of each class, for routes.
 	classes map[*class]int
 	// talkers has the open incidents of each address that leads, and its entries there.
@@ -59,6 +60,9 @@ func (s *sums) count(i *incident, sign int, first, firstOpen bool) {
 	}
 	if i.critical {
 		s.critical += sign
+	}
+	if len(i.top) > 0 {
+		s.listed += sign
 	}
 	if firstOpen {
 		s.countOpen(i.host, sign)

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"strings"
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
@@ -25,8 +26,7 @@ func (f *Fleet) Take(ev Event, now time.Time) {
 
 // heard notes that a host lived when an event was made.
 func (f *Fleet) heard(h *host, ev *Event, now int64) {
-	if ev.Version != "" && ev.Version != h.version {
-		h.version = ev.Version
+	if h.setVersion(ev.Version) {
 		f.touch(h)
 	}
 	at := min(nanos(ev.Time), now)
@@ -49,7 +49,7 @@ func (f *Fleet) takeIncident(h *host, ev *Event, d *remediate.Incident, now int6
 		return
 	case i == nil:
 		f.thin(h)
-		i = &incident{id: d.ID, host: h, taken: now}
+		i = &incident{id: strings.Clone(d.ID), host: h, taken: now}
 		h.incidents = append(h.incidents, i)
 		fallthrough
 	case !i.known:

@@ -154,12 +154,10 @@ func (f *Fleet) move(t *group, i *incident, now int64) {
 // merge ends a group whose incidents moved away, if nothing is left that has another cause. What is left and says nothing of
 // who fills the table goes along.
 func (f *Fleet) merge(t, g *group, now int64) {
-	for _, i := range g.members {
-		if !i.closed && len(i.top) > 0 {
-			g.lower()
-			f.news(g, now)
-			return
-		}
+	if g.sums.listed > 0 {
+		g.lower()
+		f.news(g, now)
+		return
 	}
 	for len(g.members) > 0 {
 		f.move(t, g.members[len(g.members)-1], now)

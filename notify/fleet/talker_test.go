@@ -181,7 +181,20 @@ func TestMergedGroupNeverPages(t *testing.T) {
 }
 
 func TestAttackOfThousands(t *testing.T) {
-	s := newSim(t, basic())
+	t.Run("one attack", func(t *testing.T) { attackOfThousands(t, false) })
+	t.Run("and one other host", func(t *testing.T) { attackOfThousands(t, true) })
+}
+
+func attackOfThousands(t *testing.T, other bool) {
+	cfg := basic()
+	cfg.GroupBy = nil
+	s := newSim(t, cfg)
+	want := []string{"full 203.0.113.7 5000/5000 open"}
+	sent := "trigger ops"
+	if other {
+		s.open("gva/z", top("192.0.2.77", 10))
+		want, sent = append(want, "full  1/1 open"), "trigger ops, trigger ops"
+	}
 	for i := range 5000 { // the addresses follow, out of order
 		s.open(fmt.Sprintf("s%d/a%d", i%9, i))
 	}
@@ -190,7 +203,7 @@ func TestAttackOfThousands(t *testing.T) {
 		s.update(fmt.Sprintf("s%d/a%d", i*7%5000%9, i*7%5000), top("203.0.113.7", 900, "192.0.2.9", 8))
 	}
 	s.pass(time.Minute)
-	s.wantGroups("full 203.0.113.7 5000/5000 open")
-	s.want("trigger ops")
+	s.wantGroups(want...)
+	s.want(sent)
 	check(t, s.f)
 }

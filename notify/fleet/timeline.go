@@ -57,7 +57,7 @@ func (f *Fleet) noteJoined(g *group, i *incident, before int) {
 		if !i.verified {
 			what += ", which the kernel's counters do not bear out"
 		}
-		f.note(g, i.opened, i.host, whereIs(i)+what, len(g.timeline) == 0)
+		f.note(g, i.opened, i.host, whereIs(i)+what, len(g.timeline) == 0 || i.critical && g.sums.critical == 1)
 	case n > max(manyHosts, before) && milestone(n):
 		f.note(g, i.taken, nil, fmt.Sprintf("%d hosts", n), true)
 	}

@@ -12,13 +12,16 @@ import (
 // mostSample is how many hosts of a group are named.
 const mostSample = 10
 
-// Groups are all groups that are open or were closed within the last day, the open ones first, then the latest first. The
+// Groups are all groups that are open or were closed within the last day, the open ones first, then the latest first. One
+// of which only members were loaded so far is not among them. The
 // engine calls it as often as the page needs it: it costs about as much as there are groups, and a look at each member of
 // those that are open.
 func (f *Fleet) Groups() []Group {
 	out := make([]Group, 0, len(f.groups))
 	for _, g := range f.groups {
-		out = append(out, f.view(g))
+		if !g.provisional {
+			out = append(out, f.view(g))
+		}
 	}
 	slices.SortFunc(out, func(a, b Group) int {
 		if open := a.ClosedAt.IsZero(); open != b.ClosedAt.IsZero() {

@@ -189,14 +189,6 @@ func TestHTTPFailures(t *testing.T) {
 					_ = conn.Close()
 				}, 0, "127.0.0.1:"},
 				{"no answer at all", func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, 0, "127.0.0.1:"},
-				{"an answer without end", func(w http.ResponseWriter, _ *http.Request) {
-					w.WriteHeader(502)
-					for range 1000 {
-						if _, err := w.Write(make([]byte, 64<<10)); err != nil {
-							return
-						}
-					}
-				}, 0, "answered 502"},
 			} {
 				t.Run(c.name, func(t *testing.T) {
 					r := receive(t, plain, c.answer)
@@ -204,6 +196,33 @@ func TestHTTPFailures(t *testing.T) {
 					wantFailure(t, err, true, c.after, c.want)
 					r.only(t) // neither tried twice nor led elsewhere
 				})
+			}
+		})
+	}
+}
+
+// TestHTTPEndlessAnswer: a server that never comes to an end is cut off after the little that matters.
+func TestHTTPEndlessAnswer(t *testing.T) {
+	const most = 1 << 30
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			cutOff := make(chan int, 1) // has room for the one answer
+			r := receive(t, plain, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(502)
+				said := 0
+				for said < most {
+					n, err := w.Write(make([]byte, 64<<10))
+					said += n
+					if err != nil {
+						break
+					}
+				}
+				cutOff <- said
+			})
+			err := senderOf(t, k.config(t, r.URL, TLSConfig{})).Send(context.Background(), oneHost())
+			wantFailure(t, err, true, 0, "answered 502")
+			if said := <-cutOff; said >= 64<<20 {
+				t.Errorf("%d bytes were taken", said)
 			}
 		})
 	}
@@ -282,7 +301,7 @@ func TestHTTPEnds(t *testing.T) {
 }
 
 // TestHTTPS: a certificate of an unknown authority is refused before anything is said; with the authority's file it is
-// taken, also when that file is put there later.
+// taken, also when that file is put there later; when it is replaced by another's, it is refused again.
 func TestHTTPS(t *testing.T) {
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
@@ -308,6 +327,15 @@ func TestHTTPS(t *testing.T) {
 					t.Error(err)
 				}
 			}
+			_, other := authority(t)
+			text, err := os.ReadFile(other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(ca, text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			wantFailure(t, s.Send(context.Background(), oneHost()), true, 0, "unknown authority")
 			if got := len(r.requests()); got != 2 {
 				t.Errorf("%d requests got through", got)
 			}

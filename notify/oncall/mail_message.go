@@ -14,7 +14,6 @@ import (
 // message is the mail (RFC 5322) with its headers, in plain text. The same notification is the same message at every
 // attempt, byte for byte.
 func (m *mailer) message(n Notification) []byte {
-	n = n.bounded()
 	var b bytes.Buffer
 	recipients := make([]string, len(m.to))
 	for i, to := range m.to {

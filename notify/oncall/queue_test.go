@@ -216,6 +216,25 @@ func TestQueueOrder(t *testing.T) {
 	}
 }
 
+// TestQueueTellsTheLastWhoAsked: one that is handed in again, since its outcome was lost, has its outcome told to who did
+// that.
+func TestQueueTellsTheLastWhoAsked(t *testing.T) {
+	inBubble(t, func(d *desk) {
+		d.s.answers(away)
+		d.run()
+		if err := d.Submit(noteOf("t1 a"), func(Outcome) { t.Error("the first who asked is told") }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		d.submit("t1 a")
+		d.s.answers(nil)
+		time.Sleep(10 * time.Minute)
+		if got := d.ended(); len(got) != 1 || !strings.HasPrefix(got[0], "t1 delivered ") {
+			t.Errorf("outcomes %v", got)
+		}
+	})
+}
+
 // TestQueueReplacesNothingOnItsWay: an update that is being sent may have arrived.
 func TestQueueReplacesNothingOnItsWay(t *testing.T) {
 	inBubble(t, func(d *desk) {

@@ -132,7 +132,7 @@ func samples() map[string]Notification {
 		"test": TestPage("test-1", "ops", began),
 		"hostile": {
 			ID: "page-7\r\nX-Evil: 1", Key: "group <4>", Action: ActionTrigger, Severity: "critical", At: after(time.Minute), Since: began,
-			Site: "gva", Cause: "a <b> & c\r\nBcc: eve@example.net", Hosts: []string{"evil\x1b[2Jhost; rm -rf /\r\n.\r\n"}, HostsTotal: 1,
+			Site: "gva", Cause: "größer als <b> & c\r\nBcc: eve@example.net", Hosts: []string{"evil\x1b[2Jhost; rm -rf /\r\n.\r\n"}, HostsTotal: 1,
 			Labels: map[string]string{"a b": "<!channel>\n"}, Did: []string{"<script>alert(1)</script> & \u202e more", ".", ".leading dot"},
 			Verdict: "größer als ½ & <!here>", Link: "https://hub.example.net/?a=1&b=<2>", Verified: true, Refused: 1,
 		},

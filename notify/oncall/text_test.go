@@ -226,7 +226,7 @@ func TestFromIncident(t *testing.T) {
 // TestBounded has a notification of a whole fleet: what a queue keeps of it is small.
 func TestBounded(t *testing.T) {
 	n := manyHosts()
-	n.Labels, n.Sites = map[string]string{}, map[string]int{}
+	n.Labels, n.Sites, n.Top[0].Address = map[string]string{}, map[string]int{}, "two\nlines"
 	for i := range 1000 {
 		word := strings.Repeat("x", 5000) + string(rune('a'+i%26))
 		n.Hosts, n.Facts, n.Did, n.Next = append(n.Hosts, word), append(n.Facts, word), append(n.Did, word), append(n.Next, word)
@@ -246,7 +246,7 @@ func TestBounded(t *testing.T) {
 	if b.Sites[strings.Repeat("z", 999)] != 999 {
 		t.Error("the site with the most hosts is cut off")
 	}
-	if len(n.Hosts) != 1020 || n.Hosts[30] == b.Hosts[30] {
+	if len(n.Hosts) != 1020 || n.Hosts[30] == b.Hosts[30] || n.Top[0].Address != "two\nlines" || b.Top[0].Address != "two lines" {
 		t.Error("the original was changed")
 	}
 }
