@@ -84,7 +84,7 @@ check: lint ## what CI runs: lint, then make test under the race detector
 .PHONY: bench
 bench: ## the benchmarks behind the figures in README.md
 	@scripts/setup.sh test
-	$(GO) test -run '^$$' -bench . -benchmem ./watcher ./remediate/... ./internal/replay ./internal/state
+	$(GO) test -run '^$$' -bench . -benchmem ./watcher ./remediate/... ./internal/replay ./internal/state ./notify/hub/web
 
 .PHONY: bench-refused
 bench-refused: ## measure what a filling table refuses under ctwarden, other tools and none (root; 45 min); RUNS=3 ROWS=regexp: less

@@ -74,6 +74,7 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need logger bsdutils util-linux
     need curl curl curl
     need groff groff-base groff-base
+    need chromium chromium chromium
 fi
 if [ "$want" = packages-check ]; then
     need lintian lintian -

@@ -71,7 +71,7 @@ var (
 
 // watchScript has a page note what a reader would be disturbed by.
 const watchScript = `window.noted = { shifts: [], long: [], paint: 0 };
-new PerformanceObserver((l) => l.getEntries().forEach((e) => e.hadRecentInput || noted.shifts.push(e.value + " " + e.sources.map((s) => s.node?.className ?? s.node?.nodeName).join(","))))
+new PerformanceObserver((l) => l.getEntries().forEach((e) => e.hadRecentInput || noted.shifts.push(e.value + " " + e.sources.map((s) => (s.node?.outerHTML ?? s.node?.parentNode?.outerHTML ?? "").slice(0, 60)).join(","))))
   .observe({ type: "layout-shift", buffered: true });
 new PerformanceObserver((l) => l.getEntries().forEach((e) => noted.long.push([e.startTime, e.duration]))).observe({ type: "longtask", buffered: true });
 new PerformanceObserver((l) => l.getEntries().forEach((e) => { noted.paint = e.startTime; })).observe({ type: "paint", buffered: true });`
@@ -193,7 +193,7 @@ func (b *tab) until(expression string) {
 		return err == nil && yes // while another page is loaded there is nothing to ask
 	})
 	if err != nil {
-		b.t.Fatalf("%v; the page says %.900s; console %q", err, eval[string](b, `document.body.innerText`), b.complaints)
+		b.t.Fatalf("%v; the page says %.900s; the filter %q, console %q", err, eval[string](b, `document.body.innerText`), eval[string](b, `document.getElementById("search")?.value ?? ""`), b.complaints)
 	}
 }
 

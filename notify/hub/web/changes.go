@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -25,7 +26,7 @@ type follower struct {
 	out *http.ResponseController
 	// rows and incidents are the revisions that it has been told of; status is the last one that it was sent.
 	rows, incidents uint64
-	status          string
+	status          *brief
 }
 
 // getChanges streams what changes, as server-sent events. "rows" has the columns in base64, "incidents" the list of
@@ -89,7 +90,11 @@ func (f *follower) tell() error {
 		f.rows = revision
 	}
 	if revision := f.h.cfg.Incidents.Revision(); revision != f.incidents {
-		if err := f.sendJSON("incidents", f.h.incidentList(listFirst)); err != nil {
+		list, err := f.h.list.get(f.h, revision)
+		if err == nil {
+			err = f.send("incidents", list)
+		}
+		if err != nil {
 			return err
 		}
 		f.incidents = revision
@@ -99,20 +104,16 @@ func (f *follower) tell() error {
 
 // tellStatus sends the few fields that every view shows, where they differ from what was last sent.
 func (f *follower) tellStatus() error {
-	body, err := json.Marshal(briefOf(f.h.cfg.Hub.Status()))
-	if err != nil || string(body) == f.status {
-		return err
+	status := f.h.brief.Load()
+	if status == f.status {
+		return nil
 	}
-	f.status = string(body)
-	return f.send("status", body)
-}
-
-func (f *follower) sendJSON(event string, v any) error {
-	body, err := json.Marshal(v)
+	body, err := json.Marshal(status)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", event, err)
+		return fmt.Errorf("encode the status: %w", err)
 	}
-	return f.send(event, body)
+	f.status = status
+	return f.send("status", body)
 }
 
 // send writes one message; data has no line feeds.
@@ -124,6 +125,24 @@ func (f *follower) send(event string, data []byte) error {
 		return err
 	}
 	return f.out.Flush()
+}
+
+// incidentCache keeps the list of incidents as it is sent, since all followers are sent the same.
+type incidentCache struct {
+	mu       sync.Mutex
+	revision uint64
+	body     []byte
+}
+
+// get is the list as of revision or later.
+func (c *incidentCache) get(h *Handler, revision uint64) (body []byte, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.body == nil || c.revision != revision {
+		c.revision = revision
+		c.body, err = json.Marshal(h.incidentList(listFirst))
+	}
+	return c.body, err
 }
 
 // brief is the part of the status that every view shows.

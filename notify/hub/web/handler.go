@@ -12,10 +12,11 @@ import (
 )
 
 // How often the hub is asked for what changed. A reader is told at most every tellEvery, and of a change that comes after
-// a pause within askEvery.
+// a pause within askEvery; of the hub's own status within statusEvery.
 const (
-	askEvery  = 50 * time.Millisecond
-	tellEvery = 200 * time.Millisecond
+	askEvery    = 20 * time.Millisecond
+	tellEvery   = 200 * time.Millisecond
+	statusEvery = time.Second
 )
 
 // Config is what a Handler shows and whom it lets act.
@@ -34,6 +35,7 @@ type Handler struct {
 	mux      *http.ServeMux
 	files    map[string]*asset
 	board    *board
+	list     incidentCache
 	snapshot snapshot
 	news     broadcast
 	gate     atomic.Pointer[gate]
@@ -44,8 +46,10 @@ type Handler struct {
 	followed chan struct{}
 
 	refreshing sync.Mutex
-	told       time.Time // when readers were last told of rows
+	told       time.Time // when readers were last told of something
 	incidents  uint64    // the revision that they know
+	asked      time.Time // when the hub's status was last asked for
+	brief      atomic.Pointer[brief]
 }
 
 // New makes a Handler. Mistakes in cfg.Access are errors that name the key.
@@ -61,6 +65,8 @@ func New(cfg Config) (*Handler, error) {
 	if err := h.Configure(cfg.Access); err != nil {
 		return nil, err
 	}
+	b := briefOf(cfg.Hub.Status())
+	h.brief.Store(&b)
 	h.mux = h.routes()
 	return h, nil
 }
@@ -92,18 +98,26 @@ func (h *Handler) Run(ctx context.Context) error {
 	}
 }
 
-// follow tells the readers of what changed, of rows not more often than is promised.
+// follow tells the readers of what changed, not more often than is promised.
 func (h *Handler) follow(now time.Time) {
 	h.refreshing.Lock()
 	defer h.refreshing.Unlock()
-	changed := false
-	if now.Sub(h.told) >= tellEvery && h.board.refresh(h.cfg.Fleet) {
-		h.told, changed = now, true
+	if now.Sub(h.told) < tellEvery {
+		return
+	}
+	changed := h.board.refresh(h.cfg.Fleet)
+	if now.Sub(h.asked) >= statusEvery {
+		h.asked = now
+		if b := briefOf(h.cfg.Hub.Status()); b != *h.brief.Load() {
+			h.brief.Store(&b)
+			changed = true
+		}
 	}
 	if revision := h.cfg.Incidents.Revision(); revision != h.incidents {
 		h.incidents, changed = revision, true
 	}
 	if changed {
+		h.told = now
 		h.news.tell()
 	}
 }

@@ -22,7 +22,7 @@ var (
 
 // Fleet is the state of every host. Its methods may be called from several goroutines.
 type Fleet interface {
-	// Revision changes, upwards, whenever a row does. It is cheap, and called twenty times a second.
+	// Revision changes, upwards, whenever a row does. It is cheap, and called fifty times a second.
 	Revision() uint64
 	// Rows calls take for every host whose row changed after the revision since, 0: for every host, and returns the revision
 	// that this comes up to. It is called at most five times a second; take is quick and does not call the Fleet.
@@ -34,7 +34,7 @@ type Fleet interface {
 // Incidents are the fleet's incidents: those that are open, and those that were closed within the last day. Its methods
 // may be called from several goroutines, and what they return belongs to the caller.
 type Incidents interface {
-	// Revision changes whenever an incident does. It is cheap, and called twenty times a second.
+	// Revision changes whenever an incident does. It is cheap, and called fifty times a second.
 	Revision() uint64
 	// Groups has them all, in any order; the timelines may be left out.
 	Groups() []fleet.Group

@@ -119,6 +119,7 @@ func (h *Handler) getHost(w http.ResponseWriter, r *http.Request) {
 		h.refuseFor(w, r, err)
 		return
 	}
+	slices.SortFunc(d.Incidents, func(a, b fleet.HostIncident) int { return b.OpenedAt.Compare(a.OpenedAt) })
 	d.Points, d.Steps, d.Incidents = orEmpty(d.Points), orEmpty(d.Steps), orEmpty(d.Incidents)
 	h.sendJSON(w, r, d)
 }

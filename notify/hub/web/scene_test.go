@@ -79,7 +79,7 @@ func sceneGroups(now time.Time) []fleet.Group {
 		{
 			ID: "g1", Kind: fleet.KindConntrack, Cause: oncall.CauseFull, By: map[string]string{"site": "gva"}, Talker: "203.0.113.77",
 			Severity: remediate.SeverityCritical, OpenedAt: ago(25 * time.Minute), ChangedAt: ago(40 * time.Second), Hosts: 47, OpenHosts: 41, Incidents: 52,
-			Sites: map[string]int{"gva": 47}, Sample: []string{"gva/hv-41207", "gva/k8s-41944", "gva/gw-42108"}, Drops: 48_212, EarlyDrops: 3_120,
+			Sites: map[string]int{"gva": 47}, Sample: []string{"hv-41207", "k8s-41944", "gw-42108"}, Drops: 48_212, EarlyDrops: 3_120,
 			Steps: fleet.StepSummary{Applied: 61, Effective: 52, Ineffective: 2, Refused: map[remediate.Reason]int{remediate.ReasonAtCeiling: 3}},
 			Top:   fakeTop, Pages: []fleet.PageState{
 				{ID: "p1", To: "pagerduty", Route: "critical", Action: oncall.ActionTrigger, Status: fleet.PageDelivered, At: ago(24 * time.Minute), Attempts: 1},
@@ -87,22 +87,22 @@ func sceneGroups(now time.Time) []fleet.Group {
 				{ID: "p3", To: "mail-managers", Route: "escalate", Action: oncall.ActionTrigger, Status: fleet.PageDead, At: ago(9 * time.Minute), Attempts: 14, Err: "550 no such mailbox"},
 			},
 			Timeline: []fleet.Entry{
-				{At: ago(25 * time.Minute), Text: "opened: connections refused at", Site: "gva", Host: "hv-41207", Key: true},
-				{At: ago(25*time.Minute - 3*time.Second), Text: "limit raised 65,536 → 131,072 at", Site: "gva", Host: "hv-41207"},
+				{At: ago(25 * time.Minute), Text: "hv-41207 refuses connections", Site: "gva", Host: "hv-41207", Key: true},
+				{At: ago(25*time.Minute - 3*time.Second), Text: "hv-41207 raised its limit 65,536 → 131,072", Site: "gva", Host: "hv-41207"},
 				{At: ago(24 * time.Minute), Text: "told pagerduty: 12 hosts at gva refuse connections", Key: true},
 				{At: ago(22 * time.Minute), Text: "the same address leads on 31 hosts: 203.0.113.77", Key: true},
 				{At: ago(19 * time.Minute), Text: "told slack-netops: 40 hosts", Key: true},
 				{At: ago(9 * time.Minute), Text: "not acknowledged for 15 minutes: told mail-managers", Key: true},
-				{At: ago(40 * time.Second), Text: "the step did not help at", Site: "gva", Host: "gw-42108"},
+				{At: ago(40 * time.Second), Text: "the step of gw-42108 did not help", Site: "gva", Host: "gw-42108"},
 			},
 		},
 		{
 			ID: "g2", Kind: fleet.KindConntrack, Cause: oncall.CauseFilling, Severity: remediate.SeverityWarning, OpenedAt: ago(7 * time.Minute), ChangedAt: ago(2 * time.Minute),
-			By: map[string]string{"site": "fra"}, Hosts: 1, OpenHosts: 1, Incidents: 1, Sites: map[string]int{"fra": 1}, Sample: []string{"fra/k8s-34410"}, AckBy: "mira", AckAt: ago(3 * time.Minute),
+			By: map[string]string{"site": "fra"}, Hosts: 1, OpenHosts: 1, Incidents: 1, Sites: map[string]int{"fra": 1}, Sample: []string{"k8s-34410"}, AckBy: "mira", AckAt: ago(3 * time.Minute),
 		},
 		{
 			ID: "g3", Kind: fleet.KindSilent, Cause: oncall.CauseSilent, Severity: remediate.SeverityCritical, OpenedAt: ago(11 * time.Minute), ChangedAt: ago(11 * time.Minute),
-			By: map[string]string{"site": "nrt"}, Hosts: 214, OpenHosts: 214, Sites: map[string]int{"nrt": 214}, Sample: []string{"nrt/hv-70012"},
+			By: map[string]string{"site": "nrt"}, Hosts: 214, OpenHosts: 214, Sites: map[string]int{"nrt": 214}, Sample: []string{"hv-70012"},
 		},
 		{
 			ID: "g4", Kind: fleet.KindConntrack, Cause: oncall.CauseFull, Severity: remediate.SeverityCritical, OpenedAt: ago(5 * time.Hour), ChangedAt: ago(4 * time.Hour), ClosedAt: ago(4 * time.Hour),

@@ -19,6 +19,22 @@ export function text(element, value) {
   if (element.textContent !== value) element.textContent = value;
 }
 
+/** keep fills an element anew where what it shows has changed, so that a button stays the same under the pointer. */
+export function keep(element, shown, make) {
+  const signature = JSON.stringify(shown);
+  if (element.signature === signature) return;
+  element.signature = signature;
+  element.replaceChildren(...[make()].flat(Infinity).filter(Boolean));
+}
+
+/** sync has a list hold just these elements in this order, and touches none that is in its place. */
+export function sync(list, elements) {
+  elements.forEach((e, i) => {
+    if (list.children[i] !== e) list.insertBefore(e, list.children[i] ?? null);
+  });
+  while (list.children.length > elements.length) list.lastChild.remove();
+}
+
 /** time is a moment as the reader's clock has it, with its age beside it that keeps up. */
 export function time(at, age = true) {
   if (!at) return h("span", { class: "muted" }, "never");

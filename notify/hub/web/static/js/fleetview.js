@@ -5,10 +5,11 @@ import { ago, h, text } from "./dom.js";
 import { byFill, parse, select } from "./filter.js";
 import { count, hostPath, many, percent, short } from "./format.js";
 import { Grid } from "./grid.js";
-import { incidentItem } from "./incidentviews.js";
+import { isOpen, Items } from "./incidentviews.js";
 import { on, state } from "./state.js";
 
 const tableRows = 200;
+const touch = matchMedia("(pointer: coarse)");
 const figures = [
   ["hosts", "Hosts", ""], ["critical", "Refusing", "critical"], ["warning", "Filling", "warning"], ["silent", "Silent", "silent"],
   ["over80", "Over 80\u202f%", ">80%"], ["held", "Held", "held"],
@@ -58,6 +59,7 @@ function build(view, root) {
   view.info = h("p", { class: "info", id: "grid-info", "aria-live": "polite" });
   view.table = h("div", { class: "table-box", tabindex: "0", role: "region", "aria-label": "Hosts as a table", hidden: true });
   view.incidents = h("div", { class: "list" });
+  view.items = new Items(view.incidents, () => (state.incidents.loaded ? "None. Nothing is being refused that ctwarden knows of." : "Loading…"));
   root.replaceChildren(h("div", { class: "fleet" },
     h("section", { class: "board", "aria-label": "Fleet" },
       h("div", { class: "figures" }, Object.values(view.figures).map((f) => f.element)),
@@ -152,7 +154,7 @@ function numbers(view) {
 function legend(view) {
   const canvas = view.legend, width = 240, ratio = devicePixelRatio, base = 19;
   canvas.width = width * ratio;
-  canvas.height = 36 * ratio;
+  canvas.height = 38 * ratio;
   const context = canvas.getContext("2d");
   const colours = palette();
   const { bins } = view.summary;
@@ -172,7 +174,7 @@ function legend(view) {
   context.font = "10px system-ui, sans-serif";
   for (const [share, label, align] of [[0, "empty", "left"], [0.8, "80\u202f%", "center"], [1, "full", "right"]]) {
     context.textAlign = align;
-    context.fillText(label, share * width, 35);
+    context.fillText(label, share * width, 34);
   }
   canvas.setAttribute("aria-label", `${count(view.summary.over80)} hosts are over 80 percent full, of ${count(view.summary.hosts)}`);
 }
@@ -212,7 +214,7 @@ function describe(fleet, p) {
 function info(view) {
   const p = view.place ?? -1;
   if (p < 0) {
-    if (view.described !== -1) view.info.replaceChildren(h("span", { class: "muted" }, view.places.length ? "Point at a host, or move with the arrow keys" :
+    if (view.described !== -1) view.info.replaceChildren(h("span", { class: "muted" }, view.places.length ? (touch.matches ? "Touch a host for its figures, again to open it" : "Point at a host, or move with the arrow keys") :
       view.fleet.length ? "No host matches this filter" : "No host has been seen yet"));
     view.described = view.places.length ? -1 : undefined;
     return;
@@ -262,9 +264,7 @@ function states(flags) {
 }
 
 function incidents(view) {
-  const open = state.incidents.incidents.filter((i) => !i.closed_at && !i.historical);
-  const rest = state.incidents.open - Math.min(open.length, 50);
-  view.incidents.replaceChildren(...(open.length ? open.slice(0, 50).map((i) => incidentItem(i)) :
-    [h("p", { class: "muted none" }, "None. Nothing is being refused that ctwarden knows of.")]),
-    ...(rest > 0 ? [h("a", { href: "/incidents" }, `and ${count(rest)} more`)] : []));
+  const open = state.incidents.incidents.filter(isOpen).slice(0, 50);
+  const more = state.incidents.open - open.length;
+  view.items.show(open, ...(more > 0 ? [h("a", { href: "/incidents", class: "none" }, `and ${count(more)} more`)] : []));
 }

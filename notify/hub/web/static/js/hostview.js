@@ -1,7 +1,7 @@
 // One host: its table over time, and everything its agent says.
 import { get } from "./api.js";
 import { holdDialog, silenceDialog, unhold } from "./dialogs.js";
-import { clock, h, span, time } from "./dom.js";
+import { clock, h, keep, span, time } from "./dom.js";
 import { bytes, count, many, percent, word } from "./format.js";
 import { bars } from "./incidentviews.js";
 import { Plots } from "./plot.js";
@@ -35,7 +35,8 @@ export function hostView(root, { site, host }) {
 
 function draw(d, { head, facts, rest }, reload) {
   const s = d.status ?? {};
-  head.replaceChildren(h("h1", {}, h("span", { class: "muted" }, d.site + " / "), d.host, " ", tags(d)), actions(d, reload));
+  keep(head, [d.severity, d.silent, d.stopped, d.held, d.mode, d.labels, d.fleet_hold?.host],
+    () => [h("h1", {}, h("span", { class: "muted" }, d.site + " / "), d.host, " ", tags(d)), actions(d, reload)]);
   facts.replaceChildren(...figures(d, s));
   const parts = [
     ["Notes", s.notes?.length > 0 && h("ul", { class: "notes" }, s.notes.map((n) => h("li", {}, n)))],
@@ -43,7 +44,8 @@ function draw(d, { head, facts, rest }, reload) {
     ["Sources", s.sources && sources(s.sources)], ["Namespaces", s.netns?.length > 1 && namespaces(s)],
     ["Delivery", s.outbox && delivery(s)],
   ];
-  rest.replaceChildren(...parts.filter(([, content]) => content).map(([name, content]) => h("section", {}, h("h2", {}, name), content)));
+  const shown = parts.filter(([, content]) => content);
+  keep(rest, shown.map(([name, content]) => [name, content.innerHTML]), () => shown.map(([name, content]) => h("section", {}, h("h2", {}, name), content)));
 }
 
 function tags(d) {

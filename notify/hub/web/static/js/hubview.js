@@ -1,7 +1,7 @@
 // The hub itself: who leads, what waits, what was ordered, what could not be delivered.
 import { acting, holdDialog, silenceDialog, unhold } from "./dialogs.js";
 import { get, remove } from "./api.js";
-import { clock, h, span, time, toast } from "./dom.js";
+import { clock, h, keep, span, time, toast } from "./dom.js";
 import { count } from "./format.js";
 import { on } from "./state.js";
 
@@ -9,6 +9,8 @@ const again = 3000; // how often the status is asked for, in milliseconds
 
 export function hubView(root) {
   const page = h("div", { class: "page" }, h("h1", {}, "Hub"));
+  const frame = [h("header", { class: "head" }), h("dl", { class: "facts-grid" }), h("p", { class: "muted" }),
+    ...["Not delivered", "Senders", "Holds", "Silences"].map((name) => h("section", { "aria-label": name }, h("h2", {}, name), h("div", {})))];
   root.replaceChildren(page);
   let stopped = false, before = "";
   const load = async () => {
@@ -18,7 +20,8 @@ export function hubView(root) {
       const text = JSON.stringify(s);
       if (stopped || text === before) return;
       before = text;
-      page.replaceChildren(...content(s, load));
+      if (!page.querySelector("section")) page.replaceChildren(...frame);
+      fill(frame, s, load);
     } catch (error) {
       if (!before) page.replaceChildren(h("h1", {}, "Hub"), h("p", {}, error.message));
     }
@@ -33,25 +36,23 @@ const fact = (name, value, note) => h("div", {}, h("dt", {}, name), h("dd", {}, 
 const none = (text) => h("p", { class: "muted" }, text);
 const zero = (at) => !at || at.startsWith("0001");
 
-function content(s, reload) {
-  return [
-    h("header", { class: "head" }, h("h1", {}, "Hub"), h("div", { class: "actions" },
-      h("button", { type: "button", onclick: async () => { await holdDialog({}); reload(); } }, "Hold…"),
-      h("button", { type: "button", onclick: async () => { await silenceDialog({}); reload(); } }, "Silence…"))),
-    h("dl", { class: "facts-grid" },
-      fact("Leads", s.leader || "nobody", s.leading ? "this hub" : `this hub is ${s.hub}, standing by`),
-      fact("NATS", s.connected ? "connected" : "not reached", zero(s.since) ? "" : ["since ", clock(s.since)]),
-      fact("Events", count(s.events), "taken here"), fact("Waiting", count(s.pending), s.lag_ns > 1e9 ? `for ${span(s.lag_ns / 1e9)}` : "in the stream"),
-      fact("Steps this hour", count(s.budget.used), s.budget.per_hour ? `of ${count(s.budget.per_hour)}${s.budget.spent ? ", the fleet is held" : ""}` : "without a bound"),
-      fact("Rollout", s.rollout.matchers.length ? `${count(s.rollout.remediating)} of ${count(s.rollout.hosts)}` : "off",
-        s.rollout.matchers.length ? `remediate; ${count(s.rollout.unwilling)} have not opted in` : "each host decides its mode"),
-      fact("Version", s.version)),
-    s.rollout.matchers.length > 0 && h("p", { class: "muted" }, "Rolled out to: ", h("span", { class: "mono" }, s.rollout.matchers.join("; "))),
-    h("section", {}, h("h2", {}, "Not delivered"), dead(s.dead_letters)),
-    h("section", {}, h("h2", {}, "Senders"), senders(s.senders)),
-    h("section", {}, h("h2", {}, "Holds"), holds(s.holds, reload)),
-    h("section", {}, h("h2", {}, "Silences"), silences(s.silences, reload)),
-  ].filter(Boolean);
+/** fill shows the status in the page's parts, each of which is left alone where it would be the same. */
+function fill([head, facts, rollout, ...sections], s, reload) {
+  keep(head, 0, () => [h("h1", {}, "Hub"), h("div", { class: "actions" },
+    h("button", { type: "button", onclick: async () => { await holdDialog({}); reload(); } }, "Hold…"),
+    h("button", { type: "button", onclick: async () => { await silenceDialog({}); reload(); } }, "Silence…"))]);
+  facts.replaceChildren(
+    fact("Leads", s.leader || "nobody", s.leading ? "this hub" : `this hub is ${s.hub}, standing by`),
+    fact("NATS", s.connected ? "connected" : "not reached", zero(s.since) ? "" : ["since ", clock(s.since)]),
+    fact("Events", count(s.events), "taken here"), fact("Waiting", count(s.pending), s.lag_ns > 1e9 ? `for ${span(s.lag_ns / 1e9)}` : "in the stream"),
+    fact("Steps this hour", count(s.budget.used), s.budget.per_hour ? `of ${count(s.budget.per_hour)}${s.budget.spent ? ", the fleet is held" : ""}` : "without a bound"),
+    fact("Rollout", s.rollout.matchers.length ? `${count(s.rollout.remediating)} of ${count(s.rollout.hosts)}` : "off",
+      s.rollout.matchers.length ? `remediate; ${count(s.rollout.unwilling)} have not opted in` : "each host decides its mode"),
+    fact("Version", s.version));
+  rollout.hidden = !s.rollout.matchers.length;
+  keep(rollout, s.rollout.matchers, () => [h("span", {}, "Rolled out to: "), h("span", { class: "mono" }, s.rollout.matchers.join("; "))]);
+  [[s.dead_letters, dead], [s.senders, senders], [s.holds, (all) => holds(all, reload)], [s.silences, (all) => silences(all, reload)]]
+    .forEach(([all, make], i) => keep(sections[i].lastChild, all, () => make(all)));
 }
 
 function table(columns, rows) {

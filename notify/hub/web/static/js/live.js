@@ -1,4 +1,5 @@
 // Loading the fleet, and following its changes.
+import { get } from "./api.js";
 import { setSkew } from "./dom.js";
 import { state, tell } from "./state.js";
 
@@ -8,17 +9,30 @@ let source = null, retry = 0, timer = 0, last = 0;
 export async function follow() {
   stop();
   try {
-    const answer = await fetch("/api/v1/fleet", { cache: "no-store" });
+    const asked = window.fleetAsked; // by early.js, for the first time
+    window.fleetAsked = null;
+    const answer = await (asked ?? fetch("/api/v1/fleet", { cache: "no-store" }));
     if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
     const date = Date.parse(answer.headers.get("Date"));
     const change = state.fleet.apply(await answer.arrayBuffer());
     if (date) setSkew(date - Date.now());
+    await new Promise((next) => setTimeout(next)); // reading and drawing are two tasks, so that keys are heard in between
     tell("rows", change);
     performance.mark("fleet-shown");
     open();
   } catch {
     again();
   }
+}
+
+/** incidents loads them before the fleet is there: on a phone they are what is looked for, and small. */
+export async function incidents() {
+  try {
+    const list = await get("incidents?limit=200");
+    if (state.incidents.loaded) return; // the changes were quicker
+    state.incidents = { ...list, loaded: true };
+    tell("incidents");
+  } catch { /* they come with the changes */ }
 }
 
 function open() {
@@ -34,7 +48,7 @@ function open() {
     tell("rows", change);
   }));
   source.addEventListener("incidents", (e) => take(() => {
-    state.incidents = JSON.parse(e.data);
+    state.incidents = { ...JSON.parse(e.data), loaded: true };
     tell("incidents");
   }));
   source.addEventListener("status", (e) => take(() => {
@@ -89,6 +103,14 @@ function say(live) {
   state.live = live;
   tell("live");
 }
+
+// A browser has six connections to a hub, and each page that follows keeps one: a page that nobody looks at lets it go.
+let hiding = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(stop, 20000);
+  else if (!source) resume();
+});
 
 // The hub says something every ten seconds. A machine that slept has a connection that is dead without knowing it.
 setInterval(() => {

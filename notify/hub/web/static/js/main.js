@@ -5,11 +5,11 @@ import { text } from "./dom.js";
 import { fleetView } from "./fleetview.js";
 import { count } from "./format.js";
 import { incidentsView, incidentView } from "./incidentviews.js";
-import { follow } from "./live.js";
+import { follow, incidents } from "./live.js";
 import { on, state } from "./state.js";
 
 const root = document.getElementById("main");
-let view = null, path = "";
+let view = null, path = "", shownTitle = "";
 
 const views = [
   [/^\/$/, "fleet", "Fleet", async () => fleetView],
@@ -27,7 +27,13 @@ function go(to) {
   root.focus({ preventScroll: true });
 }
 
+/** pathOfLink takes what a page to on-call links to, behind a #, for the address that it means. */
+function pathOfLink() {
+  if (location.hash.startsWith("#/")) history.replaceState(null, "", location.hash.slice(1));
+}
+
 async function render() {
+  pathOfLink();
   const asked = location.pathname;
   path = asked;
   for (const [pattern, name, title, load, names = []] of views) {
@@ -38,7 +44,8 @@ async function render() {
     if (path !== asked) return; // another link was followed meanwhile
     view?.close();
     view = make(root, { ...params, go });
-    document.title = `${params.host ?? title} · ctwarden`;
+    shownTitle = params.host ?? title;
+    entitle();
     document.querySelectorAll("nav a").forEach((a) => {
       if (a.dataset.view === name) a.setAttribute("aria-current", "page");
       else a.removeAttribute("aria-current");
@@ -78,6 +85,12 @@ function key(e) {
   } else if (e.key === "t") view?.toggleTable?.();
   else return;
   e.preventDefault();
+}
+
+/** entitle has the number of open incidents in the tab's title. */
+function entitle() {
+  const { open } = state.incidents;
+  document.title = `${open ? `(${count(open)}) ` : ""}${shownTitle} · ctwarden`;
 }
 
 /** theme goes from the system's to the other one and back. */
@@ -125,14 +138,16 @@ function status() {
 
 document.addEventListener("click", follows);
 document.addEventListener("keydown", key);
-addEventListener("popstate", render);
+addEventListener("popstate", render); // also where what is behind the # was changed
 document.getElementById("theme").addEventListener("click", theme);
 document.getElementById("help").addEventListener("click", help);
 document.getElementById("user").addEventListener("click", () => (state.session.user ? logout() : login()));
 on("session", session);
 on("live", live);
 on("status", status);
+on("incidents", entitle);
 on("incidents", () => badge("open-count", state.incidents.open, state.incidents.incidents.some((i) => !i.closed_at && i.severity === "critical") ? "critical" : "warning"));
 render();
+incidents();
 follow();
 loadSession();

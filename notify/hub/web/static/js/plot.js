@@ -33,7 +33,7 @@ export class Plots {
 
   async show(points, steps) {
     library ??= (await import("/assets/vendor/uplot/uPlot.esm.js")).default;
-    this.steps = steps.filter((s) => s.result !== "refused" && s.result !== "confirmed");
+    this.steps = steps.filter((s) => s.result !== "refused");
     this.data = [points.map((p) => Date.parse(p.at) / 1000), points.map((p) => p.count), points.map((p) => p.max || null), points.map((p) => p.refused)];
     this.describe();
     const [t, n, max, refused] = this.data;
@@ -99,7 +99,7 @@ export class Plots {
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
       ctx.globalAlpha = 1;
-      const label = `${s.result === "applied" ? "" : s.result + " "}${short(s.from)} → ${short(s.to)}`;
+      const label = `${s.result === "failed" || s.result === "reverted" ? s.result + " " : ""}${short(s.from)} → ${short(s.to)}`;
       const wide = ctx.measureText(label).width;
       const left = Math.min(x + 4 * ratio, bbox.left + bbox.width - wide);
       if (left < free) continue; // it would lie on the one before

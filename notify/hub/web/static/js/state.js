@@ -3,7 +3,7 @@ import { Fleet } from "./columns.js";
 
 export const state = {
   fleet: new Fleet(),
-  incidents: { open: 0, total: 0, incidents: [] },
+  incidents: { open: 0, total: 0, incidents: [], loaded: false },
   status: null,
   session: { user: "", login: false },
   live: "wait", // live | wait | lost
