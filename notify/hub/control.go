@@ -41,12 +41,6 @@ func (h hold) reaches(site, host string) bool {
 // over tells whether it has ended by itself.
 func (h hold) over(now time.Time) bool { return !h.Until.IsZero() && !now.Before(h.Until) }
 
-// overlaps tells whether there may be a host that both reach.
-func (h hold) overlaps(o hold) bool {
-	same := func(a, b string) bool { return a == "" || b == "" || a == b }
-	return same(h.Site, o.Site) && same(h.Host, o.Host)
-}
-
 // outlasts tells whether h ends later than o.
 func (h hold) outlasts(o hold) bool {
 	return h.Until.IsZero() && !o.Until.IsZero() || !o.Until.IsZero() && h.Until.After(o.Until)

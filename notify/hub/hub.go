@@ -91,8 +91,8 @@ type Hub struct {
 
 // counters are since the start of this hub.
 type counters struct {
-	events, duplicates, unreadable uint64
-	pages                          map[pageResult]uint64
+	events uint64
+	pages  map[pageResult]uint64
 }
 
 // New makes a hub. It does no I/O.
