@@ -38,7 +38,7 @@ func TestAsksOncePerLimit(t *testing.T) {
 	s.read(host, 300, 0, 0).at(sec(0.5)).read(host, 950, 0, 0)
 	ask := s.tr.Asks(s.now)[0]
 	limits.Now, limits.Ask, limits.Limits.Max = s.now, ask, 1000
-	if d := Decide(p, limits); !d.Do || d.To != 2600 { // 950, and 1,300 a second
+	if d := Decide(p, limits); !d.Do || d.To != 2300 { // 950, and 1,300 a second
 		t.Fatalf("Decide = %+v", d)
 	}
 	s.step(host, ReasonPressure, 2000).asks() // until there is a reading of the table under the new limit

@@ -19,7 +19,7 @@ const (
 	leadReadings = 3
 	// demandLeast and demandMost bound how far ahead demand is foreseen: with less than the first a load that goes on
 	// takes a step a second, of an hour's twelve.
-	demandLeast = 1250 * time.Millisecond
+	demandLeast = time.Second
 	demandMost  = time.Minute
 	// riseEnds is the part (1/2) of a rise that must be lost again for it to be over.
 	riseEnds = 2

@@ -114,15 +114,16 @@ func (s *space) due(now time.Time) bool { return s.next.Sub(now) <= s.period/4 }
 // check reads every namespace on account of records that just came: the ones that they name first, with a step at once
 // where it is due. A record that names none means the first namespace, or before Linux 6.17 any.
 func (a *Agent) check(named map[uint64]bool) {
+	meant := func(s *space) bool { return named[s.ns.Inode] || s.ns.Init && named[0] }
 	for _, s := range a.spaces {
-		if named[s.ns.Inode] || s.ns.Init {
+		if meant(s) {
 			a.read(s, true)
 		}
 	}
 	a.step()
 	for _, s := range a.spaces {
-		if !named[s.ns.Inode] && !s.ns.Init {
-			a.read(s, false)
+		if !meant(s) {
+			a.read(s, s.ns.Init)
 		}
 	}
 	a.follow()

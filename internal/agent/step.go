@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,7 +22,7 @@ const (
 // anything that may block.
 func (a *Agent) step() {
 	now := time.Now()
-	asks := a.tracker.Asks(now)
+	asks := slices.DeleteFunc(a.tracker.Asks(now), func(ask remediate.Ask) bool { return a.standsStill(now, ask) })
 	if len(asks) == 0 || now.Before(a.stepAfter) {
 		return
 	}
@@ -40,6 +41,17 @@ func (a *Agent) step() {
 			return
 		}
 	}
+}
+
+// standsStill deals with what asks for a step and needs none, whatever the host is like: a table that stands high does so
+// at each reading, and the settings and the hold are not read for it two hundred times a second.
+func (a *Agent) standsStill(now time.Time, ask remediate.Ask) bool {
+	d := remediate.Decide(a.cfg.Policy, remediate.Situation{Now: now, Ask: ask, Limits: remediate.Limits{Max: ask.Reading.Max}})
+	if d.Reason != remediate.ReasonNoPressure {
+		return false
+	}
+	a.refuse(d)
+	return true
 }
 
 // decide decides about a step. What nobody can see is counted where the hash is to be resized, and only there.

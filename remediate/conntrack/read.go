@@ -175,7 +175,7 @@ func (t *Table) reach(s *space) error {
 			return nil
 		}
 	}
-	return onThread(func() error { return t.readInside(s) })
+	return t.inside(func() error { return t.readInside(s) })
 }
 
 // readByProcess reads through a process's /proc, which needs no capability where the process may be looked at. The

@@ -42,8 +42,10 @@ type Table struct {
 	shared *sharedLimits
 	// visited has the counters that were read beforehand, while Together runs.
 	visited map[uint64]visited
-	buf     []byte
-	stat    stat
+	// away is true while the calling thread is in another namespace, see inside.
+	away bool
+	buf  []byte
+	stat stat
 }
 
 // Open opens the table below root, "/" in use. now is asked for the time of each reading. It is no error if the module

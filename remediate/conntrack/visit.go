@@ -16,6 +16,59 @@ import (
 // visitFile is the counters of the namespace that the reading thread is in.
 const visitFile = "proc/thread-self/net/stat/nf_conntrack"
 
+// inside runs f, which may enter namespaces, on the calling thread, and brings that back to its own namespace. A thread
+// for the purpose costs ten times as much, and while the machine is flooded it waits for a CPU.
+func (t *Table) inside(f func() error) error {
+	runtime.LockOSThread()
+	home, err := t.home()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return onThread(f)
+	}
+	defer home.Close()
+	t.away = false
+	err = f()
+	if t.away {
+		comeBack(home)
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// errStay says that the calling thread is not one to enter another namespace with.
+var errStay = errors.New("this thread must stay in its namespace")
+
+// home opens the namespace that the calling thread is in, if that thread may leave it and may return. The process's first
+// one may not leave: /proc/self shows its namespace as the whole process's.
+func (t *Table) home() (*os.File, error) {
+	if unix.Gettid() == unix.Getpid() {
+		return nil, errStay
+	}
+	home, err := openNamespace(t.root, "thread-self")
+	if err != nil {
+		return nil, err
+	}
+	// Whoever may enter a namespace below may still not be allowed back into this one. Entering it from itself tells.
+	if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+		home.Close()
+		return nil, err
+	}
+	return home, nil
+}
+
+// comeBack brings the thread home. It was seen to be allowed; what is left is a moment without memory. A thread that
+// stays away must not go on: it would write to another namespace's settings.
+func comeBack(home *os.File) {
+	var err error
+	for range 100 {
+		if err = unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err == nil {
+			return
+		}
+		runtime.Gosched()
+	}
+	panic(fmt.Sprintf("return to the own network namespace: %v", err))
+}
+
 // onThread runs f on a thread of its own, which may change its namespace: it ends with f instead of being used, in
 // some other namespace, for something else. It waits for f.
 func onThread(f func() error) error {
@@ -25,8 +78,7 @@ func onThread(f func() error) error {
 		if unix.Gettid() != unix.Getpid() {
 			return f() // never unlocked: the runtime ends the thread together with the goroutine
 		}
-		// The process's first thread cannot end, and /proc/self shows its namespace as the whole process's. Keep it
-		// busy while another thread does the work.
+		// The process's first thread cannot end. Keep it busy while another thread does the work.
 		defer runtime.UnlockOSThread()
 		return onThread(f)
 	})
@@ -66,6 +118,7 @@ func (t *Table) enterBy(inode uint64, open func(*os.Root) (*os.File, error)) err
 	if err := unix.Setns(int(handle.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter network namespace %d: %w", inode, err)
 	}
+	t.away = true
 	return nil
 }
 
@@ -76,15 +129,20 @@ func (m mount) open(root *os.Root) (*os.File, error) {
 // process is a process id.
 type process int
 
-// open opens the process's network namespace. The link in /proc is a magic one: it reads "net:[N]" but leads to the
-// namespace, so os.Root would take it for a path that is not there. The path is ours, below the root's /proc.
 func (p process) open(root *os.Root) (*os.File, error) {
+	return openNamespace(root, strconv.Itoa(int(p)))
+}
+
+// openNamespace opens the network namespace of a process or thread. The link in /proc is a magic one: it reads "net:[N]"
+// but leads to the namespace, so os.Root would take it for a path that is not there. The path is ours, below the root's
+// /proc.
+func openNamespace(root *os.Root, who string) (*os.File, error) {
 	dir, err := root.Open("proc")
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	name := strconv.Itoa(int(p)) + "/ns/net"
+	name := who + "/ns/net"
 	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: "/proc/" + name, Err: err}
@@ -95,7 +153,7 @@ func (p process) open(root *os.Root) (*os.File, error) {
 // openCounts opens the count of each namespace that can be entered. What fails leaves that namespace without: then it
 // is read by other means, or blind.
 func (t *Table) openCounts(spaces []*space) {
-	_ = onThread(func() error { // the errors are dealt with one by one
+	_ = t.inside(func() error { // the errors are dealt with one by one
 		for _, s := range spaces {
 			err := t.enter(s)
 			if errors.Is(err, unix.EPERM) {
@@ -112,7 +170,7 @@ func (t *Table) openCounts(spaces []*space) {
 	})
 }
 
-// readInside reads the counters of a namespace into t.stat from inside it. The calling thread stays there.
+// readInside reads the counters of a namespace into t.stat from inside it, for [Table.inside].
 func (t *Table) readInside(s *space) error {
 	if err := t.enter(s); err != nil {
 		return err
@@ -126,8 +184,8 @@ type visited struct {
 	stat stat
 }
 
-// Visit reads the counters of several namespaces beforehand, for the next reading of each within [Table.Together]: a thread
-// for each costs more than the reading. What an earlier visit left unread is dropped. Where it fails, the reading of that
+// Visit reads the counters of several namespaces beforehand, for the next reading of each within [Table.Together]: to come
+// and go for each costs more than the reading. What an earlier visit left unread is dropped. Where it fails, the reading of that
 // namespace tries again by all other ways.
 func (t *Table) Visit(inodes []uint64) {
 	t.visited = nil
@@ -141,7 +199,7 @@ func (t *Table) Visit(inodes []uint64) {
 		return
 	}
 	t.visited = make(map[uint64]visited, len(spaces))
-	_ = onThread(func() error { // what failed is read again
+	_ = t.inside(func() error { // what failed is read again
 		for _, s := range spaces {
 			at := t.now()
 			if err := t.readInside(s); errors.Is(err, unix.EPERM) {

@@ -2,11 +2,13 @@ package installed
 
 import (
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,13 +74,30 @@ func emulator(t *testing.T) func(t *testing.T, program string, args ...string) (
 	}
 	// The C library that the packages were linked to.
 	compiler := strings.TrimSpace(output(t, exec.Command("../../../scripts/sysroot.sh", "arm64")))
-	sysroot := filepath.Dir(compiler)
+	libraries := filepath.Join(filepath.Dir(compiler), "lib/aarch64-linux-gnu")
+	// Not by qemu's -L, under which the program takes the root of that library for the host's.
+	loader := []string{filepath.Join(libraries, "ld-linux-aarch64.so.1"), "--library-path", libraries}
 	return func(t *testing.T, program string, args ...string) (string, int) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), commandTime)
 		defer cancel()
-		return runToEnd(t, exec.CommandContext(ctx, qemu, append([]string{"-L", sysroot, program}, args...)...))
+		command := append([]string{program}, args...)
+		if linked(t, program) {
+			command = slices.Concat(loader, command)
+		}
+		return runToEnd(t, exec.CommandContext(ctx, qemu, command...))
 	}
+}
+
+// linked tells whether a program asks for a C library.
+func linked(t *testing.T, program string) bool {
+	t.Helper()
+	file, err := elf.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	return slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // unpackARM64 returns the program of a package.
