@@ -47,7 +47,7 @@ func busyStatus() Status {
 		StepsTotal: []StepTotal{{Result: "applied", Reason: remediate.ReasonFull, Count: 32}},
 		State:      StateStatus{Saved: true},
 		Outbox:     OutboxStatus{Events: 41, Dropped: 40, Unsaved: 43, JournalDropped: 2}, NATS: NATSStatus{Connected: true, Problem: notify.ProblemFull},
-		Oncall:     []oncall.Status{{Name: "night", Delivered: 51, Replaced: 52, Dead: 53, Retries: 54}},
+		Oncall: []oncall.Status{{Name: "night", Delivered: 51, Replaced: 52, Dead: 53, Retries: 54}},
 	}
 }
 
@@ -145,7 +145,7 @@ ctwarden_steps_total{reason="full",result="applied"} 32
 `
 
 func TestCollector(t *testing.T) {
-	if n := strings.Count(busyText, "# TYPE"); n != 21 {
+	if n := strings.Count(busyText, "# TYPE"); n != 22 {
 		t.Fatalf("the test names %d metrics", n)
 	}
 	got, err := newCollector(statusFunc(busyStatus())).collect(t.Context())
