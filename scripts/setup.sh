@@ -54,6 +54,7 @@ packages | packages-check)
 esac
 if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need rsyslogd rsyslog rsyslog
+    [ "$manager" = dnf ] || need prometheus-alertmanager prometheus-alertmanager -
     need logrotate logrotate logrotate
     need /lib/systemd/systemd-journald systemd systemd
     need journalctl systemd systemd
@@ -73,7 +74,6 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need logger bsdutils util-linux
     need curl curl curl
     need groff groff-base groff-base
-    [ "$manager" = dnf ] || need prometheus-alertmanager prometheus-alertmanager -
 fi
 if [ "$want" = packages-check ]; then
     need lintian lintian -

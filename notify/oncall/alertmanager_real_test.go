@@ -19,6 +19,9 @@ import (
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
+// resend is how often the queues repeat: an alert lasts four times as long, which a loaded machine must not come near.
+const resend = 4 * time.Second
+
 // realAlertmanager is Debian's prometheus-alertmanager with a receiver of its webhooks.
 type realAlertmanager struct {
 	t       *testing.T
@@ -175,7 +178,7 @@ func resolved(n amNotice) bool { return n.Status == "resolved" }
 // in the middle and knows all again, and the end is told.
 func TestRealAlertmanager(t *testing.T) {
 	am := startAlertmanager(t)
-	q := am.runQueue(AlertmanagerConfig{Resend: time.Second, Labels: map[string]string{"team": "net"}})
+	q := am.runQueue(AlertmanagerConfig{Resend: resend, Labels: map[string]string{"team": "net"}})
 	begun := storm("g1", ActionTrigger)
 	if err := q.Submit(begun, nil); err != nil {
 		t.Fatal(err)
@@ -227,7 +230,7 @@ func TestRealAlertmanager(t *testing.T) {
 // told after its start. Nothing is told twice.
 func TestRealAlertmanagerIsStopped(t *testing.T) {
 	am := startAlertmanager(t)
-	q := am.runQueue(AlertmanagerConfig{Resend: time.Second})
+	q := am.runQueue(AlertmanagerConfig{Resend: resend})
 	if err := q.Submit(storm("g1", ActionTrigger), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +252,7 @@ func TestRealAlertmanagerIsStopped(t *testing.T) {
 // TestRealAlertmanagerTurnsCritical: the warning is over as the critical alert begins.
 func TestRealAlertmanagerTurnsCritical(t *testing.T) {
 	am := startAlertmanager(t)
-	q := am.runQueue(AlertmanagerConfig{Resend: time.Second})
+	q := am.runQueue(AlertmanagerConfig{Resend: resend})
 	warning := storm("g1", ActionTrigger)
 	warning.Severity, warning.Cause = "warning", CauseFilling
 	if err := q.Submit(warning, nil); err != nil {

@@ -13,7 +13,7 @@ import (
 // bounded is a copy of the notification that is fit to be kept: its lists are cut, its texts have an end and no control
 // characters, whatever a host name or a log line held.
 func (n Notification) bounded() Notification {
-	for _, s := range []*string{&n.Severity, &n.Title, &n.Site, &n.Cause, &n.Verdict, &n.Link, &n.By} {
+	for _, s := range []*string{&n.Severity, &n.Title, &n.Site, &n.Cause, &n.Brief, &n.Verdict, &n.Link, &n.By} {
 		*s = line(*s)
 	}
 	n.HostsTotal = max(n.HostsTotal, len(n.Hosts))

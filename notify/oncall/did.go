@@ -2,6 +2,7 @@ package oncall
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -40,6 +41,31 @@ func Did(steps []remediate.Event) []string {
 	}
 	flush()
 	return out
+}
+
+// Brief says the last of it in a few words; empty: nothing was done or refused.
+func Brief(steps []remediate.Event) (text string) {
+	for _, ev := range steps {
+		s, ok := ev.Data.(remediate.Step)
+		if !ok {
+			continue
+		}
+		switch ev.Type {
+		case remediate.EventStepApplied:
+			text = "limit raised"
+		case remediate.EventStepConfirmed:
+			text = "limit raised" + map[remediate.Outcome]string{
+				remediate.OutcomeEffective: ", it helped", remediate.OutcomeIneffective: ", it did not help",
+			}[s.Outcome]
+		case remediate.EventStepRefused:
+			text = "no step: " + strings.ReplaceAll(string(s.Reason), "_", " ")
+		case remediate.EventStepFailed:
+			text = "limit could not be raised"
+		case remediate.EventStepReverted:
+			text = "step taken back"
+		}
+	}
+	return text
 }
 
 // raise is a chain of steps, of which the last one's outcome is that of all.

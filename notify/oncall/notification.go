@@ -61,6 +61,8 @@ type Notification struct {
 	Facts []string `json:"facts,omitempty"`
 	// Did is what ctwarden did and whether it helped, one sentence each, without a full stop.
 	Did []string `json:"did,omitempty"`
+	// Brief is the same in a few words, for the title; empty: the title leaves it out.
+	Brief string `json:"brief,omitempty"`
 	// Top are those who hold the most entries, the first with the most; Verdict says what to make of it.
 	Top     []remediate.Talker `json:"top,omitempty"`
 	Verdict string             `json:"verdict,omitempty"`

@@ -60,7 +60,7 @@ func manyHosts() Notification {
 		ID: "page-2", Key: "group-1", Action: ActionUpdate, Severity: "critical", At: after(12 * time.Minute), Since: began,
 		Cause: CauseFull, Labels: map[string]string{"rack": "b12"}, HostsTotal: 500, Sites: map[string]int{"gva": 480, "zrh": 20},
 		Refused: 120345, ThrownOut: 3702,
-		Did:     []string{"raised the limit on 470 hosts; it helped on 468", "took no step on 30 hosts: mode is observe"},
+		Did: []string{"raised the limit on 470 hosts; it helped on 468", "took no step on 30 hosts: mode is observe"}, Brief: "limit raised on 470, it helped on 468",
 		Top:     []remediate.Talker{{Address: "192.0.2.7", Entries: 9_400_123}, {Address: "198.51.100.9", Entries: 4077}},
 		Verdict: "192.0.2.7 is the top source on 498 of the hosts", Link: "https://hub.example.net/incident/group-1", Verified: true,
 		Next: NextFor(Situation{Cause: CauseFull, Host: "hv001.gva.example", Max: 65536, Refused: remediate.ReasonObserveMode}),

@@ -66,7 +66,9 @@ func TestTitle(t *testing.T) {
 		{"no host", func(n *Notification) { n.Hosts, n.HostsTotal = nil, 0 }, "Critical: conntrack table full on 0 hosts since 22:51 UTC"},
 		{"one talker of many", func(n *Notification) {
 			n.Top = []remediate.Talker{{Address: "192.0.2.7", Entries: 34}, {Address: "192.0.2.8", Entries: 33}, {Address: "192.0.2.9", Entries: 33}}
-		}, "Critical: conntrack table full on h1 since 22:51 UTC, mostly 192.0.2.7"},
+		}, "Critical: conntrack table full on h1 since 22:51 UTC; top source 192.0.2.7"},
+		{"and what ctwarden did", func(n *Notification) { n.Refused, n.Brief = 3, "limit raised, it helped" },
+			"Critical: conntrack table full on h1 since 22:51 UTC, 3 connections refused; limit raised, it helped"},
 		{"no talker stands out", func(n *Notification) {
 			n.Top = []remediate.Talker{{Address: "192.0.2.7", Entries: 32}, {Address: "192.0.2.8", Entries: 34}, {Address: "192.0.2.9", Entries: 34}}
 		}, "Critical: conntrack table full on h1 since 22:51 UTC"},
@@ -142,6 +144,33 @@ func TestDid(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			if got := strings.Join(Did(c.steps), "\n"); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestBrief(t *testing.T) {
+	at := after(time.Second)
+	s := step("a", 100, 200, at)
+	applied, refused := stepEvent(remediate.EventStepApplied, s), refusedStep(remediate.ReasonAtCeiling, at)
+	for _, c := range []struct {
+		name  string
+		steps []remediate.Event
+		want  string
+	}{
+		{"nothing", nil, ""},
+		{"other events", []remediate.Event{{Type: remediate.EventIncidentOpened, Data: fullIncident()}}, ""},
+		{"too early", []remediate.Event{refused, applied}, "limit raised"},
+		{"helped", []remediate.Event{applied, confirmedStep(s, remediate.OutcomeEffective, "", "")}, "limit raised, it helped"},
+		{"did not help", []remediate.Event{applied, confirmedStep(s, remediate.OutcomeIneffective, "", "")}, "limit raised, it did not help"},
+		{"not known", []remediate.Event{applied, confirmedStep(s, "", "", "")}, "limit raised"},
+		{"refused after all", []remediate.Event{applied, refused}, "no step: at ceiling"},
+		{"failed", []remediate.Event{stepEvent(remediate.EventStepFailed, s)}, "limit could not be raised"},
+		{"taken back", []remediate.Event{applied, stepEvent(remediate.EventStepReverted, s)}, "step taken back"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := Brief(c.steps); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
 	}

@@ -11,16 +11,22 @@ const (
 	maxTitle = 160
 	// maxHostInTitle is how much of a host's name a title holds.
 	maxHostInTitle = 60
+	// maxBrief is how much of what ctwarden did a title holds.
+	maxBrief  = 60
+	topSource = "; top source "
 	// talkerShare is the part of what the listed parties hold from which one is named in the title.
 	talkerShare = 3
 )
 
 // Title says a notification in one line of at most 160 characters: first how bad, what and where, then since when, then
-// what it does to others.
+// what it does to others and whether ctwarden could help: whether to get up is to be told from it.
 func Title(n Notification) string {
 	title := line(n.Title)
 	if title == "" {
 		title = prefix(n) + what(n) + when(n) + effect(n)
+		if address := talker(n); address != "" && len([]rune(title+topSource+address)) <= maxTitle {
+			title += topSource + address
+		}
 	}
 	if n.Test {
 		title = "TEST, nothing is wrong: " + title
@@ -96,7 +102,7 @@ func when(n Notification) string {
 	return " since " + clock(n.Since, n.At)
 }
 
-// effect is what the trouble did to others, and who is behind it where one party stands out.
+// effect is what the trouble did to others, and whether ctwarden could help.
 func effect(n Notification) string {
 	text := ""
 	switch {
@@ -108,8 +114,8 @@ func effect(n Notification) string {
 	if !n.Verified && n.Cause != CauseSilent && n.Cause != CauseBudget && !n.Test {
 		text += ", not verified"
 	}
-	if address := talker(n); address != "" {
-		text += ", mostly " + address
+	if n.Brief != "" {
+		text += "; " + cut(line(n.Brief), maxBrief)
 	}
 	return text
 }
