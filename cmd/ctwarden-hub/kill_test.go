@@ -174,7 +174,7 @@ func TestPromiseHubKilledBeforeThePage(t *testing.T) {
 	if r := pager.Repeated(); r != nil || pager.Count("trigger") != 2 {
 		t.Errorf("%d pages; repeated: %q", pager.Count("trigger"), r)
 	}
-	testhost.Held(t, "hub.2 killed between save and send", "one page of 5 hosts: sent by the next hub, twice 0")
+	testhost.Held(t, "4.13 hub killed between save and send", "one page of 5 hosts: sent by the next hub, twice 0")
 }
 
 func TestReload(t *testing.T) {

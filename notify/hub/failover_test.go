@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"testing"
@@ -17,9 +18,44 @@ import (
 	"github.com/ctwarden/ctwarden/notify/fleet"
 )
 
-// threeServers are a cluster; each can be stopped.
-func threeServers(t *testing.T) (all []*server.Server, servers []string) {
+// cluster are three servers; each can be stopped and started again.
+type cluster struct {
+	t    *testing.T
+	opts []server.Options
+	all  []*server.Server
+}
+
+func (c *cluster) start(i int) {
+	c.t.Helper()
+	o := c.opts[i]
+	ns, err := server.NewServer(&o)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ns.Start()
+	c.t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	c.all[i] = ns
+}
+
+// stop ends a server and returns which it was.
+func (c *cluster) stop(i int) int {
+	c.all[i].Shutdown()
+	c.all[i].WaitForShutdown()
+	return i
+}
+
+// healthy waits until a server has caught up with the others.
+func (c *cluster) healthy(i int) {
+	c.t.Helper()
+	testhost.Eventually(c.t, "the server has caught up", func() bool {
+		h := c.all[i].Healthz(nil)
+		return h.StatusCode == http.StatusOK
+	})
+}
+
+func threeServers(t *testing.T) (c *cluster, servers []string) {
 	t.Helper()
+	c = &cluster{t: t, all: make([]*server.Server, 3)}
 	var routes []*url.URL
 	var ports []int
 	for range 3 {
@@ -27,24 +63,20 @@ func threeServers(t *testing.T) (all []*server.Server, servers []string) {
 		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", ports[len(ports)-1])})
 	}
 	for i, port := range ports {
-		ns, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true,
+		listen := testhost.Port(t)
+		servers = append(servers, fmt.Sprintf("nats://127.0.0.1:%d", listen))
+		c.opts = append(c.opts, server.Options{
+			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: listen, NoLog: true, NoSigs: true, JetStream: true,
 			StoreDir: t.TempDir(), Routes: routes, Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port},
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ns.Start()
-		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-		all = append(all, ns)
+		c.start(i)
 	}
-	for _, ns := range all {
+	for _, ns := range c.all {
 		if !ns.ReadyForConnections(30 * time.Second) {
 			t.Fatal("not ready")
 		}
-		servers = append(servers, ns.ClientURL())
 	}
-	return all, servers
+	return c, servers
 }
 
 // dialAll connects as the programs do.
@@ -64,11 +96,11 @@ func dialAll(t *testing.T, servers []string, h **running) *nats.Conn {
 	return nc
 }
 
-// TestPromiseHubCluster has three servers with three copies of everything, and two hubs. During a storm of incidents one
-// server dies, then the hub that leads, by losing its connection; another server's place is taken meanwhile. Nothing is
-// lost and no page goes out twice.
+// TestPromiseHubCluster has three servers with three copies of everything, and two hubs. During a storm of incidents the
+// server dies that leads the hubs' bucket; it comes back, and the server dies that leads the stream of events; then the hub
+// that leads, by losing its connection for good. Nothing is lost and no page goes out twice.
 func TestPromiseHubCluster(t *testing.T) {
-	all, servers := threeServers(t)
+	c, servers := threeServers(t)
 	nc := dialAll(t, servers, nil)
 	testhost.Eventually(t, "everything has three copies", func() bool {
 		_, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 256 << 20, Replicas: 3})
@@ -83,10 +115,10 @@ func TestPromiseHubCluster(t *testing.T) {
 	for i := range 2 {
 		hubs = append(hubs, startHub(t, fmt.Sprint("hub", i), dialAll(t, servers, nil), paging(pager)))
 	}
-	first := leads(t, hubs...)
+	leads(t, hubs...)
 
-	hosts := testhost.Amount(3000, 30000)
-	third := hosts / 3
+	hosts := testhost.Amount(4000, 40000)
+	part := hosts / 4
 	var sites []string
 	storm := func(from, to int) {
 		var events []notify.Outgoing
@@ -95,11 +127,16 @@ func TestPromiseHubCluster(t *testing.T) {
 		}
 		publish(t, nc, events...)
 	}
-	storm(0, third)
-	all[serverOf(t, js, all, "KV_"+FleetBucket)].Shutdown()
-	storm(third, 2*third)
+	storm(0, part)
+	dead := c.stop(c.leaderOf(js, "KV_"+FleetBucket))
+	storm(part, 2*part)
+	c.start(dead)
+	c.healthy(dead)
+	c.stop(c.leaderOf(js, notify.StreamName))
+	storm(2*part, 3*part)
+	first := leads(t, hubs...)
 	first.stopHard()
-	storm(2*third, hosts)
+	storm(3*part, hosts)
 	second := leads(t, slices.DeleteFunc(slices.Clone(hubs), func(h *running) bool { return h == first })...)
 	testhost.Eventually(t, "every incident is known", func() bool {
 		n := 0
@@ -123,20 +160,20 @@ func TestPromiseHubCluster(t *testing.T) {
 	if got := slices.Compact(sites); !slices.Equal(got, []string{"site0", "site1", "site2"}) {
 		t.Errorf("pages of %q", got)
 	}
-	testhost.Held(t, "hub.1 cluster", "%d hosts' incidents over the death of one of three servers and of the leading hub: lost 0, pages 3, twice 0", hosts)
+	testhost.Held(t, "4.12 hubs over a cluster", "%d hosts' incidents over the death of two of three servers, one after the other, and of the leading hub: lost 0, pages 3, twice 0", hosts)
 }
 
 // stopHard takes a hub's connection away, as a cut cable does, and never gives it back.
 func (r *running) stopHard() { r.o.Conn.Close() }
 
-// serverOf is the server that leads a stream.
-func serverOf(t *testing.T, js jetstream.JetStream, all []*server.Server, stream string) int {
-	t.Helper()
+// leaderOf is the server that leads a stream.
+func (c *cluster) leaderOf(js jetstream.JetStream, stream string) int {
+	c.t.Helper()
 	n := -1
-	testhost.Eventually(t, stream+" has a leader", func() bool {
-		s, err := js.Stream(t.Context(), stream)
+	testhost.Eventually(c.t, stream+" has a leader", func() bool {
+		s, err := js.Stream(c.t.Context(), stream)
 		if err == nil && s.CachedInfo().Cluster != nil {
-			n = slices.IndexFunc(all, func(ns *server.Server) bool { return ns.Name() == s.CachedInfo().Cluster.Leader })
+			n = slices.IndexFunc(c.all, func(ns *server.Server) bool { return ns.Name() == s.CachedInfo().Cluster.Leader })
 		}
 		return n >= 0
 	})

@@ -82,6 +82,7 @@ type Hub struct {
 	problem   string
 	revision  uint64
 	tally     counters
+	summary   summary
 	// marked is when the rows were last brought up to what the fleet makes of the hosts; unmarked is true where something has
 	// changed since.
 	marked   time.Time

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -17,8 +18,13 @@ import (
 const (
 	// saveEvery is the least time from one save to the next. What comes meanwhile goes with the next one.
 	saveEvery = 100 * time.Millisecond
+	// busySave is the same where much has to be saved, as long as that takes less than half of it.
+	busySave = 250 * time.Millisecond
 	// tickEvery is how often the fleet's timers are looked at, at least.
 	tickEvery = 250 * time.Millisecond
+	// sweepEvery is how often marks of deleted keys are looked at, and markAge how old they get.
+	sweepEvery = time.Hour
+	markAge    = 24 * time.Hour
 	// lastSave is how long a hub that ends may take to save what it has.
 	lastSave = 2 * time.Second
 )
@@ -99,6 +105,7 @@ func (h *Hub) lead(ctx context.Context, l *leading) error {
 		}}
 		return r.Run(within)
 	})
+	g.Go(func() error { return l.sweep(within) })
 	g.Go(func() error { return l.write(within) })
 	g.Go(func() error { return l.loop(within) })
 	err = g.Wait()
@@ -255,6 +262,41 @@ func (l *leading) finish() error {
 	}
 	l.inSave, l.unsaved = l.unsaved, nil
 	return l.settle()
+}
+
+// sweep removes the marks of keys that were deleted long ago, until ctx is done. A hub that stands by has seen them by then.
+func (l *leading) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		s, err := l.h.js.Stream(ctx, "KV_"+FleetBucket)
+		for _, key := range l.deletedBefore(time.Now().Add(-markAge)) {
+			if err == nil {
+				err = s.Purge(ctx, jetstream.WithPurgeSubject(keyPrefix+key))
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			l.log.Warn("deleted_keys_not_swept", zap.Error(err))
+		}
+	}
+}
+
+// deletedBefore takes the keys that were deleted before that time off the list.
+func (l *leading) deletedBefore(before time.Time) (keys []string) {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	for key, at := range l.deleted {
+		if at.Before(before) {
+			keys = append(keys, key)
+			delete(l.deleted, key)
+		}
+	}
+	return keys
 }
 
 // listen subscribes to what users ask of the leader and to what hosts answer.

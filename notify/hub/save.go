@@ -33,8 +33,9 @@ func (l *leading) save(ctx context.Context) error {
 	l.due = due
 	l.inSave, l.unsaved = l.unsaved, nil
 	l.inSaveReplies, l.replies = l.replies, nil
-	// A save of much takes long to put together: as much time again is left to the events.
-	l.notBefore = now.Add(max(saveEvery, 2*time.Since(now)))
+	// A save of much takes long to put together: in a storm most of the time is left to the events.
+	took := time.Since(now)
+	l.notBefore = now.Add(max(saveEvery, min(4*took, busySave), 2*took))
 	if len(entries) == 0 {
 		return l.afterSave(nil)
 	}

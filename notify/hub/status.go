@@ -28,16 +28,33 @@ func (h *Hub) Status() web.Status {
 		return s
 	}
 	s.Silences = h.fleet.Silences()
-	for _, o := range h.control.Holds {
-		if !o.over(time.Now()) {
-			s.Holds = append(s.Holds, *h.heldBy(o))
-		}
-	}
+	h.summarize(time.Now())
+	s.Holds, s.Rollout = h.summary.holds, h.summary.rollout
 	s.Budget.PerHour = h.set.Fleet.StepsPerHour
 	s.Budget.Used = h.fleet.StepsUsed()
 	s.Budget.Spent = slices.ContainsFunc(h.control.Holds, func(o hold) bool { return o.Budget != "" && !o.over(time.Now()) })
-	s.Rollout = h.rollout()
 	return s
+}
+
+// summary is what takes a look at every host. It is made anew every second at most, or when the orders change.
+type summary struct {
+	at      time.Time
+	rev     uint64
+	holds   []web.Hold
+	rollout web.Rollout
+}
+
+// summarize brings the summary up to date. The caller holds mu.
+func (h *Hub) summarize(now time.Time) {
+	if now.Sub(h.summary.at) < time.Second && h.summary.rev == h.control.Rev {
+		return
+	}
+	h.summary = summary{at: now, rev: h.control.Rev, rollout: h.rollout()}
+	for _, o := range h.control.Holds {
+		if !o.over(now) {
+			h.summary.holds = append(h.summary.holds, *h.heldBy(o))
+		}
+	}
 }
 
 // senders are those of this term, or those that the configuration has, where another hub leads. The caller holds mu.
