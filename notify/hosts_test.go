@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ctwarden/ctwarden/notify"
 )
@@ -61,7 +62,7 @@ func TestHostsOfALargeFleet(t *testing.T) {
 	const hosts = 10_000
 	body := []byte(strings.Repeat("x", 3000))
 	for i := range hosts {
-		if _, err := js.PublishAsync(notify.HostStateSubject("gva", fmt.Sprint("hv", i)), body); err != nil {
+		if _, err := js.PublishAsync(notify.HostStateSubject("gva", fmt.Sprint("hv", i)), body, jetstream.WithStallWait(patience)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -76,7 +76,7 @@ func (a *Agent) carryOut(c Command) (Reply, func() string) {
 }
 
 func (a *Agent) hold(c Command) Reply {
-	h := remediate.Hold{Since: time.Now().UTC(), By: c.By}
+	h := remediate.Hold{Since: time.Now().UTC().Truncate(time.Second), By: c.By}
 	until := "until ctwarden unhold"
 	if c.For > 0 {
 		h.Until = h.Since.Add(c.For)

@@ -1,40 +1,23 @@
 package e2e
 
 import (
+	"os/exec"
+	"path/filepath"
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/internal/testkernel"
-	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// order has the fleet give an order to all hosts, and waits until one host has carried it out.
-func order(t *testing.T, nc *nats.Conn, c notify.Command) {
+// order has somebody at the fleet's command line give an order.
+func (h *hub) order(t *testing.T, args ...string) {
 	t.Helper()
-	answers, err := nc.SubscribeSync(notify.AnswerPrefix + ".>")
+	said, err := exec.Command(filepath.Join(bin, "ctwarden-hub"), append(args, "--server", h.url)...).CombinedOutput()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: %v: %s", args, err, said)
 	}
-	defer answers.Unsubscribe()
-	c.At, c.By = time.Now(), "the fleet's operator"
-	body, err := c.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.Publish(notify.CommandToAll(), body); err != nil {
-		t.Fatal(err)
-	}
-	m, err := answers.NextMsg(30 * time.Second)
-	if err != nil {
-		t.Fatalf("no answer to %s: %v", c.Verb, err)
-	}
-	if a, err := notify.DecodeAnswer(m.Subject, m.Data); err != nil || !a.Done || a.ID != c.ID {
-		t.Fatalf("%s: %+v, %v", c.Verb, a, err)
-	}
+	t.Logf("%v: %s", args, said)
 }
 
 // TestFleetHoldStopsAStep has the fleet hold a host whose table then fills up: the kernel's limit stays, and the event names
@@ -44,14 +27,11 @@ func TestFleetHoldStopsAStep(t *testing.T) {
 	h := startHub(t)
 	a := startAgent(t, plain(h.url))
 	watched(t, a, ns.Inode)
-	nc, err := nats.Connect(h.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
 	testhost.Eventually(t, "the agent is connected", func() bool { return a.status(t).NATS.Connected })
-	order(t, nc, notify.Command{ID: "hold-1", Rev: 1, Verb: notify.CommandHold, Until: time.Now().Add(time.Hour), Why: "change in the core"})
-	a.wantCommand(t, 0, []string{"HELD BY THE FLEET until", "the fleet's operator", "change in the core"}, "status")
+	held := func() bool { f := a.status(t).Fleet; return f != nil && f.Hold != nil }
+	h.order(t, "hold", "--for", "1h", "--why", "change in the core")
+	testhost.Eventually(t, "the fleet holds", held)
+	a.wantCommand(t, 0, []string{"HELD BY THE FLEET until", "change in the core"}, "status")
 	a.wantCommand(t, 0, []string{"there was no hold", "the fleet holds automatic writes", "ctwarden-hub unhold"}, "unhold")
 
 	fill(t, ns)
@@ -59,10 +39,14 @@ func TestFleetHoldStopsAStep(t *testing.T) {
 	if s.Reason != remediate.ReasonHeld {
 		t.Errorf("refused %+v, want held", s)
 	}
-	wantWords(t, s.Error, "the fleet holds", "the fleet's operator", "change in the core")
+	wantWords(t, s.Error, "the fleet holds", "change in the core")
 	wantLimit(t, limit)
+	if !held() {
+		t.Error("the host's own release ended the fleet's hold")
+	}
 
-	order(t, nc, notify.Command{ID: "unhold-1", Rev: 2, Verb: notify.CommandUnhold})
+	h.order(t, "unhold")
+	testhost.Eventually(t, "the fleet has let go", func() bool { return !held() })
 	if _, err := ns.Send(t.Context(), testkernel.Traffic{Kind: testkernel.Established, Flows: limit}); err != nil {
 		t.Fatal(err)
 	}
