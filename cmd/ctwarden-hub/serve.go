@@ -155,6 +155,9 @@ func (v *service) run(ctx context.Context) error {
 	defer nc.Close()
 	if v.settings.Embedded.Enabled {
 		if err := setUpEmbedded(ctx, nc, v.settings, v.log); err != nil {
+			if ctx.Err() != nil {
+				return nil // ended before it began
+			}
 			return err
 		}
 	}

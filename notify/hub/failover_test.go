@@ -132,6 +132,7 @@ func TestPromiseHubCluster(t *testing.T) {
 	storm(part, 2*part)
 	c.start(dead)
 	c.healthy(dead)
+	c.complete(js)
 	c.stop(c.leaderOf(js, notify.StreamName))
 	storm(2*part, 3*part)
 	first := leads(t, hubs...)
@@ -165,6 +166,21 @@ func TestPromiseHubCluster(t *testing.T) {
 
 // stopHard takes a hub's connection away, as a cut cable does, and never gives it back.
 func (r *running) stopHard() { r.o.Conn.Close() }
+
+// complete waits until each stream has its copies, all of them current: only then may another server die.
+func (c *cluster) complete(js jetstream.JetStream) {
+	c.t.Helper()
+	for _, name := range []string{notify.StreamName, "KV_" + notify.HostsBucket, "KV_" + FleetBucket, notify.CommandsStream} {
+		testhost.Eventually(c.t, name+" has its copies", func() bool {
+			s, err := js.Stream(c.t.Context(), name)
+			if err != nil || s.CachedInfo().Cluster == nil || s.CachedInfo().Cluster.Leader == "" {
+				return false
+			}
+			peers := s.CachedInfo().Cluster.Replicas
+			return len(peers) == 2 && !slices.ContainsFunc(peers, func(p *jetstream.PeerInfo) bool { return p.Offline || !p.Current })
+		})
+	}
+}
 
 // leaderOf is the server that leads a stream.
 func (c *cluster) leaderOf(js jetstream.JetStream, stream string) int {

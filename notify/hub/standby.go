@@ -17,6 +17,9 @@ import (
 // lookEvery is how often a hub that does not lead looks whether the lease is free.
 const lookEvery = 200 * time.Millisecond
 
+// stuckAfter is how long one look for a message may take, which is to take lookEvery.
+const stuckAfter = 3 * time.Second
+
 // picture is what the bucket of the fleet says, as read so far.
 type picture struct {
 	fleet   *fleet.Fleet
@@ -45,7 +48,11 @@ func (h *Hub) standBy(ctx context.Context) (*leading, error) {
 	stop := context.AfterFunc(ctx, msgs.Stop) // the library does not hear of ctx while it looks for the stream
 	defer stop()
 	looked := time.Now()
+	// Where a server dies, the library looks for the stream for longer than another hub can be waited for: begun anew then.
+	stuck := time.AfterFunc(stuckAfter, msgs.Stop)
+	defer stuck.Stop()
 	for {
+		stuck.Reset(stuckAfter)
 		m, err := msgs.Next(jetstream.NextMaxWait(lookEvery))
 		switch {
 		case ctx.Err() != nil:
