@@ -73,6 +73,14 @@ func (r *rig) metric(t *testing.T, name string) float64 {
 	return sum
 }
 
+// taken is how many different events the hub has taken: an event that the stream delivers again, since a save took long, counts
+// once.
+func (r *rig) taken(t *testing.T) uint64 {
+	t.Helper()
+	again := r.metric(t, "ctwarden_hub_events_duplicate_total") // first: what comes between the two must not make it too few
+	return uint64(max(r.metric(t, "ctwarden_hub_events_total")-again, 0))
+}
+
 // stored is how many events the stream has.
 func (r *rig) stored(t *testing.T) uint64 {
 	t.Helper()
@@ -154,10 +162,10 @@ func TestSimulatedFleet(t *testing.T) {
 	if got.Published < 6*hosts || got.States < hosts {
 		t.Errorf("%d events, %d states", got.Published, got.States)
 	}
-	testhost.Eventually(t, "the hub has it all", func() bool { return r.metric(t, "ctwarden_hub_events_total") >= float64(got.Published) })
+	testhost.Eventually(t, "the hub has it all", func() bool { return r.taken(t) >= got.Published })
 	testhost.Eventually(t, "every incident is resolved", func() bool { return r.pager.Count("resolve") >= sites })
-	if stored, taken := r.stored(t), r.metric(t, "ctwarden_hub_events_total"); stored != got.Published || taken != float64(stored) {
-		t.Errorf("published %d, stored %d, taken by the hub %.0f", got.Published, stored, taken)
+	if stored, taken := r.stored(t), r.taken(t); stored != got.Published || taken != stored {
+		t.Errorf("published %d, stored %d, taken by the hub %d", got.Published, stored, taken)
 	}
 	if n := r.metric(t, "ctwarden_hub_hosts"); n != hosts {
 		t.Errorf("the hub knows %.0f hosts", n)

@@ -95,6 +95,7 @@ type Hub struct {
 // counters are since the start of this hub.
 type counters struct {
 	events uint64
+	again  uint64 // of these, those that the stream has delivered before
 	pages  map[pageResult]uint64
 }
 
