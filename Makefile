@@ -99,6 +99,11 @@ bench-idle: ## what the agent costs a host where nothing happens (root; half an 
 	@$(MAKE) --no-print-directory -s build
 	@scripts/bench-idle.sh $(or $(SECONDS),300) $(NAMESPACES)
 
+.PHONY: bench-hub
+bench-hub: ## what a hub beside its NATS server takes: 10,000 hosts, its throughput, 100,000 hosts (10 min); ONLY=Storm: one
+	@scripts/setup.sh build
+	CTWARDEN_FIGURES=1 $(GO) test -v -count 1 -timeout 30m -run 'TestFigure.*$(ONLY)' ./cmd/ctwarden-hub
+
 .PHONY: packages
 packages: ## make the .deb and .rpm packages in dist/; VERSION=1.2.3, DIST=directory; NFPM_SIGNING_KEY_FILE=key signs them
 	@scripts/setup.sh packages

@@ -75,6 +75,14 @@ func launch(t *testing.T, file string, env ...string) *process {
 	p := &process{log: &log{}, cmd: exec.Command(program, "serve", "--config", file)}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.begin(t)
+	return p
+}
+
+// begin starts the process.
+func (p *process) begin(t *testing.T) {
+	t.Helper()
+	var err error
 	if p.ended, err = testhost.Spawn(p.cmd); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +92,6 @@ func launch(t *testing.T, file string, env ...string) *process {
 		}
 		_ = p.cmd.Process.Kill() // it may have ended
 	})
-	return p
 }
 
 // says waits until the process has said it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ running configuration in force, and is said.`,
 				return err
 			}
 			v := &service{
-				settings: s, log: newLog(stderr), out: &printer{out: stdout, json: f.output == "json"}, hup: hup,
+				settings: s, log: newLog(stderr), out: newPrinter(stdout, f.output == "json"), hup: hup,
 				load: func() (settings, error) { return f.settings(cmd) }, askedForPage: cmd.Flags().Changed("page"),
 			}
 			return v.run(cmd.Context())
@@ -162,7 +163,7 @@ func (v *service) run(ctx context.Context) error {
 		}
 	}
 	h, err := hub.New(hub.Options{
-		Conn: nc, Log: v.log, Name: hubName(), Version: versionString(), Settings: v.settings.hub(), Print: v.out.print,
+		Conn: nc, Log: v.log, Name: hubName(), Version: versionString(), Settings: v.settings.hub(), Print: v.out.print, Printed: v.out.flush,
 		Fail: failpoint.New(),
 		Ready: func() {
 			v.out.say("ctwarden-hub %s: ready at %s", versionString(), notify.Redact(nc.ConnectedUrl()))
@@ -252,6 +253,12 @@ func hubName() string {
 type printer struct {
 	out  io.Writer
 	json bool
+	// lines are those of a batch, which go out at once: a write for each event is a good part of what a storm costs.
+	lines *bufio.Writer
+}
+
+func newPrinter(out io.Writer, json bool) *printer {
+	return &printer{out: out, json: json, lines: bufio.NewWriterSize(out, 64<<10)}
 }
 
 func (p *printer) print(r notify.Received, raw []byte) error {
@@ -259,9 +266,12 @@ func (p *printer) print(r notify.Received, raw []byte) error {
 	if !p.json {
 		line = []byte(notify.Line(r))
 	}
-	_, err := p.out.Write(append(append([]byte(nil), line...), '\n'))
-	return err
+	// Where it fails, so does what is written next, and flush.
+	_, _ = p.lines.Write(line)
+	return p.lines.WriteByte('\n')
 }
+
+func (p *printer) flush() error { return p.lines.Flush() }
 
 // say is for people; it stays out of JSON.
 func (p *printer) say(format string, args ...any) {

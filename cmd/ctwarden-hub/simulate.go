@@ -71,11 +71,14 @@ func (f *simulateFlags) run(ctx context.Context, stdout, stderr io.Writer) error
 	if f.output != "text" && f.output != "json" {
 		return fmt.Errorf("%w: -o %s; one of text, json", errUsage, f.output)
 	}
+	if f.Hosts == 0 {
+		return fmt.Errorf("%w: how many hosts? give --hosts N", errUsage)
+	}
 	if f.Connections > f.Hosts && f.Hosts > 0 {
 		f.Connections = f.Hosts
 	}
 	if err := f.Check(); err != nil {
-		return fmt.Errorf("%w: --%w", errUsage, err)
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	if f.embedded == (len(f.dial.Servers) > 0) {
 		return fmt.Errorf("%w: which server? give either --server URL or --embedded", errUsage)

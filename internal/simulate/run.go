@@ -120,8 +120,9 @@ func (s *simulation) play(ctx context.Context) error {
 	// Each host is read once before its table fills: what counters rise by shows from the second reading on.
 	now := time.Now()
 	s.tally.phase("storm", now.Add(readEvery))
+	spread := max(s.o.Within-readEvery, 0) // a full table shows with the next reading
 	for i, h := range s.hosts {
-		h.table.fills = now.Add(readEvery + s.o.Within*time.Duration(i)/time.Duration(len(s.hosts)))
+		h.table.fills = now.Add(readEvery + spread*time.Duration(i)/time.Duration(len(s.hosts)))
 	}
 	within, stop := context.WithCancel(ctx)
 	defer stop()

@@ -32,11 +32,11 @@ type Report struct {
 	Rate     float64 `json:"events_per_second"`
 	PeakRate float64 `json:"events_per_second_peak"`
 	// Elapsed is since the start.
-	Elapsed       float64 `json:"elapsed_s"`
+	Elapsed   float64 `json:"elapsed_s"`
 	OpenedAll float64 `json:"opened_all_s"`
 	// Stored is when as many events were acknowledged as there were at OpenedAll.
-	Stored        float64 `json:"opened_all_acknowledged_s"`
-	ClosedAll     float64 `json:"closed_all_s"`
+	Stored    float64 `json:"opened_all_acknowledged_s"`
+	ClosedAll float64 `json:"closed_all_s"`
 	// LongestUnread is the longest time between two readings of a host: beyond a second or two, this process cannot keep up.
 	LongestUnread float64 `json:"longest_between_readings_s"`
 	// Problem is the last error of a publication; it stays although it may be over.

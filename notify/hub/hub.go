@@ -35,6 +35,9 @@ type Options struct {
 	// Print gets each event once that this hub took as the leader and saved; nil: nobody wants them. It is called from one
 	// goroutine. Its error ends Run.
 	Print func(r notify.Received, raw []byte) error
+	// Printed is called, from the same goroutine, before events that Print got are acknowledged, so that Print may collect
+	// lines until then. Its error ends Run; nil: Print collects nothing.
+	Printed func() error
 	// Ready is called once, when everything that was saved has been read and there is a leader; it may be nil.
 	Ready func()
 	// Fail is called at the stages; it may be nil.
@@ -92,6 +95,7 @@ type Hub struct {
 // counters are since the start of this hub.
 type counters struct {
 	events uint64
+	again  uint64 // of these, those that the stream has delivered before
 	pages  map[pageResult]uint64
 }
 

@@ -180,6 +180,9 @@ func (l *leading) fold(b Batch) {
 	h := l.h
 	h.mu.Lock()
 	for _, d := range b.Events {
+		if d.Again {
+			h.tally.again++
+		}
 		l.fleet.Take(fleet.Event{Site: d.Site, Host: d.Host, Version: d.Version, Event: d.Event}, now)
 	}
 	l.fleet.Tick(now)

@@ -48,7 +48,9 @@ type Delivery struct {
 	notify.Received
 	// Raw is the event's document.
 	Raw []byte
-	msg jetstream.Msg
+	// Again is true where the stream has delivered it before.
+	Again bool
+	msg   jetstream.Msg
 }
 
 // Ack tells the stream that the events need not come again. An acknowledgement that is lost makes an event come twice.
@@ -158,7 +160,8 @@ func (r *Receiver) decode(m jetstream.Msg) (Delivery, bool) {
 		_ = m.Term()
 		return Delivery{}, false
 	}
-	return Delivery{Received: ev, Raw: m.Data(), msg: m}, true
+	meta, err := m.Metadata()
+	return Delivery{Received: ev, Raw: m.Data(), Again: err == nil && meta.NumDelivered > 1, msg: m}, true
 }
 
 // take hands over what there is, without waiting for more.

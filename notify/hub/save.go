@@ -155,6 +155,12 @@ func (l *leading) print(b Batch) error {
 		}
 		l.h.printed.add(d.Event.ID)
 	}
+	if l.h.o.Printed == nil {
+		return nil
+	}
+	if err := l.h.o.Printed(); err != nil {
+		return &printError{err}
+	}
 	return nil
 }
 

@@ -27,7 +27,7 @@ func newHubMetrics() hubMetrics {
 		loaded:     exposition.Gauge("hub_state_loaded", "1 once the saved state has been read."),
 		leader:     exposition.Gauge("hub_leader", "1 where this hub leads."),
 		events:     exposition.Counter("hub_events_total", "Events taken by this hub since its start."),
-		duplicates: exposition.Counter("hub_events_duplicate_total", "Events that came again and changed nothing."),
+		duplicates: exposition.Counter("hub_events_duplicate_total", "Events among these that the stream had delivered before: a save took longer than it waits, or a hub died."),
 		pending:    exposition.Gauge("hub_events_pending", "Events that wait in the stream."),
 		lag:        exposition.Gauge("hub_lag_seconds", "For how long the oldest of these has waited."),
 		hosts:      exposition.Gauge("hub_hosts", "Hosts by state, each in the first that is true of silent, stopped, critical, warning, ok.", "state"),

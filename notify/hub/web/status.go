@@ -19,7 +19,7 @@ type Status struct {
 	Loaded    bool      `json:"loaded"`
 	// Problem says what is wrong and what to do; empty: nothing.
 	Problem string `json:"problem,omitempty"`
-	// Events were taken by this hub since it started. Pending wait in the stream, the oldest of them for Lag.
+	// Events were taken by this hub since it started, Duplicates of them had been delivered before. Pending wait in the stream, the oldest of them for Lag.
 	Events     uint64        `json:"events"`
 	Duplicates uint64        `json:"duplicates"`
 	Pending    uint64        `json:"pending"`
