@@ -34,7 +34,7 @@ func (f *natsFlags) check() error {
 func (f *natsFlags) dial(std stdio, name string) (notify.Dial, error) {
 	if f.server != "" {
 		credentials, err := absolute(f.credentials)
-		return notify.Dial{Servers: []string{f.server}, Credentials: credentials, Name: name}, err
+		return notify.Dial{Servers: []string{f.server}, Credentials: credentials, Name: name, InboxPrefix: notify.OperatorInbox}, err
 	}
 	cfg, err := usableConfig(std, f.config)
 	if err != nil {
@@ -44,7 +44,7 @@ func (f *natsFlags) dial(std stdio, name string) (notify.Dial, error) {
 		return notify.Dial{}, wrongUsage("no server is configured; name one with --server nats://HOST:4222, or set nats.servers")
 	}
 	dial := cfg.NATS.dial()
-	dial.Name = name
+	dial.Name, dial.InboxPrefix = name, notify.OperatorInbox
 	return dial, nil
 }
 

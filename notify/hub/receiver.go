@@ -48,6 +48,8 @@ type Delivery struct {
 	notify.Received
 	// Raw is the event's document.
 	Raw []byte
+	// At is when the stream got it; zero: it does not say.
+	At time.Time
 	// Again is true where the stream has delivered it before.
 	Again bool
 	msg   jetstream.Msg
@@ -160,8 +162,11 @@ func (r *Receiver) decode(m jetstream.Msg) (Delivery, bool) {
 		_ = m.Term()
 		return Delivery{}, false
 	}
-	meta, err := m.Metadata()
-	return Delivery{Received: ev, Raw: m.Data(), Again: err == nil && meta.NumDelivered > 1, msg: m}, true
+	d := Delivery{Received: ev, Raw: m.Data(), msg: m}
+	if meta, err := m.Metadata(); err == nil {
+		d.At, d.Again = meta.Timestamp, meta.NumDelivered > 1
+	}
+	return d, true
 }
 
 // take hands over what there is, without waiting for more.

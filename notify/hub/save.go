@@ -138,6 +138,9 @@ func (l *leading) settle() error {
 			return err
 		}
 		b.Ack()
+		if at := b.Events[len(b.Events)-1].At; !at.IsZero() {
+			l.h.backlog.saved.Store(at.UnixNano())
+		}
 	}
 	return nil
 }
