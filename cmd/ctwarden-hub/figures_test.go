@@ -192,10 +192,13 @@ func TestFigureStorm(t *testing.T) {
 		got.OpenedAll, got.Published, got.Acknowledged, stored, taken, sites, peak>>20, got.LongestUnread)
 }
 
-// TestFigureThroughput has a hub meet a stream full of events that it has not seen.
+// TestFigureThroughput has a hub meet a stream with three storms of 10,000 hosts that it has not seen.
 func TestFigureThroughput(t *testing.T) {
 	r := figures(t)
-	got := r.fleet(t, "--hosts", "50000", "--sites", "20", "--within", "1s", "--for", "1s").report(t)
+	waiting := uint64(0)
+	for range 3 {
+		waiting += r.fleet(t, "--hosts", "10000", "--sites", "20", "--within", "1s", "--for", "1s").report(t).Published
+	}
 	r.startToFile(t)
 	var first, last float64
 	var from, to time.Time
@@ -205,7 +208,7 @@ func TestFigureThroughput(t *testing.T) {
 			first, from = n, now
 		}
 		last, to = n, now
-		return n >= float64(got.Published)
+		return n >= float64(waiting)
 	})
 	rate, peak, worked := (last-first)/to.Sub(from).Seconds(), r.peak(t), r.worked(t)
 	r.hub.stop(t)
@@ -216,7 +219,7 @@ func TestFigureThroughput(t *testing.T) {
 		t.Errorf("%.0f events/s; %.0f events in %.1f s, of which the hub had a processor for %.1f s", rate, last-first, to.Sub(from).Seconds(), worked)
 	}
 	figure(t, "throughput: %d events waited; %.0f taken in %.1f s: %.0f events/s; the hub took %.1f s of a processor and at most %d MB",
-		got.Published, last-first, to.Sub(from).Seconds(), rate, worked, peak>>20)
+		waiting, last-first, to.Sub(from).Seconds(), rate, worked, peak>>20)
 }
 
 // TestFigureHundredThousand has 100,000 hosts open an incident at once and keep it open, while their states come in.
