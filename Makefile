@@ -84,7 +84,7 @@ check: lint ## what CI runs: lint, then make test under the race detector
 .PHONY: bench
 bench: ## the benchmarks behind the figures in README.md
 	@scripts/setup.sh test
-	$(GO) test -run '^$$' -bench . -benchmem ./watcher ./remediate/... ./internal/replay ./internal/state
+	$(GO) test -run '^$$' -bench . -benchmem ./watcher ./remediate/... ./internal/replay ./internal/state ./notify/hub/web
 
 .PHONY: bench-refused
 bench-refused: ## measure what a filling table refuses under ctwarden, other tools and none (root; 45 min); RUNS=3 ROWS=regexp: less
@@ -98,6 +98,11 @@ bench-idle: ## what the agent costs a host where nothing happens (root; half an 
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory -s build
 	@scripts/bench-idle.sh $(or $(SECONDS),300) $(NAMESPACES)
+
+.PHONY: bench-hub
+bench-hub: ## what a hub beside its NATS server takes: 10,000 hosts, its throughput, 100,000 hosts (10 min); ONLY=Storm: one
+	@scripts/setup.sh build
+	CTWARDEN_FIGURES=1 $(GO) test -v -count 1 -timeout 30m -run 'TestFigure.*$(ONLY)' ./cmd/ctwarden-hub
 
 .PHONY: packages
 packages: ## make the .deb and .rpm packages in dist/; VERSION=1.2.3, DIST=directory; NFPM_SIGNING_KEY_FILE=key signs them

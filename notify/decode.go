@@ -22,8 +22,8 @@ type Received struct {
 // Decode reads a document that [Encode] made. It is lenient where a newer agent may say more (unknown fields and
 // types) and strict where a consumer would be misled: the id, the source, the type and the time must be there.
 func Decode(body []byte) (Received, error) {
-	var e envelope
-	if err := json.Unmarshal(body, &e); err != nil {
+	e, err := readEnvelope(body)
+	if err != nil {
 		return Received{}, fmt.Errorf("decode event: %w", err)
 	}
 	site, host, err := splitSource(e.Source)

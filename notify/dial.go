@@ -30,7 +30,7 @@ const (
 type Dial struct {
 	// Servers are URLs: nats://, tls://, ws:// or wss://, or host:port.
 	Servers []string
-	// Credentials is a .creds file, read anew at every connect. It must not be readable by other users. A value without a
+	// Credentials is a .creds file, or one with the seed of a user's key alone (signIn), read anew at every connect. It must not be readable by other users. A value without a
 	// slash names a systemd credential ([SecretPath]).
 	Credentials string
 	TLS         TLS
@@ -142,7 +142,11 @@ func (d Dial) options(ctx context.Context) ([]nats.Option, error) {
 		opts = append(opts, nats.CustomInboxPrefix(d.InboxPrefix))
 	}
 	if d.Credentials != "" {
-		opts = append(opts, nats.UserCredentials(d.Credentials))
+		in, err := signIn(d.Credentials)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, in)
 	}
 	if d.TLS.CA != "" {
 		opts = append(opts, nats.RootCAs(d.TLS.CA))
@@ -166,6 +170,13 @@ func (d dialer) Dial(network, address string) (net.Conn, error) {
 	nd := net.Dialer{Timeout: dialTimeout}
 	return nd.DialContext(d.ctx, network, address)
 }
+
+// Explain puts an error of a connection, or of an attempt to connect, into words for the operator, with what to do.
+func (d Dial) Explain(err error) error { return d.connectReason(err) }
+
+// ReconnectDelay is the wait before an attempt to connect again, as every connection of ours has it. It is for those who
+// want to hear of each attempt ([nats.CustomReconnectDelay]).
+func ReconnectDelay(attempts int) time.Duration { return reconnectDelay(attempts) }
 
 func reconnectDelay(attempts int) time.Duration {
 	d := lastReconnect

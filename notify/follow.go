@@ -57,6 +57,9 @@ func Events(ctx context.Context, d Dial, f Filter, fn func(raw []byte) error) er
 	if err != nil {
 		return err
 	}
+	if d.InboxPrefix == "" {
+		d.InboxPrefix = OperatorInbox
+	}
 	// failed has room for one: the first error ends it all, later ones add nothing.
 	failed := make(chan error, 1)
 	fail := func(err error) {

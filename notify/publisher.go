@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 // The bounds of publishing.
@@ -51,6 +52,10 @@ type PublisherOptions struct {
 	Identity Identity
 	Queue    Queue
 	Log      *zap.Logger
+	// Order carries out one order of the fleet, or takes why the document that came is none. It fills in the answer's Rev,
+	// Done, Reason and Text. It is called from one goroutine, and returns when ctx is done at the latest. nil: this host
+	// does not listen.
+	Order func(ctx context.Context, c Command, broken error) Answer
 }
 
 // Publisher sends the outbox to JetStream, in order, and keeps the host's state there.
@@ -62,6 +67,8 @@ type Publisher struct {
 	opts PublisherOptions
 	// wake has room for one: a second wish to look at the outbox adds nothing to the first.
 	wake chan struct{}
+	// orders has room for orderRoom; what comes while it is full is dropped. It is never closed.
+	orders chan *nats.Msg
 
 	mu     sync.Mutex
 	nc     *nats.Conn
@@ -75,6 +82,9 @@ type Publisher struct {
 	// conn, send, large and host are what is wrong with the connection, with publishing, with events passed over and with
 	// the host's state.
 	conn, send, large, host error
+	// order is why the fleet's orders do not come through, ordersTold which of that was logged.
+	order      error
+	ordersTold map[string]bool
 	// drainFrom is when the outbox may drain after a reconnect.
 	drainFrom time.Time
 	// epoch counts the connections. passed holds the events passed over in this one, true until passedUntil: then they are
@@ -97,6 +107,9 @@ type Status struct {
 	// all is well.
 	Problem Problem
 	Error   string
+	// Orders says why the fleet's orders do not come through; empty: they do as far as is known, or this host does not
+	// listen.
+	Orders string
 }
 
 // NewPublisher checks the options. Whether a server answers, and whether the files that the connection needs can be used,
@@ -114,7 +127,8 @@ func NewPublisher(opts PublisherOptions) (*Publisher, error) {
 	if opts.Dial.InboxPrefix == "" {
 		opts.Dial.InboxPrefix = InboxPrefix(opts.Identity.Site, opts.Identity.Host)
 	}
-	return &Publisher{opts: opts, wake: make(chan struct{}, 1), denials: map[string]error{}, outage: map[string]bool{},
+	return &Publisher{opts: opts, wake: make(chan struct{}, 1), orders: make(chan *nats.Msg, orderRoom),
+		ordersTold: map[string]bool{}, denials: map[string]error{}, outage: map[string]bool{},
 		status: Status{Configured: true}}, nil
 }
 
@@ -141,6 +155,9 @@ func (p *Publisher) Status() Status {
 			break
 		}
 	}
+	if p.order != nil {
+		s.Orders = p.order.Error()
+	}
 	return s
 }
 
@@ -165,8 +182,13 @@ func (p *Publisher) Run(ctx context.Context) error {
 	l := &loop{p: p, nc: nc, js: js, retry: backoff.NewExponentialBackOff(), timer: time.NewTimer(0), window: window}
 	l.retry.InitialInterval, l.retry.MaxInterval = firstRetry, lastRetry
 	defer l.timer.Stop()
+	var listening errgroup.Group
+	listening.Go(func() error {
+		p.listen(ctx)
+		return nil
+	})
 	l.run(ctx, sending)
-	return nil
+	return listening.Wait()
 }
 
 // connect begins the connection, which the library then keeps. What keeps it from even beginning, such as a certificate
@@ -201,6 +223,7 @@ func (p *Publisher) begin(ctx context.Context) (*nats.Conn, jetstream.JetStream,
 	p.nc = nc
 	p.mu.Unlock()
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(window))
+	err = errors.Join(err, p.subscribe(nc))
 	if err != nil {
 		nc.Close()
 		return nil, nil, err
@@ -256,6 +279,7 @@ func (p *Publisher) connected(nc *nats.Conn) {
 		wait = 0 // the server was there all along, so no fleet is coming back
 	}
 	p.status.Connected, p.status.Server, p.status.Since = true, Redact(nc.ConnectedUrl()), time.Now()
+	p.order = nil
 	p.conn, p.large, p.passed, p.denials, p.outage = nil, nil, nil, map[string]error{}, map[string]bool{}
 	p.epoch++
 	p.drainFrom = time.Now().Add(wait)
@@ -317,6 +341,10 @@ func (p *Publisher) failed(err error) {
 	denial := Denied(err)
 	if denial == nil {
 		p.opts.Log.Warn("nats_error", zap.Error(err))
+		return
+	}
+	if ofOrders(denial) {
+		p.noOrders(denial)
 		return
 	}
 	err = denial

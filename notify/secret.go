@@ -4,13 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
-)
 
-// credentialsDirectory is where systemd puts a service's credentials (systemd.exec, LoadCredential=).
-const credentialsDirectory = "CREDENTIALS_DIRECTORY"
+	"github.com/ctwarden/ctwarden/internal/secret"
+)
 
 // withPaths replaces the names of systemd credentials by the paths of their files.
 func (d Dial) withPaths() (Dial, error) {
@@ -30,19 +27,8 @@ func (d Dial) withPaths() (Dial, error) {
 	return d, errors.Join(errs...)
 }
 
-// SecretPath is the file that a setting means: one with a slash is a path, one without is the name of a credential that
-// systemd gives to this service. Nothing means no file.
-func SecretPath(setting string) (string, error) {
-	if setting == "" || strings.Contains(setting, "/") {
-		return setting, nil
-	}
-	dir := os.Getenv(credentialsDirectory)
-	if dir == "" {
-		return "", fmt.Errorf("%s is the name of a systemd credential, and systemd gave none to this process; "+
-			"write LoadCredential=%s:/path/of/the/file into the unit, or give the absolute path of a file", setting, setting)
-	}
-	return filepath.Join(dir, setting), nil
-}
+// SecretPath is the file that a setting means, see [secret.Path].
+func SecretPath(setting string) (string, error) { return secret.Path(setting) }
 
 // checkSecrets looks at the files that hold secrets. It is asked before every attempt to connect, since they can be
 // replaced at any time.
@@ -55,20 +41,8 @@ func checkSecret(key, path string) error {
 	if path == "" {
 		return nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
+	if err := secret.Check(path); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: %s is not a regular file", key, path)
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return fmt.Errorf("%s: %s can be read by every user (mode %04o); chmod 0600 it", key, path, info.Mode().Perm())
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ const (
 	SubjectPrefix = "ctwarden.v1.ev"
 	// HostsBucket is the key-value bucket with one state per host, under the key <site>.<host>.
 	HostsBucket = "CTWARDEN_HOSTS"
+	// OperatorInbox is where replies to people's commands come in, so that their permissions need not cover the hosts' inboxes.
+	OperatorInbox = "_INBOX.ctwarden-operator"
 )
 
 // The bounds of names, so that a subject stays far below the server's limit of 4 KiB.

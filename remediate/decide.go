@@ -178,11 +178,14 @@ func guardMode(p Policy, s Situation, _ *Decision) Reason {
 	return ""
 }
 
-func guardHeld(_ Policy, s Situation, _ *Decision) Reason {
-	if s.Ask.automatic() && s.Held.Active(s.Now) {
-		return ReasonHeld
+func guardHeld(_ Policy, s Situation, d *Decision) Reason {
+	if !s.Ask.automatic() || !s.Held.Active(s.Now) {
+		return ""
 	}
-	return ""
+	if s.Held.Fleet {
+		d.Held = s.Held
+	}
+	return ReasonHeld
 }
 
 func guardReadOnly(_ Policy, s Situation, _ *Decision) Reason {

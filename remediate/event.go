@@ -59,7 +59,7 @@ type Step struct {
 	// Persisted is the file that makes the limit last; empty where it was not written.
 	Persisted string `json:"persisted,omitempty"`
 	// Error says what went wrong and what to do, for a failed or undone step, a limit that could not be persisted, or a
-	// step that somebody else's change holds back.
+	// step that somebody else's change or the fleet's hold keeps from being taken.
 	Error string `json:"error,omitempty"`
 }
 

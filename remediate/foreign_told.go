@@ -31,6 +31,9 @@ func (t *Tracker) ForeignStatus(now time.Time, p Policy) *ForeignStatus {
 // somebody else's change, who that is and what to do.
 func (t *Tracker) refusal(now time.Time, p Policy, d Decision) (once, why string) {
 	once = string(d.Reason)
+	if d.Reason == ReasonHeld && d.Held != nil {
+		return once, d.Held.Text()
+	}
 	if d.Reason != ReasonForeignChange || len(t.st.Foreign.Changes) == 0 {
 		return once, ""
 	}

@@ -78,4 +78,6 @@ type Decision struct {
 	// IncidentID is the incident that asked; empty by hand and at boot.
 	IncidentID string
 	NetNS      NetNS
+	// Held is the fleet's hold where that is the reason; nil otherwise, also where a hold of the host's own is.
+	Held *Hold
 }

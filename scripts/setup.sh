@@ -54,6 +54,7 @@ packages | packages-check)
 esac
 if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need rsyslogd rsyslog rsyslog
+    [ "$manager" = dnf ] || need prometheus-alertmanager prometheus-alertmanager -
     need logrotate logrotate logrotate
     need /lib/systemd/systemd-journald systemd systemd
     need journalctl systemd systemd
@@ -73,6 +74,7 @@ if [ "$want" = test ] || [ "$want" = torture-long ]; then
     need logger bsdutils util-linux
     need curl curl curl
     need groff groff-base groff-base
+    need chromium chromium chromium
 fi
 if [ "$want" = packages-check ]; then
     need lintian lintian -

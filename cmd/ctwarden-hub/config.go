@@ -3,18 +3,22 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/fleet"
 	"github.com/ctwarden/ctwarden/notify/hub"
+	"github.com/ctwarden/ctwarden/notify/oncall"
 )
 
 const defaultConfigPath = "/etc/ctwarden/hub.yaml"
+
+// defaultPage is where the page is served: to this machine only, since it shows the fleet to everybody who reaches it.
+const defaultPage = "127.0.0.1:9736"
 
 // The byte limits of the stream where the operator gives none.
 const (
@@ -28,6 +32,24 @@ type settings struct {
 	Embedded embeddedSettings `yaml:"embedded"`
 	// State is the folder for what the hub keeps.
 	State string `yaml:"state"`
+
+	// Listen is where the page is served; empty: nowhere. Link is its address as people reach it.
+	Listen        string         `yaml:"listen"`
+	Link          string         `yaml:"link"`
+	Users         []userSettings `yaml:"users"`
+	TrustedHeader headerSettings `yaml:"trusted_header"`
+
+	// Sites has a description of each site, for people.
+	Sites        map[string]string `yaml:"sites"`
+	Labels       []labelSettings   `yaml:"labels"`
+	GroupBy      []string          `yaml:"group_by"`
+	GroupWindow  time.Duration     `yaml:"group_window"`
+	GroupWait    time.Duration     `yaml:"group_wait"`
+	UpdateEvery  time.Duration     `yaml:"update_every"`
+	StepsPerHour int               `yaml:"fleet_steps_per_hour"`
+	Routes       []routeSettings   `yaml:"routes"`
+	OnCall       []oncall.Config   `yaml:"oncall"`
+	Rollout      rolloutSettings   `yaml:"rollout"`
 }
 
 // natsSettings say where the fleet's NATS servers are.
@@ -56,6 +78,8 @@ func defaults() settings {
 	return settings{
 		Embedded: embeddedSettings{Listen: hub.DefaultListen, MaxBytes: embeddedMaxBytes},
 		State:    "/var/lib/ctwarden-hub",
+		Listen:   defaultPage, GroupBy: []string{fleet.GroupBySite},
+		GroupWindow: 2 * time.Minute, GroupWait: 5 * time.Second, UpdateEvery: 5 * time.Minute,
 	}
 }
 
@@ -76,11 +100,15 @@ func (s settings) Validate(p *config.Problems) {
 	if (s.NATS.TLS.Cert == "") != (s.NATS.TLS.Key == "") {
 		p.Add("nats.tls", "cert and key go together")
 	}
+	s.validatePage(p)
+	s.validateFleet(p)
+	s.validateRoutes(p)
+	oncall.CheckNames(p, "oncall", s.OnCall)
 }
 
 func (s settings) dial() notify.Dial {
 	return notify.Dial{
-		Servers: s.NATS.Servers, Credentials: s.NATS.Credentials, Name: "ctwarden-hub",
+		Servers: s.NATS.Servers, Credentials: s.NATS.Credentials, Name: "ctwarden-hub", InboxPrefix: hub.InboxPrefix,
 		TLS: notify.TLS{CA: s.NATS.TLS.CA, Cert: s.NATS.TLS.Cert, Key: s.NATS.TLS.Key},
 	}
 }
@@ -105,34 +133,7 @@ func loadSettings(path string) (settings, error) {
 	if err != nil {
 		return s, err
 	}
-	return s, s.exposed(file)
-}
-
-// exposed refuses secrets that every user may read, in the file itself or in those that it names.
-func (s settings) exposed(file *config.File) error {
-	var bad config.Error
-	for _, secret := range []struct{ key, setting string }{
-		{"nats.credentials", s.NATS.Credentials}, {"nats.tls.key", s.NATS.TLS.Key},
-	} {
-		if path, err := notify.SecretPath(secret.setting); err == nil && forEverybody(path) {
-			bad.Problems = append(bad.Problems, file.Problem(secret.key, "can be read by every user of this machine; chmod 0640 %s", path))
-		}
-	}
-	for i, server := range s.NATS.Servers {
-		if notify.HoldsSecret(server) && forEverybody(file.Path) {
-			bad.Problems = append(bad.Problems, file.Problem(fmt.Sprintf("nats.servers[%d]", i),
-				"holds a secret, and this file may be read by every user; chmod 0640 %s, or use nats.credentials", file.Path))
-		}
-	}
-	if len(bad.Problems) > 0 {
-		return &bad
-	}
-	return nil
-}
-
-func forEverybody(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().Perm()&0o007 != 0
+	return s, s.onMachine(file)
 }
 
 func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
@@ -154,15 +155,4 @@ func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
 			return err
 		}),
 	}
-}
-
-// versionString is the release's version, or what the Go tool noted about the source.
-func versionString() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }

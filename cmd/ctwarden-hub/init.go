@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,16 +25,35 @@ func newInitCommand(stdout io.Writer) *cobra.Command {
 		dial     = notify.Dial{Name: "ctwarden-hub init"}
 		maxBytes string
 		replicas int
+		form     string
+		site     string
+		host     string
 	)
 	cmd := &cobra.Command{
-		Use:   "init --server URL",
-		Short: "Creates or updates the stream, the host states' bucket and the consumer",
-		Long: `Creates the JetStream stream CTWARDEN, the key-value bucket CTWARDEN_HOSTS and the hub's consumer, or changes them to
-what this version needs, and prints each change. It can be run again at any time. It needs credentials that may
-administer JetStream in the account; agents and hubs do not.`,
-		Example: "  ctwarden-hub init --server nats://nats.example:4222 --creds admin.creds --max-bytes 50GiB",
-		Args:    cobra.NoArgs,
+		Use:   "init {--server URL | --permissions FORM}",
+		Short: "Creates or updates the streams, the buckets and the consumer; prints who needs which permissions",
+		Long: `Creates the JetStream streams CTWARDEN and CTWARDEN_COMMANDS, the key-value buckets CTWARDEN_HOSTS and CTWARDEN_FLEET
+and the hub's consumer, or changes them to what this version needs, and prints each change. It can be run again at any time.
+It needs credentials that may administer JetStream in the account; agents and hubs do not.
+
+With --permissions it prints what hosts, hubs and operators need in the account, and no more: a host may publish its own
+events, its own state and its own answers, and hear the orders that are for it. FORM is config (users with passwords in the
+server's file), nkey (users with keys in the server's file) or jwt (signing keys with templates, for nsc).`,
+		Example: "  ctwarden-hub init --server nats://nats.example:4222 --creds admin.creds --max-bytes 50GiB\n" +
+			"  ctwarden-hub init --permissions nkey --site gva --host hv1.example",
+		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			if form != "" {
+				if err := checkPermissions(form, site, host); err != nil {
+					return err
+				}
+				if err := printPermissions(stdout, form, site, host); err != nil || len(dial.Servers) == 0 {
+					return err
+				}
+			}
+			if len(dial.Servers) == 0 {
+				return fmt.Errorf("%w: which server? give --server URL, or --permissions FORM alone", errUsage)
+			}
 			size, err := config.ParseSize(maxBytes)
 			if err != nil || size == 0 {
 				return fmt.Errorf("%w: --max-bytes %q is not a size; write one like 10GiB", errUsage, maxBytes)
@@ -57,8 +78,23 @@ administer JetStream in the account; agents and hubs do not.`,
 	f.StringVar(&dial.TLS.Key, "key", "", "client key `file`")
 	f.StringVar(&maxBytes, "max-bytes", clusterMaxBytes.String(), "`size` of the stream beyond which the oldest events go")
 	f.IntVar(&replicas, "replicas", 0, "copies of the stream; 0: three, or as many as there are servers")
-	_ = cmd.MarkFlagRequired("server")
+	f.StringVar(&form, "permissions", "", "print who needs which permissions, in the `form` config, nkey or jwt")
+	f.StringVar(&site, "site", "gva", "`site` of the host whose permissions are printed")
+	f.StringVar(&host, "host", "host1.example", "`name` of the host whose permissions are printed")
 	return cmd
+}
+
+func checkPermissions(form, site, host string) error {
+	if !slices.Contains(permissionForms, form) {
+		return fmt.Errorf("%w: --permissions %s; one of %s", errUsage, form, strings.Join(permissionForms, ", "))
+	}
+	if err := notify.CheckSite(site); err != nil {
+		return fmt.Errorf("%w: --site: %w", errUsage, err)
+	}
+	if host == "" || len(host) > 255 {
+		return fmt.Errorf("%w: --host: a name of 1 to 255 bytes", errUsage)
+	}
+	return nil
 }
 
 // absolute completes the paths of files named on the command line, where a name without a slash is a path too.

@@ -82,9 +82,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ctwarden-hub",
-		Short: "Reads the events of a fleet of ctwarden agents from NATS",
-		Long: `ctwarden-hub reads the events of a fleet of ctwarden agents from a NATS stream and prints them. A fleet has its own
-NATS servers; for one machine, a lab or a first look the hub has one inside.
+		Short: "Makes one picture of a fleet of ctwarden agents, and pages on-call",
+		Long: `ctwarden-hub reads the events of a fleet of ctwarden agents from a NATS stream, makes one incident of one trouble, tells
+on-call, shows the fleet on a page, and holds it where that is asked for. A fleet has its own NATS servers; for one machine,
+a lab or a first look the hub has one inside.
 
 Exit codes: 0 done, 2 wrong usage or configuration, 3 not permitted or not available here.`,
 		Example:       "  ctwarden-hub serve --embedded\n  ctwarden-hub init --server nats://nats.example:4222 --creds admin.creds",
@@ -96,6 +97,7 @@ Exit codes: 0 done, 2 wrong usage or configuration, 3 not permitted or not avail
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newServeCommand(stdout, stderr), newInitCommand(stdout), newCheckConfigCommand(stdout))
+	root.AddCommand(newServeCommand(stdout, stderr), newInitCommand(stdout), newHoldCommand(stdout), newUnholdCommand(stdout),
+		newTestPageCommand(stdout), newCheckConfigCommand(stdout), newSimulateCommand(stdout, stderr), newVersionCommand(stdout))
 	return root
 }

@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitCode, "waitfor": waitFor, "event": event, "replace": replace, "readers": readers,
+			"hubs":   hubs,
 			"stored": stored,
 		},
 	})
@@ -166,6 +167,28 @@ func readers(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("%d hubs read, want %s", c.CachedInfo().NumWaiting, args[1])
+		}
+	}
+}
+
+// hubs waits until so many hubs follow the hosts' states, whether they lead or not: hubs host:port N
+func hubs(ts *testscript.TestScript, _ bool, args []string) {
+	nc, err := nats.Connect("nats://" + args[0])
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); ; <-tick.C {
+		s, err := js.Stream(context.Background(), "KV_"+notify.HostsBucket)
+		ts.Check(err)
+		n := s.CachedInfo().State.Consumers
+		if fmt.Sprint(n) == args[1] {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%d hubs follow, want %s", n, args[1])
 		}
 	}
 }

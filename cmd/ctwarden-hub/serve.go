@@ -1,19 +1,28 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/failpoint"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/notify/hub"
+	"github.com/ctwarden/ctwarden/notify/hub/web"
 )
 
 // serveFlags override the configuration file.
@@ -23,6 +32,7 @@ type serveFlags struct {
 	listen   string
 	store    string
 	maxBytes string
+	page     string
 	output   string
 }
 
@@ -30,18 +40,33 @@ func newServeCommand(stdout, stderr io.Writer) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Reads the fleet's events and prints each as one line",
-		Long: `Reads the fleet's events from the servers in the configuration file, or from a NATS server inside this process, and
-prints each once, as one line. The server inside has its streams in a folder and asks nobody who they are, so it
-listens on this machine only unless it is told otherwise.`,
+		Short: "Makes one picture of the fleet's events, pages on-call, shows the page, and prints each event as one line",
+		Long: `Reads the fleet's events from the servers in the configuration file, or from a NATS server inside this process, makes
+incidents of the fleet of them, and tells on-call. Any number of hubs may serve one fleet: one of them leads, and another
+takes its place within seconds where it dies. Each shows the whole fleet on its page.
+
+The leading hub also prints each event once, as one line. The server inside has its streams in a folder and asks nobody who
+they are, so it listens on this machine only unless it is told otherwise.
+
+SIGHUP re-reads the configuration file: labels, grouping, routes, on-call, users and rollout. One with mistakes leaves the
+running configuration in force, and is said.`,
 		Example: "  ctwarden-hub serve --embedded --store /var/lib/ctwarden-hub/nats\n  ctwarden-hub serve --config hub.yaml -o json",
 		Args:    cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			// Before anything else, since an unexpected SIGHUP ends the program. Capacity 1: a second one while one waits asks
+			// for nothing new.
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
 			s, err := f.settings(cmd)
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), stdout, s, f.output == "json", newLog(stderr))
+			v := &service{
+				settings: s, log: newLog(stderr), out: newPrinter(stdout, f.output == "json"), hup: hup,
+				load: func() (settings, error) { return f.settings(cmd) }, askedForPage: cmd.Flags().Changed("page"),
+			}
+			return v.run(cmd.Context())
 		}),
 	}
 	fl := cmd.Flags()
@@ -50,6 +75,7 @@ listens on this machine only unless it is told otherwise.`,
 	fl.StringVar(&f.listen, "listen", "", "`host:port` of the server inside (default "+hub.DefaultListen+"; port 0: any)")
 	fl.StringVar(&f.store, "store", "", "`folder` of the server inside (default: nats, below the state folder)")
 	fl.StringVar(&f.maxBytes, "max-bytes", "", "`size` of the stream inside beyond which the oldest events go (default "+embeddedMaxBytes.String()+")")
+	fl.StringVar(&f.page, "page", "", "`host:port` of the page, or off (default: the file's, or "+defaultPage+")")
 	fl.StringVarP(&f.output, "output", "o", "text", "output format: text, json")
 	return cmd
 }
@@ -82,17 +108,37 @@ func (f serveFlags) settings(cmd *cobra.Command) (settings, error) {
 			return settings{}, fmt.Errorf("%w: --max-bytes %q; a size from 1MiB on, such as 1GiB", errUsage, f.maxBytes)
 		}
 	}
+	switch {
+	case f.page == "off":
+		s.Listen = ""
+	case f.page != "" && !isListen(f.page):
+		return settings{}, fmt.Errorf("%w: --page %q; host:port, or off", errUsage, f.page)
+	case f.page != "":
+		s.Listen = f.page
+	}
 	if !s.Embedded.Enabled && len(s.NATS.Servers) == 0 {
 		return settings{}, fmt.Errorf("%w: no servers: set nats.servers in the configuration file or use --embedded", errUsage)
 	}
 	return s, nil
 }
 
-// serve runs until ctx is done. What it started it stops in the opposite order: reading, the connection, the server.
-func serve(ctx context.Context, stdout io.Writer, s settings, asJSON bool, log *zap.Logger) error {
-	dial := s.dial()
-	if s.Embedded.Enabled {
-		srv, err := hub.StartServer(hub.ServerOptions{Listen: s.Embedded.Listen, Store: s.store(), Log: log})
+// service is one run of serve.
+type service struct {
+	settings settings
+	log      *zap.Logger
+	out      *printer
+	hup      <-chan os.Signal
+	load     func() (settings, error)
+	// askedForPage is true where the command line says where the page is to be.
+	askedForPage bool
+}
+
+// run serves until ctx is done. What it started it stops in the opposite order: the page, the hub, the connection, the
+// server.
+func (v *service) run(ctx context.Context) error {
+	dial := v.settings.dial()
+	if v.settings.Embedded.Enabled {
+		srv, err := hub.StartServer(hub.ServerOptions{Listen: v.settings.Embedded.Listen, Store: v.settings.store(), Log: v.log})
 		if err != nil {
 			return err
 		}
@@ -102,24 +148,79 @@ func serve(ctx context.Context, stdout io.Writer, s settings, asJSON bool, log *
 	if err := dial.Check(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	nc, err := dial.Connect(connectionLog(log)...)
+	link := &connection{log: v.log, dial: dial}
+	nc, err := dial.Connect(link.options()...)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	if s.Embedded.Enabled {
-		if err := setUpEmbedded(ctx, nc, s, log); err != nil {
+	if v.settings.Embedded.Enabled {
+		if err := setUpEmbedded(ctx, nc, v.settings, v.log); err != nil {
+			if ctx.Err() != nil {
+				return nil // ended before it began
+			}
 			return err
 		}
 	}
-	p := &printer{out: stdout, json: asJSON}
-	r := hub.Receiver{Conn: nc, Log: log, Handle: p.print, Ready: func() {
-		p.say("ctwarden-hub %s: ready at %s", versionString(), notify.Redact(nc.ConnectedUrl()))
-		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-			log.Warn("systemd_not_notified", zap.Error(err))
+	h, err := hub.New(hub.Options{
+		Conn: nc, Log: v.log, Name: hubName(), Version: versionString(), Settings: v.settings.hub(), Print: v.out.print, Printed: v.out.flush,
+		Fail: failpoint.New(),
+		Ready: func() {
+			v.out.say("ctwarden-hub %s: ready at %s", versionString(), notify.Redact(nc.ConnectedUrl()))
+			v.notify(daemon.SdNotifyReady)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	link.follow(nc, h)
+	return v.serve(ctx, h)
+}
+
+// serve runs the hub, its page, and the reloads.
+func (v *service) serve(ctx context.Context, h *hub.Hub) error {
+	page, l, err := v.page(h)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return h.Run(ctx) })
+	if page != nil {
+		g.Go(func() error { return web.Serve(ctx, l, page) })
+	}
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-v.hup:
+				v.reload(h, page)
+			}
 		}
-	}}
-	return r.Run(ctx)
+	})
+	return g.Wait()
+}
+
+// page opens the page where one is wanted. An address that is in use is an error only where somebody chose it: a second hub
+// on one machine, with the default, does without.
+func (v *service) page(h *hub.Hub) (*web.Handler, net.Listener, error) {
+	if v.settings.Listen == "" {
+		return nil, nil, nil
+	}
+	page, err := web.New(h.Page(v.settings.access()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	l, err := net.Listen("tcp", v.settings.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) && v.settings.Listen == defaultPage && !v.askedForPage {
+		v.log.Warn("page_not_served", zap.Error(err), zap.String("remedy", "set listen in the configuration file, or use --page"))
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("serve the page: %w", err)
+	}
+	v.log.Info("page_served", zap.String("address", "http://"+l.Addr().String()))
+	return page, l, nil
 }
 
 func setUpEmbedded(ctx context.Context, nc *nats.Conn, s settings, log *zap.Logger) error {
@@ -132,30 +233,32 @@ func setUpEmbedded(ctx context.Context, nc *nats.Conn, s settings, log *zap.Logg
 	return err
 }
 
-// connectionLog tells when the servers go away and come back.
-func connectionLog(log *zap.Logger) []nats.Option {
-	return []nats.Option{
-		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
-			if err != nil {
-				log.Warn("nats_disconnected", zap.Error(err))
-			}
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) {
-			log.Info("nats_connected", zap.String("server", notify.Redact(nc.ConnectedUrl())))
-		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if denial := notify.Denied(err); denial != nil {
-				err = denial
-			}
-			log.Warn("nats_error", zap.Error(err))
-		}),
+// notify tells the service manager, where there is one.
+func (v *service) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		v.log.Warn("systemd_not_notified", zap.Error(err))
 	}
+}
+
+// hubName is what the other hubs call this one.
+func hubName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
 // printer writes events to the terminal or a file.
 type printer struct {
 	out  io.Writer
 	json bool
+	// lines are those of a batch, which go out at once: a write for each event is a good part of what a storm costs.
+	lines *bufio.Writer
+}
+
+func newPrinter(out io.Writer, json bool) *printer {
+	return &printer{out: out, json: json, lines: bufio.NewWriterSize(out, 64<<10)}
 }
 
 func (p *printer) print(r notify.Received, raw []byte) error {
@@ -163,11 +266,12 @@ func (p *printer) print(r notify.Received, raw []byte) error {
 	if !p.json {
 		line = []byte(notify.Line(r))
 	}
-	if _, err := p.out.Write(append(append([]byte(nil), line...), '\n')); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
+	// Where it fails, so does what is written next, and flush.
+	_, _ = p.lines.Write(line)
+	return p.lines.WriteByte('\n')
 }
+
+func (p *printer) flush() error { return p.lines.Flush() }
 
 // say is for people; it stays out of JSON.
 func (p *printer) say(format string, args ...any) {

@@ -21,7 +21,7 @@ type Config struct {
 	Remediate    remediateConfig `yaml:"remediate"`
 	NATS         natsConfig      `yaml:"nats"`
 	Outbox       outboxConfig    `yaml:"outbox"`
-	Oncall       []any           `yaml:"oncall" config:"secret"`
+	Oncall       []oncallConfig  `yaml:"oncall"`
 	Metrics      metricsConfig   `yaml:"metrics"`
 	StateDir     string          `yaml:"state_dir"`
 	RuntimeDir   string          `yaml:"runtime_dir"`
@@ -71,6 +71,7 @@ type remediateConfig struct {
 	RaiseOnFlood  bool                  `yaml:"raise_on_flood"`
 	ForeignPause  time.Duration         `yaml:"foreign_pause"`
 	Decay         time.Duration         `yaml:"decay"`
+	AwaitFleet    bool                  `yaml:"await_fleet"`
 	Persist       bool                  `yaml:"persist"`
 	PersistFile   string                `yaml:"persist_file"`
 }
@@ -124,7 +125,7 @@ func defaultConfig() Config {
 		},
 		NATS:       natsConfig{Servers: []string{}},
 		Outbox:     outboxConfig{MaxEvents: 100000},
-		Oncall:     []any{},
+		Oncall:     []oncallConfig{},
 		Metrics:    metricsConfig{Listen: "127.0.0.1:9735", Users: []string{}},
 		StateDir:   "/var/lib/ctwarden",
 		RuntimeDir: "/run/ctwarden",

@@ -35,6 +35,8 @@ func (c *Config) onMachine(file *config.File) (mistakes, warnings []config.Probl
 			warnings = append(warnings, file.Problem("control_group", "there is no such group here; groupadd --system %s", c.ControlGroup))
 		}
 	}
+	wrong, unsure := c.sendersOnMachine(file)
+	mistakes, warnings = append(mistakes, wrong...), append(warnings, unsure...)
 	mistakes = append(mistakes, c.Metrics.onMachine(file)...)
 	if dir := filepath.Dir(c.Remediate.PersistFile); c.Remediate.Persist && !readAtBoot(dir) {
 		warnings = append(warnings, file.Problem("remediate.persist_file",

@@ -15,6 +15,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -29,9 +30,10 @@ func (c *Config) Validate(p *config.Problems) {
 	if len(c.Host) > 253 || strings.ContainsFunc(c.Host, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' }) {
 		p.Add("host", "must be a host name of at most 253 plain characters, or empty for the kernel's host name")
 	}
-	if len(c.Oncall) > 0 {
-		p.Add("oncall", "senders on the host itself are not supported yet; leave the list empty and set on-call up on the hub (hub.yaml)")
+	if c.Remediate.AwaitFleet && len(c.NATS.Servers) == 0 {
+		p.Add("remediate.await_fleet", "needs nats.servers: without them no word of the fleet comes, and the host observes for ever")
 	}
+	oncall.CheckNames(p, "oncall", c.senders())
 	directory(p, "state_dir", c.StateDir)
 	directory(p, "runtime_dir", c.RuntimeDir)
 	if c.StateDir == c.RuntimeDir {

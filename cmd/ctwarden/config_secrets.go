@@ -12,15 +12,32 @@ import (
 	"github.com/ctwarden/ctwarden/notify"
 )
 
-// natsFile is a key that names a file.
-type natsFile struct {
+// namedFile is a key that names a file.
+type namedFile struct {
 	key, setting string
 	secret       bool // what is in it must not be for everybody
 }
 
+// onMachine looks at the file on this machine.
+func (f namedFile) onMachine(file *config.File, key string) (mistakes, warnings []config.Problem) {
+	path, err := notify.SecretPath(f.setting)
+	if err != nil {
+		return nil, []config.Problem{file.Problem(key, "%v", err)}
+	}
+	switch mode, err := readable(path); {
+	case path == "":
+	case err != nil:
+		warnings = append(warnings, file.Problem(key, "cannot be read here: %s", cause(err)))
+	case f.secret && mode.Perm()&0o007 != 0:
+		mistakes = append(mistakes, file.Problem(key,
+			"may be read by every user of this machine; chmod 0640 %s, with the group of the agent's user", path))
+	}
+	return mistakes, warnings
+}
+
 // files are the keys that name files, as paths or as the names of systemd credentials.
-func (n *natsConfig) files() []natsFile {
-	return []natsFile{
+func (n *natsConfig) files() []namedFile {
+	return []namedFile{
 		{"credentials", n.Credentials, true}, {"tls.ca", n.TLS.CA, false}, {"tls.cert", n.TLS.Cert, false}, {"tls.key", n.TLS.Key, true},
 	}
 }
@@ -47,20 +64,8 @@ func looksSecret(setting string) bool {
 // later: the agent starts without, and says what is missing.
 func (n *natsConfig) onMachine(file *config.File) (mistakes, warnings []config.Problem) {
 	for _, f := range n.files() {
-		key := "nats." + f.key
-		path, err := notify.SecretPath(f.setting)
-		if err != nil {
-			warnings = append(warnings, file.Problem(key, "%v", err))
-			continue
-		}
-		switch mode, err := readable(path); {
-		case path == "":
-		case err != nil:
-			warnings = append(warnings, file.Problem(key, "cannot be read here: %s", cause(err)))
-		case f.secret && mode.Perm()&0o007 != 0:
-			mistakes = append(mistakes, file.Problem(key,
-				"may be read by every user of this machine; chmod 0640 %s, with the group of the agent's user", path))
-		}
+		wrong, unsure := f.onMachine(file, "nats."+f.key)
+		mistakes, warnings = append(mistakes, wrong...), append(warnings, unsure...)
 	}
 	if mode, err := readable(file.Path); err == nil && mode.Perm()&0o004 != 0 {
 		for i, server := range n.Servers {

@@ -96,6 +96,12 @@ func doctorConfig(path, root string) (doctor.Config, error) {
 	if c.Hold, err = places.Held(c.Now); err != nil {
 		c.HoldUnread = err.Error()
 	}
+	if c.Hold == nil {
+		places.Fleet = true
+		if c.Hold, err = places.Held(c.Now); err != nil {
+			c.HoldUnread = err.Error()
+		}
+	}
 	return c, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -13,11 +12,9 @@ import (
 
 // eventsFlags are the flags of events as given.
 type eventsFlags struct {
-	config      string
-	server      string
-	credentials string
-	filter      notify.Filter
-	out         output
+	natsFlags
+	filter notify.Filter
+	out    output
 }
 
 func newEventsCommand(std stdio) *cobra.Command {
@@ -33,8 +30,7 @@ the credentials are those of the configuration, or with --server only what the f
 		RunE: action(func(cmd *cobra.Command, _ []string) error { return f.run(cmd, std) }),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.server, "server", "", "the `URL` of the NATS server (default nats.servers of the configuration)")
-	flags.StringVar(&f.credentials, "credentials", "", "a .creds `file` to go with --server")
+	f.register(cmd)
 	flags.StringVar(&f.filter.Site, "site", "", "only this `site`")
 	flags.StringVar(&f.filter.Host, "host", "", "only this `host`")
 	flags.StringVar(&f.filter.Type, "type", "", "only this `type`, such as step.applied, or step for all that begin so")
@@ -48,37 +44,17 @@ func (f *eventsFlags) run(cmd *cobra.Command, std stdio) error {
 	if f.filter.Since < 0 {
 		return wrongUsage("--since %s: must not be negative", f.filter.Since)
 	}
-	if f.credentials != "" && f.server == "" {
-		return wrongUsage("--credentials goes with --server; without it those of the configuration are used")
+	if err := f.check(); err != nil {
+		return err
 	}
 	if _, err := f.filter.Subject(); err != nil {
 		return wrongUsage("%w", err)
 	}
-	dial, err := f.dial(std)
+	dial, err := f.dial(std, "ctwarden events")
 	if err != nil {
 		return err
 	}
 	return notify.Events(cmd.Context(), dial, f.filter, func(raw []byte) error { return f.print(std, raw) })
-}
-
-// dial is where to connect: the server named on the command line with nothing of the configuration, or else what the
-// configuration says.
-func (f *eventsFlags) dial(std stdio) (notify.Dial, error) {
-	const name = "ctwarden events"
-	if f.server != "" {
-		credentials, err := absolute(f.credentials)
-		return notify.Dial{Servers: []string{f.server}, Credentials: credentials, Name: name}, err
-	}
-	cfg, err := usableConfig(std, f.config)
-	if err != nil {
-		return notify.Dial{}, err
-	}
-	if len(cfg.NATS.Servers) == 0 {
-		return notify.Dial{}, wrongUsage("no server is configured; name one with --server nats://HOST:4222, or set nats.servers")
-	}
-	dial := cfg.NATS.dial()
-	dial.Name = name
-	return dial, nil
 }
 
 func (f *eventsFlags) print(std stdio, raw []byte) error {
@@ -99,14 +75,6 @@ func (f *eventsFlags) print(std stdio, raw []byte) error {
 	}
 	_, err = fmt.Fprintln(std.out, notify.Line(ev))
 	return err
-}
-
-// absolute is the path of a file named on the command line, where a name without a slash is one too.
-func absolute(path string) (string, error) {
-	if path == "" {
-		return "", nil
-	}
-	return filepath.Abs(path)
 }
 
 // dial is the configuration as package notify takes it.

@@ -30,7 +30,8 @@ func newHoldCommand(std stdio) *cobra.Command {
 		Use:   "hold [--for DURATION]",
 		Short: "Stop all automatic writes",
 		Long: `Stops all automatic writes, for a while or until "ctwarden unhold". It is a plain file in state_dir, so it works
-whatever state the agent is in, also before it starts. Where state_dir cannot be written (its disk is full, read-only or
+whatever state the agent is in, also before it starts. A hold that the fleet orders (ctwarden-hub hold) is another file
+beside it; each holds, and neither releases the other. Where state_dir cannot be written (its disk is full, read-only or
 does not answer) it goes to runtime_dir, which is in memory, where the next boot ends it; that is said. An agent that runs
 moves it to state_dir as soon as that takes it. Detection and publication go on.`,
 		Example: "  ctwarden hold --for 2h\n  ctwarden hold",
@@ -74,7 +75,8 @@ func newUnholdCommand(std stdio) *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use: "unhold", Short: "Allow automatic writes again", Args: cobra.NoArgs, Example: "  ctwarden unhold",
-		Long: `Removes the hold from state_dir and from runtime_dir. Where the one in state_dir cannot be removed, or its disk does
+		Long: `Removes the host's own hold from state_dir and from runtime_dir. One that the fleet ordered stays: it is said whose it
+is and how it is released, which is by ctwarden-hub unhold. Where the one in state_dir cannot be removed, or its disk does
 not answer for two seconds, nothing is released, now or later, and the exit code is 3.`,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			cfg, err := holdConfig(std, path)
@@ -86,6 +88,7 @@ not answer for two seconds, nothing is released, now or later, and the exit code
 			if !was {
 				text = fmt.Sprintf("there was no hold (%s/%s, %s/%[2]s)", cfg.StateDir, apply.HoldFile, cfg.RuntimeDir)
 			}
+			text += agent.FleetHolds(cfg.StateDir, cfg.RuntimeDir, time.Now())
 			return heldOr(cmd.Context(), std, out, cfg, err, text, agent.Command{Verb: agent.VerbUnhold, By: whoAsks()})
 		}),
 	}
@@ -97,6 +100,11 @@ not answer for two seconds, nothing is released, now or later, and the exit code
 // holdPlaces are where a hold may be.
 func (c *Config) holdPlaces() apply.HoldPlaces {
 	return apply.HoldPlaces{StateDir: c.StateDir, RuntimeDir: c.RuntimeDir}
+}
+
+// fleetHoldPlaces are where the fleet's hold may be.
+func (c *Config) fleetHoldPlaces() apply.HoldPlaces {
+	return apply.HoldPlaces{StateDir: c.StateDir, RuntimeDir: c.RuntimeDir, Fleet: true}
 }
 
 // holdConfig is the configuration as far as a hold needs it. A file with mistakes must not keep an operator from holding:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -39,6 +40,13 @@ func kernelStatus(ctx context.Context, cfg Config) (agent.Status, error) {
 	if st.Held, err = cfg.holdPlaces().Held(st.At); err != nil {
 		st.Notes = append(st.Notes, err.Error())
 	}
+	fleet, err := cfg.fleetHoldPlaces().Held(st.At)
+	if err != nil {
+		st.Notes = append(st.Notes, err.Error())
+	}
+	if fleet != nil {
+		st.Fleet = &notify.FleetState{Hold: fleet}
+	}
 	err = readTables(ctx, &st)
 	st.Hash = hashStatus(cfg.policy(), st)
 	return st, err
@@ -50,6 +58,9 @@ func hashStatus(p remediate.Policy, st agent.Status) *agent.HashStatus {
 		return nil
 	}
 	s := remediate.Situation{Now: st.At, Limits: st.Limits, Memory: st.Memory.Memory, Held: st.Held}
+	if s.Held == nil && st.Fleet != nil {
+		s.Held = st.Fleet.Hold
+	}
 	for _, ns := range st.NetNS {
 		s.Entries += ns.Count
 		if !ns.Init {

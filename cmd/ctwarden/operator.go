@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/failpoint"
 	"github.com/ctwarden/ctwarden/internal/persist"
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 )
@@ -111,17 +112,17 @@ func (c *Config) agent(log *zap.Logger) (agent.Config, error) {
 		return agent.Config{}, err
 	}
 	return agent.Config{
-		Version: versionString(), Host: host, Site: c.Site, Root: "/", Policy: c.policy(),
+		Version: versionString(), Host: host, Site: c.Site, Root: "/", Policy: c.policy(), AwaitFleet: c.Remediate.AwaitFleet,
 		CloseAfter: c.Incident.CloseAfter, UpdateEvery: c.Incident.UpdateEvery,
 		Sources: agent.SourcesConfig{
 			Lookback: c.Sources.Lookback, LateAfter: c.Sources.LateAfter, Kmsg: agent.Switch(c.Sources.Kmsg.Enabled),
 			Journal: agent.Switch(c.Sources.Journal.Enabled), JournalDirectory: c.Sources.Journal.Directory,
 			Syslog: agent.Switch(c.Sources.Syslog.Enabled), SyslogFiles: c.Sources.Syslog.Files,
 		},
-		NATS: c.NATS.dial(), OutboxMax: c.Outbox.MaxEvents, MetricsListen: c.Metrics.Listen, MetricsUsers: c.Metrics.Users,
+		NATS: c.NATS.dial(), Oncall: c.agentSenders(), OutboxMax: c.Outbox.MaxEvents, MetricsListen: c.Metrics.Listen, MetricsUsers: c.Metrics.Users,
 		StateDir: c.StateDir, RuntimeDir: c.RuntimeDir,
 		ControlGroup: c.ControlGroup, PersistFile: c.Remediate.PersistFile, ModuleFile: c.moduleFile(),
 		PersistSocket: persist.DefaultSocket, Log: log,
-		Fail: failpoint(),
+		Fail: failpoint.New(),
 	}, nil
 }

@@ -46,6 +46,7 @@ func headline(b *strings.Builder, st agent.Status) {
 		}
 		fmt.Fprintf(b, "HELD %s by %s, since %s: no automatic writes%s\n", until, h.By, clock(h.Since), holdPlace(h))
 	}
+	fleetLines(b, st)
 }
 
 // holdPlace is where a hold was found.
@@ -161,6 +162,7 @@ func deliveryRows(w io.Writer, st agent.Status) {
 	if !st.Running {
 		return
 	}
+	oncallRows(w, st)
 	if !st.NATS.Configured {
 		fmt.Fprintln(w, "nats\tnot configured; events stay in the local log")
 		return
@@ -176,6 +178,9 @@ func deliveryRows(w io.Writer, st agent.Status) {
 		state += ": " + st.NATS.Error
 	}
 	fmt.Fprintf(w, "nats\t%s\n", state)
+	if f := st.Fleet; f != nil && f.Rev > 0 {
+		fmt.Fprintf(w, "fleet\torders heard up to revision %d\n", f.Rev)
+	}
 	unsaved := ""
 	if n := st.Outbox.Unsaved; n > 0 {
 		unsaved = fmt.Sprintf(" (%d of them NOT ON DISK)", n)

@@ -37,6 +37,9 @@ type Agent struct {
 	disk      *disk
 	outbox    *outbox
 	holds     *holdReader
+	fleet     fleet
+	pager     *pager        // nil: this host tells nobody itself
+	sharing   chan struct{} // room for one: the host's state is to be sent at once; never closed
 	table     *conntrack.Table
 	applier   *apply.Applier
 	recorder  *recorder
@@ -52,6 +55,7 @@ type Agent struct {
 	ended   chan struct{}      // closed by Run when the loop has ended
 	readyCh chan struct{}      // closed by the loop when every source is positioned
 
+	ownMode      remediate.Mode // as configured; that of cfg.Policy is the one in force
 	tracker      *remediate.Tracker
 	spaces       map[uint64]*space
 	streams      map[string]*stream
@@ -76,6 +80,7 @@ type Agent struct {
 	// What is to be saved; savedBooked is Tracker.Booked as of the last save.
 	events      []remediate.Event
 	unkept      []remediate.Step
+	paging      []byte // what people are told, see pager
 	savedBooked uint64
 	savedAt     time.Time
 
@@ -120,6 +125,7 @@ func Open(ctx context.Context, cfg Config) (*Agent, error) {
 		batches: make(chan watcher.Batch, batchRoom), files: make(chan watcher.Batch, filesRoom), calls: make(chan func()), ended: make(chan struct{}),
 		readyCh: make(chan struct{}), spaces: map[uint64]*space{}, streams: map[string]*stream{},
 		notes: map[string]string{}, following: map[string]bool{}, startedAt: time.Now(), holds: newHoldReader(cfg.holdPlaces()),
+		fleet: fleet{reader: newHoldReader(cfg.fleetHoldPlaces())}, sharing: make(chan struct{}, 1), ownMode: cfg.Policy.Mode,
 		audit:    auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
 		throttle: watcher.NewThrottle(filesShare),
 		writers:  writerFinder{root: cfg.Root, within: writerWithin},
@@ -139,6 +145,10 @@ func Open(ctx context.Context, cfg Config) (*Agent, error) {
 	a.spaces[a.table.Own().Inode] = &space{ns: a.table.Own()} // watched whether or not any other is found
 	if err = a.openState(ctx); err != nil {
 		return nil, errors.Join(err, a.table.Close())
+	}
+	a.restoreFleet()
+	if err = a.openPager(); err != nil {
+		return nil, errors.Join(err, a.Close())
 	}
 	if err = a.openApplier(); err != nil {
 		return nil, errors.Join(err, a.Close())
@@ -219,7 +229,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopRecording()
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSending()
-	var logging, recorders, senders errgroup.Group
+	var logging, recorders, senders, pages errgroup.Group
+	pages.Go(func() error { return a.pager.run(ctx) })
 	logging.Go(func() error { return a.sink.Run(recording) })
 	recorders.Go(func() error { return a.recorder.Run(recording) })
 	if a.publisher != nil {
@@ -234,6 +245,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		stopRecording()
 		return errors.Join(err, fmt.Errorf("the loop: %w", errLeftBehind), leave(stopping, "saving to state_dir", recorders.Wait))
 	}
+	err = errors.Join(err, leave(stopping, "the senders of pages", pages.Wait)) // what they say last is saved
 	for _, st := range a.streams {
 		a.sayLost(time.Now(), st, true)
 	}

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
 // settleWithin bounds how long a step by hand without a running agent waits for its outcome.
@@ -75,7 +76,7 @@ func (a *Agent) carryOut(c Command) (Reply, func() string) {
 }
 
 func (a *Agent) hold(c Command) Reply {
-	h := remediate.Hold{Since: time.Now().UTC(), By: c.By}
+	h := remediate.Hold{Since: time.Now().UTC().Truncate(time.Second), By: c.By}
 	until := "until ctwarden unhold"
 	if c.For > 0 {
 		h.Until = h.Since.Add(c.For)
@@ -94,10 +95,26 @@ func (a *Agent) unhold() Reply {
 	if err != nil {
 		return Reply{Text: err.Error()}
 	}
+	text := "automatic writes are released"
 	if !was {
-		return Reply{Done: true, Text: "automatic writes were not held"}
+		text = "automatic writes were not held"
 	}
-	return Reply{Done: true, Text: "automatic writes are released"}
+	return Reply{Done: true, Text: text + FleetHolds(a.cfg.StateDir, a.cfg.RuntimeDir, time.Now())}
+}
+
+// FleetHolds says to an operator who releases the host's own hold that the fleet's stays, whose it is and how it is
+// released. It is empty where the fleet does not hold.
+func FleetHolds(stateDir, runtimeDir string, now time.Time) string {
+	held, err := apply.HoldPlaces{StateDir: stateDir, RuntimeDir: runtimeDir, Fleet: true}.Held(now)
+	if held == nil {
+		return ""
+	}
+	text := fmt.Sprintf("; BUT %s, with the --site or --host that it was ordered for; where no hub can be reached, remove %s",
+		held.Text(), held.File)
+	if err != nil {
+		text += fmt.Sprintf(" (%v)", err)
+	}
+	return text
 }
 
 // finish saves, and does what may wait for a disk. It returns false where the disk did not answer, or refused.

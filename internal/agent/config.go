@@ -27,13 +27,17 @@ type Config struct {
 	Host string
 	Site string
 	// Root is the root of the file system: "/", or a scratch directory in a test.
-	Root        string
-	Policy      remediate.Policy
+	Root   string
+	Policy remediate.Policy
+	// AwaitFleet has a host in remediate mode observe until the fleet says remediate.
+	AwaitFleet  bool
 	CloseAfter  time.Duration
 	UpdateEvery time.Duration
 	Sources     SourcesConfig
 	// NATS without servers: events stay in the local log and the outbox is off.
-	NATS          notify.Dial
+	NATS notify.Dial
+	// Oncall are the senders that this host uses itself.
+	Oncall        []Oncall
 	OutboxMax     int
 	MetricsListen string // empty: no listener
 	// MetricsUsers may read the metrics over TCP besides those that the control socket is for.
@@ -49,6 +53,10 @@ type Config struct {
 	Log           *zap.Logger
 	// Fail is called at the stages of what must survive a crash. It is nil but in tests, which end the program there.
 	Fail func(stage string)
+}
+
+func (c Config) fleetHoldPlaces() apply.HoldPlaces {
+	return apply.HoldPlaces{StateDir: c.StateDir, RuntimeDir: c.RuntimeDir, Fleet: true}
 }
 
 func (c Config) holdPlaces() apply.HoldPlaces {

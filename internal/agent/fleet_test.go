@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -29,4 +30,28 @@ func TestFleetGetsTheBusiestOnly(t *testing.T) {
 	if len(s.NetNS) != 4000 || len(s.Notes) != 0 {
 		t.Error("the status itself was changed")
 	}
+}
+
+// TestStateOfAQuietHostIsSmall: the fleet's bucket keeps one of each host, of which there may be a hundred thousand.
+func TestStateOfAQuietHostIsSmall(t *testing.T) {
+	h := newScratch(t)
+	a := h.open(t)
+	a.sample()
+	s := a.status()
+	now := time.Now()
+	s.NATS = NATSStatus{Configured: true, Connected: true, Server: "nats://nats1.example.net:4222", Since: now}
+	s.Fleet = a.fleetStatus(now)
+	for _, path := range []string{"", "", "/var/log/kern.log", "/var/log/syslog", "/var/log/messages"} {
+		s.Sources = append(s.Sources, SourceStatus{
+			Source: remediate.SourceSyslog, Path: path, Up: true, CaughtUp: true, Records: 123456, LastRecord: now, LagSeconds: 0.002,
+		})
+	}
+	body, err := json.Marshal(s.forFleet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(body) > 2300 {
+		t.Errorf("%d bytes:\n%s", len(body), body)
+	}
+	t.Logf("%d bytes", len(body))
 }

@@ -86,7 +86,7 @@ func (h *holdReader) ask(now time.Time) heldResult {
 	reading := make(chan heldResult, 1)
 	// Not in an errgroup, whose Wait would wait for a disk that hangs.
 	go func() {
-		held, err := apply.Held(h.places.StateDir, now)
+		held, err := h.places.HeldKept(now)
 		reading <- heldResult{held, err}
 	}()
 	timer := time.NewTimer(h.within)

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"os"
-	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,10 +39,13 @@ func (k *holdKeeper) keep() {
 	case done:
 		k.said = ""
 		until := "ctwarden unhold"
+		if k.places.Fleet {
+			until = "ctwarden-hub unhold"
+		}
 		if !h.Until.IsZero() {
 			until = h.Until.Format(time.RFC3339)
 		}
-		k.log.Info("hold moved from memory to state_dir", zap.String("file", filepath.Join(k.places.StateDir, apply.HoldFile)),
+		k.log.Info("hold moved from memory to state_dir", zap.String("file", k.places.Kept()),
 			zap.String("until", until), zap.String("by", h.By))
 		return
 	case err != nil && err.Error() != k.said:
@@ -59,7 +61,9 @@ func (a *Agent) keepHold(now time.Time) {
 		return
 	}
 	a.keepHoldAt = now
-	if _, err := os.Lstat(filepath.Join(a.cfg.RuntimeDir, apply.HoldFile)); err == nil {
-		a.recorder.signal()
+	for _, places := range []apply.HoldPlaces{a.cfg.holdPlaces(), a.cfg.fleetHoldPlaces()} {
+		if _, err := os.Lstat(places.InMemory()); err == nil {
+			a.recorder.signal()
+		}
 	}
 }

@@ -59,6 +59,7 @@ func (a *Agent) loop(ctx context.Context) error {
 			a.sample()
 		case run := <-a.calls:
 			run()
+		case <-a.pager.arrivals():
 		}
 		a.save(false)
 		now := time.Now()
@@ -107,22 +108,28 @@ func (a *Agent) queue(events ...remediate.Event) {
 		}
 	}
 	a.events = append(a.events, events...)
+	if a.pager != nil {
+		for _, ev := range events {
+			a.pager.take(ev)
+		}
+	}
 }
 
 // save hands what changed to the recorder as one change: events, positions, tracker, steps. Positions alone wait, so
 // that an idle host's disk is left in peace.
 func (a *Agent) save(all bool) {
 	now := time.Now()
+	a.page()
 	booked := a.tracker.Booked()
 	wait := savePositions
 	if booked != a.savedBooked {
 		wait = saveCounts
 	}
-	if len(a.events) == 0 && len(a.unkept) == 0 && !all && now.Sub(a.savedAt) < wait {
+	if len(a.events) == 0 && len(a.unkept) == 0 && a.paging == nil && !all && now.Sub(a.savedAt) < wait {
 		return
 	}
 	a.savedAt = now
-	change := state.Change{Positions: a.unsavedPositions(), Meta: a.untoldLosses()}
+	change := state.Change{Positions: a.unsavedPositions(), Meta: a.unsavedMeta()}
 	if len(change.Positions) == 0 && len(change.Meta) == 0 && len(a.events) == 0 && len(a.unkept) == 0 && booked == a.savedBooked && !all {
 		return
 	}
@@ -150,6 +157,28 @@ func (a *Agent) save(all bool) {
 	}
 	a.recorder.add(change, a.forgetIntents(a.unkept))
 	a.events, a.unkept = nil, nil
+}
+
+// page says what the turn gave to say to people. Where nothing did, what is saved of it stays as it is.
+func (a *Agent) page() {
+	if a.pager == nil {
+		return
+	}
+	if saved := a.pager.turn(a.tracker.Open); saved != nil {
+		a.paging = saved
+	}
+}
+
+// unsavedMeta is what the state file is to keep of small values.
+func (a *Agent) unsavedMeta() map[string][]byte {
+	meta := a.untoldLosses()
+	if heard := a.fleetMeta(); heard != nil {
+		meta[fleetKey] = heard
+	}
+	if a.paging != nil {
+		meta[pagerKey], a.paging = a.paging, nil
+	}
+	return meta
 }
 
 // countEvent keeps the totals that the metrics show.

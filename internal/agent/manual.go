@@ -188,11 +188,15 @@ func (a *Agent) applyPersisted(to uint64, limits remediate.Limits) bool {
 	d := a.decide(time.Now(), ask, limits)
 	if !d.Do {
 		a.countStep("refused", d.Reason)
+		text, why := d.Reason.Text(), ""
+		if d.Held != nil {
+			text, why = d.Held.Text(), d.Held.Text()
+		}
 		a.queue(a.tracker.Event(time.Now(), remediate.EventStepRefused, remediate.Step{
 			At: time.Now(), From: d.From, To: to, Ceiling: a.cfg.Policy.Ceiling, Reason: d.Reason,
-			Trigger: remediate.ReasonBoot, Mode: a.cfg.Policy.Mode, NetNS: d.NetNS,
+			Trigger: remediate.ReasonBoot, Mode: a.cfg.Policy.Mode, NetNS: d.NetNS, Error: why,
 		}))
-		a.noteIf(noteBoot, fmt.Errorf("the persisted limit %d was not applied: %s: %s", to, d.Reason, d.Reason.Text()))
+		a.noteIf(noteBoot, fmt.Errorf("the persisted limit %d was not applied: %s: %s", to, d.Reason, text))
 		return false
 	}
 	if _, err := a.apply(d); err != nil {

@@ -11,6 +11,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ctwarden/ctwarden/internal/exposition"
 )
 
 // MetricsConfig says where the metrics are served and where they come from.
@@ -132,7 +134,7 @@ func (m *Metrics) scrapes() http.Handler {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		w.Header().Set("Content-Type", expositionType)
+		w.Header().Set("Content-Type", exposition.ContentType)
 		_, _ = io.WriteString(w, text) // a scraper that has gone gets nothing
 	})
 }

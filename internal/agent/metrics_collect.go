@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/exposition"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -15,40 +16,41 @@ const statusWithin = 5 * time.Second
 
 // metricSet holds every metric.
 type metricSet struct {
-	records, matches, lost, sourceUp, sourceLag, sourceLast metric
-	entries, limit, buckets, drops, earlyDrops              metric
-	chainDrops, insertFailed                                metric
-	incidentsOpen, incidents, steps, pausedRefused          metric
-	outbox, eventsDropped, eventsUnsaved, stateSaved        metric
-	natsConnected, natsProblem, buildVersion                metric
+	records, matches, lost, sourceUp, sourceLag, sourceLast exposition.Metric
+	entries, limit, buckets, drops, earlyDrops              exposition.Metric
+	chainDrops, insertFailed                                exposition.Metric
+	incidentsOpen, incidents, steps, pausedRefused          exposition.Metric
+	outbox, eventsDropped, eventsUnsaved, stateSaved        exposition.Metric
+	natsConnected, natsProblem, buildVersion, pages         exposition.Metric
 }
 
 func newMetricSet() metricSet {
 	return metricSet{
-		records:       counter("records_total", "Log records read, of any kind.", "source"),
-		matches:       counter("matches_total", "Records that say that the table is full, as read, before deduplication.", "source"),
-		lost:          counter("records_lost_total", "Records known to be lost before they could be read.", "source"),
-		sourceUp:      gauge("source_up", "1 where the source is read, 0 where it has a problem.", "source"),
-		sourceLag:     gauge("source_lag_seconds", "How late the last record was read, or how long a fault of the source has lasted.", "source"),
-		sourceLast:    gauge("source_last_record_timestamp_seconds", "When the last record was written; 0: none was read yet.", "source"),
-		entries:       gauge("conntrack_entries", "Entries in the connection-tracking table.", "netns"),
-		limit:         gauge("conntrack_limit", "The limit on entries, nf_conntrack_max."),
-		buckets:       gauge("conntrack_buckets", "Buckets of the hash table."),
-		drops:         counter("conntrack_drops_total", "Packets refused, by the kernel's counter drop.", "netns"),
-		earlyDrops:    counter("conntrack_early_drops_total", "Entries thrown out to make room, by the kernel's counter early_drop.", "netns"),
-		chainDrops:    counter("conntrack_chain_drops_total", "Entries refused because their hash chain was too long, by the kernel's counter chainlength.", "netns"),
-		insertFailed:  counter("conntrack_insert_failed_total", "Entries that lost a race for their place, by the kernel's counter insert_failed.", "netns"),
-		incidentsOpen: gauge("incidents_open", "Incidents that are open now.", "severity"),
-		incidents:     counter("incidents_total", "Incidents opened since the agent's start."),
-		steps:         counter("steps_total", "Changes of the limit by result and reason, since the agent's start.", "reason", "result"),
-		pausedRefused: counter("foreign_pause_refused_total", "Packets refused and entries thrown out while automatic steps kept still after somebody else's change of the limit, since the agent's start."),
-		outbox:        gauge("outbox_events", "Events that NATS has not acknowledged yet."),
-		eventsDropped: counter("events_dropped_total", "Events dropped because the outbox was full, or it or the host's journal could not be written."),
-		eventsUnsaved: gauge("outbox_unsaved_events", "Events that wait in memory because the disk does not take them."),
-		stateSaved:    gauge("state_saved", "1 while the state file takes what is to survive a restart."),
-		natsConnected: gauge("nats_connected", "1 while the connection to NATS stands."),
-		natsProblem:   gauge("nats_problem", "1 while something does not get through to NATS, by the reason; ctwarden status says it in full.", "reason"),
-		buildVersion:  gauge("build_info", "1, with the version as labels.", "goversion", "version"),
+		records:       exposition.Counter("records_total", "Log records read, of any kind.", "source"),
+		matches:       exposition.Counter("matches_total", "Records that say that the table is full, as read, before deduplication.", "source"),
+		lost:          exposition.Counter("records_lost_total", "Records known to be lost before they could be read.", "source"),
+		sourceUp:      exposition.Gauge("source_up", "1 where the source is read, 0 where it has a problem.", "source"),
+		sourceLag:     exposition.Gauge("source_lag_seconds", "How late the last record was read, or how long a fault of the source has lasted.", "source"),
+		sourceLast:    exposition.Gauge("source_last_record_timestamp_seconds", "When the last record was written; 0: none was read yet.", "source"),
+		entries:       exposition.Gauge("conntrack_entries", "Entries in the connection-tracking table.", "netns"),
+		limit:         exposition.Gauge("conntrack_limit", "The limit on entries, nf_conntrack_max."),
+		buckets:       exposition.Gauge("conntrack_buckets", "Buckets of the hash table."),
+		drops:         exposition.Counter("conntrack_drops_total", "Packets refused, by the kernel's counter drop.", "netns"),
+		earlyDrops:    exposition.Counter("conntrack_early_drops_total", "Entries thrown out to make room, by the kernel's counter early_drop.", "netns"),
+		chainDrops:    exposition.Counter("conntrack_chain_drops_total", "Entries refused because their hash chain was too long, by the kernel's counter chainlength.", "netns"),
+		insertFailed:  exposition.Counter("conntrack_insert_failed_total", "Entries that lost a race for their place, by the kernel's counter insert_failed.", "netns"),
+		incidentsOpen: exposition.Gauge("incidents_open", "Incidents that are open now.", "severity"),
+		incidents:     exposition.Counter("incidents_total", "Incidents opened since the agent's start."),
+		steps:         exposition.Counter("steps_total", "Changes of the limit by result and reason, since the agent's start.", "reason", "result"),
+		pausedRefused: exposition.Counter("foreign_pause_refused_total", "Packets refused and entries thrown out while automatic steps kept still after somebody else's change of the limit, since the agent's start."),
+		outbox:        exposition.Gauge("outbox_events", "Events that NATS has not acknowledged yet."),
+		eventsDropped: exposition.Counter("events_dropped_total", "Events dropped because the outbox was full, or it or the host's journal could not be written."),
+		eventsUnsaved: exposition.Gauge("outbox_unsaved_events", "Events that wait in memory because the disk does not take them."),
+		stateSaved:    exposition.Gauge("state_saved", "1 while the state file takes what is to survive a restart."),
+		natsConnected: exposition.Gauge("nats_connected", "1 while the connection to NATS stands."),
+		natsProblem:   exposition.Gauge("nats_problem", "1 while something does not get through to NATS, by the reason; ctwarden status says it in full.", "reason"),
+		pages:         exposition.Counter("pages_total", "Pages by their sender and what became of them, since the agent's start; retried counts attempts that failed.", "result", "sender"),
+		buildVersion:  exposition.Gauge("build_info", "1, with the version as labels.", "goversion", "version"),
 	}
 }
 
@@ -77,17 +79,17 @@ func (c *collector) collect(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the agent does not answer: %w", err)
 	}
-	var e exposition
-	c.sources(st, e.send)
-	c.tables(st, e.send)
-	c.incidents(st, e.send)
-	c.delivery(st, e.send)
-	e.send(c.set.buildVersion, 1, runtime.Version(), st.Version)
-	return e.text()
+	var e exposition.Scrape
+	c.sources(st, e.Send)
+	c.tables(st, e.Send)
+	c.incidents(st, e.Send)
+	c.delivery(st, e.Send)
+	e.Send(c.set.buildVersion, 1, runtime.Version(), st.Version)
+	return e.Text()
 }
 
-// sendFunc is exposition.send.
-type sendFunc func(m metric, value float64, values ...string)
+// sendFunc is [exposition.Scrape.Send].
+type sendFunc func(m exposition.Metric, value float64, values ...string)
 
 // sources adds up the streams of each kind. A kind is up while one of its streams is and none that is used has a
 // problem.
@@ -159,6 +161,12 @@ func (c *collector) delivery(st Status, send sendFunc) {
 	send(c.set.natsConnected, truth(st.NATS.Connected))
 	if st.NATS.Problem != "" {
 		send(c.set.natsProblem, 1, string(st.NATS.Problem))
+	}
+	for _, s := range st.Oncall {
+		send(c.set.pages, float64(s.Delivered), "delivered", s.Name)
+		send(c.set.pages, float64(s.Replaced), "replaced", s.Name)
+		send(c.set.pages, float64(s.Dead), "dead", s.Name)
+		send(c.set.pages, float64(s.Retries), "retried", s.Name)
 	}
 }
 

@@ -18,7 +18,7 @@ func ownMetrics() map[string]bool {
 	names := map[string]bool{}
 	set := reflect.ValueOf(newMetricSet())
 	for i := range set.NumField() {
-		names[set.Field(i).FieldByName("name").String()] = true
+		names[set.Field(i).FieldByName("Name").String()] = true
 	}
 	return names
 }

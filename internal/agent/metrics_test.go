@@ -19,7 +19,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/zap"
 
+	"github.com/ctwarden/ctwarden/internal/exposition"
 	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -45,6 +47,7 @@ func busyStatus() Status {
 		StepsTotal: []StepTotal{{Result: "applied", Reason: remediate.ReasonFull, Count: 32}},
 		State:      StateStatus{Saved: true},
 		Outbox:     OutboxStatus{Events: 41, Dropped: 40, Unsaved: 43, JournalDropped: 2}, NATS: NATSStatus{Connected: true, Problem: notify.ProblemFull},
+		Oncall: []oncall.Status{{Name: "night", Delivered: 51, Replaced: 52, Dead: 53, Retries: 54}},
 	}
 }
 
@@ -102,6 +105,12 @@ ctwarden_outbox_events 41
 # HELP ctwarden_outbox_unsaved_events Events that wait in memory because the disk does not take them.
 # TYPE ctwarden_outbox_unsaved_events gauge
 ctwarden_outbox_unsaved_events 43
+# HELP ctwarden_pages_total Pages by their sender and what became of them, since the agent's start; retried counts attempts that failed.
+# TYPE ctwarden_pages_total counter
+ctwarden_pages_total{result="dead",sender="night"} 53
+ctwarden_pages_total{result="delivered",sender="night"} 51
+ctwarden_pages_total{result="replaced",sender="night"} 52
+ctwarden_pages_total{result="retried",sender="night"} 54
 # HELP ctwarden_records_lost_total Records known to be lost before they could be read.
 # TYPE ctwarden_records_lost_total counter
 ctwarden_records_lost_total{source="journal"} 0
@@ -136,7 +145,7 @@ ctwarden_steps_total{reason="full",result="applied"} 32
 `
 
 func TestCollector(t *testing.T) {
-	if n := strings.Count(busyText, "# TYPE"); n != 21 {
+	if n := strings.Count(busyText, "# TYPE"); n != 22 {
 		t.Fatalf("the test names %d metrics", n)
 	}
 	got, err := newCollector(statusFunc(busyStatus())).collect(t.Context())
@@ -203,7 +212,7 @@ func TestMetricsServer(t *testing.T) {
 	get("/healthz", 200, "ok")
 	close(ready)
 	get("/metrics", 200, "ctwarden_conntrack_limit 65536")
-	if kind := headerOf(t, "http://"+m.Addr().String()+"/metrics", "Content-Type"); kind != expositionType {
+	if kind := headerOf(t, "http://"+m.Addr().String()+"/metrics", "Content-Type"); kind != exposition.ContentType {
 		t.Errorf("Content-Type %q", kind)
 	}
 	get("/nothing", 404, "")

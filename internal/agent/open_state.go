@@ -23,7 +23,12 @@ func (a *Agent) openState(ctx context.Context) error {
 	a.sink = notify.NewJournalSink(a.cfg.Log)
 	a.recorder = newRecorder(a.disk, a.outbox, a.cfg.Log)
 	a.recorder.told = a.toldOfState
-	a.recorder.afterCommit = (&holdKeeper{places: a.cfg.holdPlaces(), reader: a.holds, log: a.cfg.Log}).keep
+	own := &holdKeeper{places: a.cfg.holdPlaces(), reader: a.holds, log: a.cfg.Log}
+	fleet := &holdKeeper{places: a.cfg.fleetHoldPlaces(), reader: a.fleet.reader, log: a.cfg.Log}
+	a.recorder.afterCommit = func() {
+		own.keep()
+		fleet.keep()
+	}
 	if a.cfg.Fail != nil {
 		a.recorder.fail = a.cfg.Fail
 	}
@@ -112,7 +117,7 @@ func (a *Agent) openPublisher() error {
 	dial.Name, dial.InboxPrefix = "ctwarden "+a.cfg.Host, notify.InboxPrefix(a.cfg.Site, a.cfg.Host)
 	var err error
 	a.publisher, err = notify.NewPublisher(notify.PublisherOptions{
-		Dial: dial, Identity: a.identity, Queue: a.cfg.queue(a.outbox), Log: a.cfg.Log,
+		Dial: dial, Identity: a.identity, Queue: a.cfg.queue(a.outbox), Log: a.cfg.Log, Order: a.order,
 	})
 	if err != nil {
 		return errors.Join(err, a.disk.close())

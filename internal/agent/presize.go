@@ -233,6 +233,9 @@ func (a *Agent) hashStatus(now time.Time, limits remediate.Limits) *HashStatus {
 		return nil // there is no table
 	}
 	s := HashStatusOf(a.presizing(now, limits, a.hiddenNow(now)), a.hash.stallPerEntry())
+	if s.Reason == remediate.HashHeld {
+		s.Text = a.heldNow(now).Text()
+	}
 	s.Learned, s.Last, s.AtLeast = len(a.hash.Resizes), a.hash.Last, !a.hash.known
 	return &s
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -21,8 +22,10 @@ func (a *Agent) Reload(ctx context.Context, cfg Config) (restart []string, err e
 func (a *Agent) reload(cfg Config) []string {
 	old := a.cfg
 	a.cfg.Policy, a.cfg.CloseAfter, a.cfg.UpdateEvery = cfg.Policy, cfg.CloseAfter, cfg.UpdateEvery
+	a.ownMode, a.cfg.AwaitFleet = cfg.Policy.Mode, cfg.AwaitFleet
+	a.applyMode(time.Now())
 	a.tracker.Configure(a.trackerConfig())
-	a.cfg.Log.Info("configuration reloaded", zap.String("mode", string(cfg.Policy.Mode)),
+	a.cfg.Log.Info("configuration reloaded", zap.String("mode", string(a.cfg.Policy.Mode)),
 		zap.Uint64("ceiling", cfg.Policy.Ceiling))
 	var restart []string
 	for _, part := range []struct {
@@ -30,7 +33,7 @@ func (a *Agent) reload(cfg Config) []string {
 		old, new any
 	}{
 		{"host", old.Host, cfg.Host}, {"site", old.Site, cfg.Site}, {"sources", old.Sources, cfg.Sources},
-		{"nats", old.NATS, cfg.NATS}, {"outbox", old.OutboxMax, cfg.OutboxMax},
+		{"nats", old.NATS, cfg.NATS}, {"oncall", old.Oncall, cfg.Oncall}, {"outbox", old.OutboxMax, cfg.OutboxMax},
 		{"metrics", []any{old.MetricsListen, old.MetricsUsers}, []any{cfg.MetricsListen, cfg.MetricsUsers}}, {"state_dir", old.StateDir, cfg.StateDir},
 		{"runtime_dir", old.RuntimeDir, cfg.RuntimeDir}, {"control_group", old.ControlGroup, cfg.ControlGroup},
 		{"remediate.persist_file", old.PersistFile, cfg.PersistFile},

@@ -28,6 +28,10 @@ const (
 	noteReadOnly = "read_only"
 	noteDecay    = "decay"
 	noteHash     = "hash"
+	// What was heard of the fleet, and its hold.
+	noteFleet     = "fleet"
+	noteFleetHold = "fleet_hold"
+	noteOncall    = "oncall"
 )
 
 // shownSteps is how many steps the status shows.
@@ -62,9 +66,10 @@ func (a *Agent) status() Status {
 		IncidentsTotal: a.incidentsTotal, StepsTotal: slices.Clone(a.stepTotals),
 		RefusedInPause: a.tracker.RefusedInPause(),
 	}
-	if held := a.heldNow(now); held.Active(now) {
+	if held := a.ownHeldNow(now); held.Active(now) {
 		s.Held = held
 	}
+	s.Fleet = a.fleetStatus(now)
 	limits, err := a.table.Limits()
 	a.noteIf(noteTable, err)
 	s.Limits = limits
@@ -117,6 +122,7 @@ func (a *Agent) reportDelivery(s *Status) {
 	problem, since := a.recorder.health()
 	books := a.outbox.count()
 	s.State = StateStatus{Saved: problem == "", Problem: problem}
+	s.Oncall = a.pager.status()
 	s.Outbox = OutboxStatus{Enabled: a.publisher != nil, Max: a.cfg.OutboxMax, JournalDropped: a.sink.Dropped()}
 	if n := s.Outbox.JournalDropped; n > 0 {
 		s.Notes = append(s.Notes, fmt.Sprintf(

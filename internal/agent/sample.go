@@ -145,6 +145,10 @@ func (a *Agent) follow() {
 			a.decay(now)
 			a.saveQuiet()
 			a.keepHold(now)
+			a.fleetTick(now)
+			if a.pager != nil && a.ready && a.tracker.Uneventful() {
+				a.pager.end(now)
+			}
 		}
 		a.tellState()
 	}

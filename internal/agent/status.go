@@ -4,23 +4,29 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // Status is what "ctwarden status -o json" prints. Its JSON names are part of the contract.
 type Status struct {
 	// Running is false when no agent answered and only the kernel part was filled in.
-	Running   bool             `json:"running"`
-	Version   string           `json:"version"`
-	Host      string           `json:"host"`
-	Site      string           `json:"site,omitempty"`
-	Mode      remediate.Mode   `json:"mode,omitempty"`
-	Kernel    string           `json:"kernel"`
-	BootID    string           `json:"boot_id"`
-	StartedAt time.Time        `json:"started_at,omitzero"`
-	At        time.Time        `json:"at"`
-	Held      *remediate.Hold  `json:"held,omitempty"`
-	Limits    remediate.Limits `json:"limits"`
+	Running bool   `json:"running"`
+	Version string `json:"version"`
+	Host    string `json:"host"`
+	Site    string `json:"site,omitempty"`
+	// Mode is the one in force: observe also where the configuration says remediate and leaves it to the fleet, which has
+	// not said so (Fleet).
+	Mode      remediate.Mode `json:"mode,omitempty"`
+	Kernel    string         `json:"kernel"`
+	BootID    string         `json:"boot_id"`
+	StartedAt time.Time      `json:"started_at,omitzero"`
+	At        time.Time      `json:"at"`
+	// Held is the host's own hold, Fleet.Hold the fleet's. Either holds.
+	Held *remediate.Hold `json:"held,omitempty"`
+	// Fleet is what was heard of the fleet; nil on a host that has nothing to do with one.
+	Fleet  *notify.FleetState `json:"fleet,omitempty"`
+	Limits remediate.Limits   `json:"limits"`
 	// Hash is nil where there is no table.
 	Hash   *HashStatus  `json:"hash,omitempty"`
 	Memory MemoryStatus `json:"memory"`
@@ -35,6 +41,8 @@ type Status struct {
 	State  StateStatus      `json:"state"`
 	Outbox OutboxStatus     `json:"outbox"`
 	NATS   NATSStatus       `json:"nats"`
+	// Oncall are the senders that this host uses itself, without a hub.
+	Oncall []oncall.Status `json:"oncall,omitempty"`
 	// Foreign is somebody else's change of the limit, while automatic steps keep still on account of it.
 	Foreign *remediate.ForeignStatus `json:"foreign,omitempty"`
 	// Totals since the agent's start.

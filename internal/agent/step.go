@@ -88,8 +88,16 @@ func (a *Agent) memoryNow(now time.Time) remediate.Memory {
 	return a.memory
 }
 
-// heldNow reads the hold, afresh each time: it is a plain file that may come at any moment.
+// heldNow is the hold that is in force, the host's own or the fleet's; nil: none.
 func (a *Agent) heldNow(now time.Time) *remediate.Hold {
+	if own := a.ownHeldNow(now); own.Active(now) {
+		return own
+	}
+	return a.fleetHeldNow(now)
+}
+
+// ownHeldNow reads the host's own hold, afresh each time: it is a plain file that may come at any moment.
+func (a *Agent) ownHeldNow(now time.Time) *remediate.Hold {
 	held, err := a.holds.read(now)
 	a.noteIf(noteHold, err)
 	return held
@@ -218,8 +226,9 @@ func (a *Agent) mayNotWrite(now time.Time, s remediate.Step) string {
 		return ""
 	case a.cfg.Policy.Mode != remediate.ModeRemediate:
 		return remediate.ReasonObserveMode.Text()
-	case a.heldNow(now) != nil:
-		return remediate.ReasonHeld.Text()
+	}
+	if held := a.heldNow(now); held != nil {
+		return held.Text()
 	}
 	return ""
 }

@@ -93,13 +93,17 @@ func (j *judge) held() {
 	if !h.Active(j.f.Now) {
 		return
 	}
+	whose, fix := "", "ctwarden unhold"
+	if h.Fleet {
+		whose, fix = "the fleet, ", "ctwarden-hub unhold, with the --site or --host that it was ordered for"
+	}
 	if !h.Until.IsZero() {
-		j.note("automatic writes are held by %s until %s", h.By, h.Until.Format(time.RFC3339))
+		j.note("automatic writes are held by %s%s until %s", whose, h.By, h.Until.Format(time.RFC3339))
 		return
 	}
 	j.add(Finding{
 		ID: IDHeld, Severity: Advice, Where: h.File,
-		What: fmt.Sprintf("automatic writes are held by %s since %s, without an end", h.By, h.Since.Format(time.RFC3339)),
-		Why:  "no step is taken, and a persisted limit is not applied at the agent's start", Fix: "ctwarden unhold",
+		What: fmt.Sprintf("automatic writes are held by %s%s since %s, without an end", whose, h.By, h.Since.Format(time.RFC3339)),
+		Why:  "no step is taken, and a persisted limit is not applied at the agent's start", Fix: fix,
 	})
 }

@@ -18,9 +18,18 @@ var allowed = map[string][]string{
 	"remediate/conntrack": {"remediate"},
 	"remediate/apply":     {"remediate", "remediate/sysctld"},
 	"watcher":             {"remediate"},
-	"notify":              {"remediate"},
-	"notify/hub":          {"notify", "remediate"},
+	"notify":              {"internal/secret", "remediate"},
+	"notify/oncall": { // apart from notify, so that a sender of pages needs no NATS
+		"internal/config", // its part of the configuration checks itself
+		"internal/secret", "remediate",
+	},
+	"notify/fleet": {"notify/oncall", "remediate"}, // apart from the hub, so that its judgement is pure
+	"notify/hub": { // joins the pure core, the senders and NATS, and gives the page what it asks for
+		"notify", "notify/fleet", "notify/hub/web", "notify/oncall", "remediate",
+	},
+	"notify/hub/web":      {"internal/exposition", "notify/fleet", "remediate"}, // HTTP apart from NATS: it asks the hub by its own interfaces
 	"internal/config":     nil,
+	"internal/exposition": nil,                                       // the metrics' text, for the agent and for the hub
 	"internal/confdir":    nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
 	"internal/writers":    {"internal/confdir", "remediate/sysctld"}, // for the agent and for doctor
 	"internal/doctor": { // apart from the command, so that its judgement is pure and its reading is below a root
@@ -28,9 +37,11 @@ var allowed = map[string][]string{
 	},
 	"internal/replay":  {"remediate", "watcher"},
 	"internal/state":   {"notify", "remediate"},
+	"internal/secret":  nil, // apart from its users, of which one must not have NATS
 	"internal/tcppeer": nil,
 	"internal/agent": {
-		"internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
+		"internal/exposition", "internal/state", "internal/tcppeer", "notify", "remediate", "remediate/apply", "remediate/conntrack",
+		"notify/oncall",     // the senders that a host uses without a hub
 		"remediate/sysctld", // which line sets the limit that somebody else has set
 		"internal/writers",  // and which program
 		"watcher",
@@ -38,11 +49,18 @@ var allowed = map[string][]string{
 	},
 	"cmd/ctwarden": {
 		"internal/agent", "internal/config", "internal/doctor", "internal/replay", "notify", "remediate", "remediate/apply",
+		"notify/oncall", // their part of the configuration
 		"remediate/conntrack", "watcher",
+		"internal/failpoint",
 		"internal/persist", // root's end of it
 	},
 	"internal/persist": {"remediate", "remediate/apply"}, // the line to root's helper: the one boundary of privilege
-	"cmd/ctwarden-hub": {"internal/config", "notify", "notify/hub", "remediate"},
+	"cmd/ctwarden-hub": {
+		"internal/config", "internal/failpoint", "notify", "notify/fleet", "notify/hub", "notify/hub/web", "notify/oncall", "remediate",
+		"internal/simulate",
+	},
+	"internal/simulate":  {"notify", "remediate"}, // the agent's code for events without what reads the kernel, so that the hub's program can play a fleet
+	"internal/failpoint": nil,                     // for both programs, which are tested by being killed
 
 	// Programs that build the packages.
 	"packaging/glibcfloor": nil,
@@ -56,6 +74,7 @@ var allowed = map[string][]string{
 	"internal/imports":     nil,
 	"internal/testhost":    {"internal/testkernel"},
 	"internal/testkernel":  nil,
+	"internal/testpager":   nil,                   // a receiver of pages, for the hub in a process and as one
 	"internal/testvm":      {"internal/testhost"}, // emulated machines, for both packages of tests above
 
 	// Apart from the other tests of the whole, since it needs built packages and a Debian to boot: make e2e runs it.

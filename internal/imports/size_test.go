@@ -8,10 +8,11 @@ import (
 	"testing"
 )
 
-// sizeBound is how much code and tables the agent may have, in bytes: 5 % more than it had when this was written. On a host
+// sizeBound is how much code and tables the agent may have, in bytes: 3 % more than it had when this was written (the senders
+// of on-call are 0.4 MB of it). On a host
 // with memory to spare nearly all of it is resident as long as the agent runs, and the promise is less than 20 MB in all.
 // Before it is raised, `go tool nm -size -sort size bin/ctwarden` tells what has come in.
-const sizeBound = 12_900_000
+const sizeBound = 13_500_000
 
 // TestAgentSize builds the agent as the Makefile does. Nothing in it may look for methods by a name that only the running
 // program knows, as text/template does when it executes a template: the linker then keeps every exported method of every

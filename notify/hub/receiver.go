@@ -9,35 +9,68 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ctwarden/ctwarden/notify"
 )
 
 const (
-	// batch is how many events are asked for at once.
-	batch = 256
-	// remembered is how many ids are kept to recognise an event that the stream delivers or holds twice.
-	remembered = 100_000
+	// maxBatch is how many events a batch has at most.
+	maxBatch = 4096
 	// attach bounds the wait for the consumer at the start.
 	attach = 10 * time.Second
+	// drainTime is how long what was delivered is given back for.
+	drainTime = 500 * time.Millisecond
 	// rest is the wait after the consumer failed.
 	rest = time.Second
 )
 
-// Receiver reads the fleet's events from the durable consumer. Several hubs may share it; each event goes to one.
+// Receiver reads the fleet's events from the durable consumer, in batches. It is run by the hub that leads; a second one
+// at the same time would share the events with it.
 type Receiver struct {
 	Conn *nats.Conn
 	Log  *zap.Logger
-	// Handle takes an event, once per id for as long as this Run remembers it (100,000 ids); the next Run may get it
-	// again if the server was killed before it wrote the acknowledgement down. It is called from one goroutine; the
-	// event is acknowledged when it returns nil. An error ends Run.
-	Handle func(r notify.Received, raw []byte) error
+	// Take gets what has come, 1 to 4096 events, in the stream's order. It is called from one goroutine and may block, which
+	// makes the next batch larger. Whoever has the batch calls its Ack once what it said is saved, or Return where it will
+	// not be; a batch for which neither is called comes again after ten seconds. An error ends Run.
+	Take func(b Batch) error
 	// Ready is called once the consumer was found, before the first event; it may be nil.
 	Ready func()
 }
 
+// Batch is a number of events, with the right to acknowledge them.
+type Batch struct {
+	Events []Delivery
+}
+
+// Delivery is one event as the stream delivered it.
+type Delivery struct {
+	notify.Received
+	// Raw is the event's document.
+	Raw []byte
+	// At is when the stream got it; zero: it does not say.
+	At time.Time
+	// Again is true where the stream has delivered it before.
+	Again bool
+	msg   jetstream.Msg
+}
+
+// Ack tells the stream that the events need not come again. An acknowledgement that is lost makes an event come twice.
+func (b Batch) Ack() {
+	for _, d := range b.Events {
+		_ = d.msg.Ack()
+	}
+}
+
+// Return gives the events back, for the next hub or the next Run, without waiting for the time that a dead hub costs.
+func (b Batch) Return() {
+	for _, d := range b.Events {
+		_ = d.msg.Nak()
+	}
+}
+
 // Run reads until ctx is done, then returns nil. It outlasts a server's restart. It fails at once where the consumer is
-// missing or cannot be read, and when Handle does.
+// missing or cannot be read, and when Take does.
 func (r *Receiver) Run(ctx context.Context) error {
 	js, err := jetstream.New(r.Conn)
 	if err != nil {
@@ -59,61 +92,93 @@ func (r *Receiver) Run(ctx context.Context) error {
 	if r.Ready != nil {
 		r.Ready()
 	}
-	seen := newRecent(remembered)
 	for ctx.Err() == nil {
-		if err := r.consume(ctx, cons, seen); err != nil {
+		if err := r.consume(ctx, cons); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// consume reads from one subscription until it breaks, and rests before it returns then. The error is Handle's.
-func (r *Receiver) consume(ctx context.Context, cons jetstream.Consumer, seen *recent) error {
-	msgs, err := cons.Messages(jetstream.PullMaxMessages(batch), jetstream.WithMessagesErrOnMissingHeartbeat(false))
+// consume reads from one subscription until it breaks, and rests before it returns then. The error is Take's.
+func (r *Receiver) consume(ctx context.Context, cons jetstream.Consumer) error {
+	// read holds what was decoded and not taken yet. It is closed by the reader.
+	read := make(chan Delivery, maxBatch)
+	g, within := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.take(read) })
+	g.Go(func() error {
+		defer close(read)
+		r.read(within, cons, read)
+		return nil
+	})
+	return g.Wait()
+}
+
+// read decodes beside take, since that is half of the work. What was delivered and not taken when it ends is given back.
+func (r *Receiver) read(ctx context.Context, cons jetstream.Consumer, into chan<- Delivery) {
+	msgs, err := cons.Messages(jetstream.PullMaxMessages(maxBatch), jetstream.WithMessagesErrOnMissingHeartbeat(false))
 	if err != nil {
 		r.Log.Warn("events_not_read", zap.Error(err))
 		pause(ctx, rest)
-		return nil
+		return
 	}
-	defer msgs.Stop()
+	stop := context.AfterFunc(ctx, msgs.Drain)
+	defer stop()
+	// Without a connection a drain has no end.
+	drained, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drainTime, cancel) })()
 	for {
-		m, err := msgs.Next(jetstream.NextContext(ctx))
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		m, err := msgs.Next(jetstream.NextContext(drained))
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return
+		case err != nil:
 			r.Log.Warn("events_not_read", zap.Error(err))
+			msgs.Stop()
 			pause(ctx, rest)
-			return nil
+			return
+		case ctx.Err() != nil:
+			_ = m.Nak()
+			continue
 		}
-		if err := r.take(m, seen); err != nil {
-			return err
+		d, ok := r.decode(m)
+		if !ok {
+			continue
+		}
+		select {
+		case into <- d:
+		case <-ctx.Done():
+			_ = m.Nak()
 		}
 	}
 }
 
-func (r *Receiver) take(m jetstream.Msg, seen *recent) error {
+func (r *Receiver) decode(m jetstream.Msg) (Delivery, bool) {
 	ev, err := notify.Decode(m.Data())
 	if err != nil {
 		// It will not get better: ended, and said, rather than delivered for ever.
 		r.Log.Error("event_unreadable", zap.String("subject", m.Subject()), zap.Error(err))
-		return r.settle(m.Term())
+		_ = m.Term()
+		return Delivery{}, false
 	}
-	if seen.has(ev.Event.ID) {
-		return r.settle(m.Ack())
+	d := Delivery{Received: ev, Raw: m.Data(), msg: m}
+	if meta, err := m.Metadata(); err == nil {
+		d.At, d.Again = meta.Timestamp, meta.NumDelivered > 1
 	}
-	if err := r.Handle(ev, m.Data()); err != nil {
-		return fmt.Errorf("handle event %s: %w", ev.Event.ID, err)
-	}
-	seen.add(ev.Event.ID)
-	return r.settle(m.Ack())
+	return d, true
 }
 
-// settle notes an acknowledgement that could not be sent: the event comes again and is recognised.
-func (r *Receiver) settle(err error) error {
-	if err != nil {
-		r.Log.Debug("event_not_acknowledged", zap.Error(err))
+// take hands over what there is, without waiting for more.
+func (r *Receiver) take(read <-chan Delivery) error {
+	for first := range read {
+		b := Batch{Events: append(make([]Delivery, 0, len(read)+1), first)}
+		for range min(len(read), maxBatch-1) {
+			b.Events = append(b.Events, <-read)
+		}
+		if err := r.Take(b); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -126,6 +191,9 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	}
 }
+
+// remembered is how many ids of events are kept, to print none twice that the stream delivers or holds twice.
+const remembered = 100_000
 
 // recent remembers the last ids.
 type recent struct {

@@ -26,9 +26,21 @@ const (
 	Consumer = "hub"
 	// hostBytes bounds the bucket of host states: 100,000 hosts of about 2.5 KB.
 	hostBytes = 256 << 20
-	// ackWait is how long a hub may take over an event before another gets it.
-	ackWait = 30 * time.Second
+	// fleetBytes bounds the bucket of what the hubs know: 256 shards of less than 1 MiB, and the incidents of the fleet.
+	fleetBytes = 512 << 20
+	// commandAge is how long the journal of commands and answers goes back, and commandBytes bounds it.
+	commandAge   = 90 * 24 * time.Hour
+	commandBytes = 256 << 20
+	// ackWait is how long the events of a hub that died wait for the next one; of one that ends they do not wait. A save
+	// that takes longer has events delivered twice, which the fleet's state recognises.
+	ackWait = 10 * time.Second
+	// maxPending is how many events may be on their way to the leading hub: what it folds while one save is written and the
+	// next collects.
+	maxPending = 8 * maxBatch
 )
+
+// FleetBucket is the key-value bucket with what the hubs know and decided. Hosts have no part in it.
+const FleetBucket = "CTWARDEN_FLEET"
 
 // The codes of JetStream's refusals of more replicas than there are servers.
 const (
@@ -45,7 +57,7 @@ type SetupOptions struct {
 	Replicas int
 }
 
-// Setup creates the stream, the bucket and the consumer, or changes them to what they should be, and returns one line
+// Setup creates the streams, the buckets and the consumer, or changes them to what they should be, and returns one line
 // for each change; none when all was so already. It needs the rights of an administrator of the account. Errors wrap
 // [notify.ErrUnavailable] where JetStream does not answer or forbids it.
 func Setup(ctx context.Context, nc *nats.Conn, o SetupOptions) (changes []string, err error) {
@@ -56,7 +68,7 @@ func Setup(ctx context.Context, nc *nats.Conn, o SetupOptions) (changes []string
 	if err != nil {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
-	for _, cfg := range []jetstream.StreamConfig{eventStream(o), hostStream(o)} {
+	for _, cfg := range []jetstream.StreamConfig{eventStream(o), hostStream(o), fleetStream(o), commandStream(o)} {
 		change, err := ensureStream(ctx, js, cfg)
 		if err != nil {
 			return changes, unavailable("set up the stream "+cfg.Name, err)
@@ -87,6 +99,27 @@ func hostStream(o SetupOptions) jetstream.StreamConfig {
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 		MaxAge: HostTTL, MaxBytes: hostBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
 		AllowRollup: true, DenyDelete: true, AllowDirect: true,
+	}
+}
+
+// fleetStream is the stream behind the bucket of the fleet, in the same shape.
+func fleetStream(o SetupOptions) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: "KV_" + FleetBucket, Description: "What the hubs of ctwarden know and decided",
+		Subjects:  []string{"$KV." + FleetBucket + ".>"},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
+		MaxBytes: fleetBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
+		AllowRollup: true, DenyDelete: true, AllowDirect: true,
+	}
+}
+
+// commandStream takes no part in delivery: commands and answers reach who is connected, and nobody waits for the journal.
+func commandStream(o SetupOptions) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: notify.CommandsStream, Description: "Commands to the hosts of ctwarden, and their answers",
+		Subjects:  []string{notify.CommandPrefix + ".>", notify.AnswerPrefix + ".>"},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
+		MaxAge: commandAge, MaxBytes: commandBytes, Duplicates: 2 * time.Minute, Replicas: o.Replicas, NoAck: true,
 	}
 }
 
@@ -133,7 +166,11 @@ func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 }
 
 func limits(c jetstream.StreamConfig) string {
-	return fmt.Sprintf("max age %s, max bytes %d, duplicates window %s, replicas %d", c.MaxAge, c.MaxBytes, c.Duplicates, c.Replicas)
+	age := "none"
+	if c.MaxAge > 0 {
+		age = c.MaxAge.String()
+	}
+	return fmt.Sprintf("max age %s, max bytes %d, duplicates window %s, replicas %d", age, c.MaxBytes, c.Duplicates, c.Replicas)
 }
 
 // merged is have with what this package decides taken from want.
@@ -145,6 +182,7 @@ func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 		m.MaxMsgsPerSubject = -1
 	}
 	m.Duplicates, m.Replicas = want.Duplicates, want.Replicas
+	m.NoAck = want.NoAck
 	m.AllowRollup, m.DenyDelete, m.AllowDirect = want.AllowRollup, want.DenyDelete, want.AllowDirect
 	return m
 }
@@ -167,6 +205,7 @@ func differences(have, want jetstream.StreamConfig) []string {
 	add("max messages per subject", have.MaxMsgsPerSubject == m.MaxMsgsPerSubject, have.MaxMsgsPerSubject, m.MaxMsgsPerSubject)
 	add("duplicates window", have.Duplicates == m.Duplicates, have.Duplicates, m.Duplicates)
 	add("replicas", have.Replicas == m.Replicas, have.Replicas, m.Replicas)
+	add("no acknowledgement", have.NoAck == m.NoAck, have.NoAck, m.NoAck)
 	add("roll-up", have.AllowRollup == m.AllowRollup, have.AllowRollup, m.AllowRollup)
 	add("deny delete", have.DenyDelete == m.DenyDelete, have.DenyDelete, m.DenyDelete)
 	add("direct access", have.AllowDirect == m.AllowDirect, have.AllowDirect, m.AllowDirect)
@@ -176,7 +215,7 @@ func differences(have, want jetstream.StreamConfig) []string {
 func ensureConsumer(ctx context.Context, js jetstream.JetStream) ([]string, error) {
 	want := jetstream.ConsumerConfig{
 		Durable: Consumer, Description: "The hubs of ctwarden", AckPolicy: jetstream.AckExplicitPolicy,
-		DeliverPolicy: jetstream.DeliverAllPolicy, AckWait: ackWait, MaxAckPending: 4096,
+		DeliverPolicy: jetstream.DeliverAllPolicy, AckWait: ackWait, MaxAckPending: maxPending,
 	}
 	c, err := js.Consumer(ctx, notify.StreamName, Consumer)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {

@@ -81,3 +81,20 @@ func TestEveryModule(t *testing.T) {
 		}
 	}
 }
+
+// TestVendored: what a package of ours embeds from others is in the file too.
+func TestVendored(t *testing.T) {
+	all := map[string]work{}
+	if err := vendored(all, "../../notify/hub/web"); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := writeWork(&out, all["static/vendor/uplot"]); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Files: static/vendor/uplot/*\n", "License: Expat\n", "Leon Sorokin"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("lacks %q: %s", want, out.String())
+		}
+	}
+}

@@ -26,7 +26,7 @@ var licenseFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)([.-].*)?$
 
 // linked are the works whose packages are linked into the program, by path, the Go library first.
 func linked(program, tags string) ([]work, error) {
-	format := `{{with .Module}}{{if not .Main}}{{.Path}}{{"\t"}}{{.Dir}}{{end}}{{end}}{{"\t"}}{{.Dir}}`
+	format := `{{with .Module}}{{if .Main}}{{"\t"}}{{else}}{{.Path}}{{"\t"}}{{.Dir}}{{end}}{{end}}{{"\t"}}{{.Dir}}`
 	out, err := goTool("list", "-deps", "-tags", tags, "-f", format, program)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,13 @@ func linked(program, tags string) ([]work, error) {
 	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
 		fields := strings.Split(line, "\t")
 		if len(fields) != 3 {
-			continue // of Go's library, or our own
+			continue // of Go's library
+		}
+		if fields[0] == "" {
+			if err := vendored(all, fields[2]); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if err := gather(all, fields[0], fields[1], fields[2]); err != nil {
 			return nil, err
@@ -79,6 +85,23 @@ func gather(all map[string]work, module, moduleDir, dir string) error {
 		}
 		dir = filepath.Dir(dir)
 	}
+}
+
+// vendored adds the works of others that a package of ours embeds: each has a directory below static/vendor.
+func vendored(all map[string]work, dir string) error {
+	dirs, err := filepath.Glob(filepath.Join(dir, "static", "vendor", "*"))
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		name := path.Join("static/vendor", filepath.Base(d))
+		w, err := readWork(name, d)
+		if err != nil {
+			return err
+		}
+		all[name] = w
+	}
+	return nil
 }
 
 var errNoLicense = errors.New("no license file")

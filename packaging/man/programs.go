@@ -51,7 +51,7 @@ nats:
 	},
 	"ctwarden-hub": {
 		name:    "ctwarden-hub",
-		summary: "Reads the events of a fleet of ctwarden agents from NATS",
+		summary: "Makes one picture of a fleet of ctwarden agents, and pages on-call",
 		files: []entry{
 			{"/etc/ctwarden/hub.yaml", "the configuration, see ctwarden-hub.yaml(5)"},
 			{"/var/lib/ctwarden-hub", "what the hub keeps"},

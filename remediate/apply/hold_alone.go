@@ -77,6 +77,6 @@ func (p HoldPlaces) tidy() {
 			return err
 		}
 		defer root.Close()
-		return removeLeftovers(root, HoldFile)
+		return removeLeftovers(root, string(p.file()))
 	})
 }

@@ -31,7 +31,7 @@ func TestAGivenUpOrderTakesNoEffect(t *testing.T) {
 	dir := t.TempDir()
 	given, up := context.WithCancel(t.Context())
 	up()
-	if err := setHold(given, dir, remediate.Hold{Since: at, By: "late"}, 0o600); !errors.Is(err, context.Canceled) {
+	if err := holdFile(HoldFile).set(given, dir, remediate.Hold{Since: at, By: "late"}, 0o600); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	if h, err := Held(dir, at); h != nil || err != nil {
@@ -40,7 +40,7 @@ func TestAGivenUpOrderTakesNoEffect(t *testing.T) {
 	if err := SetHold(dir, remediate.Hold{Since: at, By: "ann"}); err != nil {
 		t.Fatal(err)
 	}
-	if there, err := clearHold(given, dir, func() { t.Error("gone") }); !there || !errors.Is(err, context.Canceled) {
+	if there, err := holdFile(HoldFile).clear(given, dir, func() { t.Error("gone") }); !there || !errors.Is(err, context.Canceled) {
 		t.Error(there, err)
 	}
 	if h, err := Held(dir, at); h == nil || err != nil {

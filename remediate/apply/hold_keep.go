@@ -3,7 +3,6 @@ package apply
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/ctwarden/ctwarden/remediate"
@@ -24,17 +23,17 @@ func (p HoldPlaces) Keep(h *remediate.Hold, now time.Time) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), holdWriteWithin)
 	defer cancel()
 	context.AfterFunc(ctx, unlock) // no order waits for a disk that hangs
-	kept, err := Held(p.StateDir, now)
+	kept, err := p.HeldKept(now)
 	if err != nil {
 		return false, err
 	}
 	if kept.Longer(h) == h {
-		if err := setHold(ctx, p.StateDir, *h, 0o644); err != nil {
+		if err := p.file().set(ctx, p.StateDir, *h, 0o644); err != nil {
 			return false, err
 		}
 	}
 	if ctx.Err() != nil {
-		return false, fmt.Errorf("keep hold %s: %w", filepath.Join(p.RuntimeDir, HoldFile), errHoldSlow)
+		return false, fmt.Errorf("keep hold %s: %w", p.InMemory(), errHoldSlow)
 	}
 	return p.forgetInMemory(h, now)
 }
@@ -45,5 +44,5 @@ func (p HoldPlaces) forgetInMemory(h *remediate.Hold, now time.Time) (bool, erro
 	if err != nil || found == nil || found.By != h.By || !found.Until.Equal(h.Until) || !found.Since.Equal(h.Since) {
 		return false, nil // one that is not understood is said in the status
 	}
-	return ClearHold(p.RuntimeDir)
+	return p.clearIn(p.RuntimeDir)
 }

@@ -25,18 +25,38 @@ var errHoldSlow = fmt.Errorf("the disk has not answered for %v", holdWriteWithin
 // with a disk must not keep an operator from stopping the agent's hand.
 type HoldPlaces struct {
 	StateDir, RuntimeDir string
+	// Fleet is true for the fleet's hold; false for the host's own.
+	Fleet bool
+}
+
+func (p HoldPlaces) file() holdFile {
+	if p.Fleet {
+		return FleetHoldFile
+	}
+	return HoldFile
+}
+
+// Kept is where the hold is in state_dir.
+func (p HoldPlaces) Kept() string { return filepath.Join(p.StateDir, string(p.file())) }
+
+// InMemory is where the hold is in runtime_dir.
+func (p HoldPlaces) InMemory() string { return filepath.Join(p.RuntimeDir, string(p.file())) }
+
+// HeldKept reads the hold in state_dir alone. It may hang with the disk.
+func (p HoldPlaces) HeldKept(now time.Time) (*remediate.Hold, error) {
+	return p.file().held(p.StateDir, now)
 }
 
 // Held reads both places and gives the hold that lasts longest, or nil. For what cannot be read or parsed, see [Held].
 func (p HoldPlaces) Held(now time.Time) (*remediate.Hold, error) {
 	inMemory, err2 := p.HeldInMemory(now) // first, since a hold moves from there to state_dir and never back
-	kept, err := Held(p.StateDir, now)
+	kept, err := p.HeldKept(now)
 	return kept.Longer(inMemory), errors.Join(err, err2)
 }
 
 // HeldInMemory reads the hold in runtime_dir alone, which no disk can keep waiting.
 func (p HoldPlaces) HeldInMemory(now time.Time) (*remediate.Hold, error) {
-	h, err := Held(p.RuntimeDir, now)
+	h, err := p.file().held(p.RuntimeDir, now)
 	if h != nil {
 		h.UntilBoot = true
 	}
@@ -52,7 +72,7 @@ func (p HoldPlaces) Set(h remediate.Hold) (unkept, err error) {
 	defer unlock()
 	unkept = p.setKept(h)
 	if unkept == nil {
-		_, err = ClearHold(p.RuntimeDir)
+		_, err = p.clearIn(p.RuntimeDir)
 		if alone {
 			p.tidy()
 		}
@@ -69,7 +89,7 @@ func (p HoldPlaces) Set(h remediate.Hold) (unkept, err error) {
 
 // setKept writes to state_dir, and gives up where that does not answer.
 func (p HoldPlaces) setKept(h remediate.Hold) error {
-	err, answered := within(func(ctx context.Context) error { return setHold(ctx, p.StateDir, h, 0o644) })
+	err, answered := within(func(ctx context.Context) error { return p.file().set(ctx, p.StateDir, h, 0o644) })
 	if !answered {
 		return errHoldSlow
 	}
@@ -79,7 +99,7 @@ func (p HoldPlaces) setKept(h remediate.Hold) error {
 // setInMemory writes to runtime_dir, through which a group may pass: the file is for root and the agent's user alone, to
 // whom the directory belongs.
 func (p HoldPlaces) setInMemory(h remediate.Hold) error {
-	if err := setHold(context.Background(), p.RuntimeDir, h, 0o600); err != nil {
+	if err := p.file().set(context.Background(), p.RuntimeDir, h, 0o600); err != nil {
 		return err
 	}
 	info, err := os.Stat(p.RuntimeDir)
@@ -95,7 +115,7 @@ func (p HoldPlaces) setInMemory(h remediate.Hold) error {
 		return fmt.Errorf("write hold: %w", err)
 	}
 	defer root.Close()
-	if err := root.Lchown(HoldFile, int(owner.Uid), int(owner.Gid)); err != nil {
+	if err := root.Lchown(string(p.file()), int(owner.Uid), int(owner.Gid)); err != nil {
 		return fmt.Errorf("write hold: %w", err)
 	}
 	return nil
@@ -113,11 +133,15 @@ func (p HoldPlaces) Clear() (bool, error) {
 	if kept && err != nil {
 		return false, fmt.Errorf("%w; it holds still, and nothing was released: ask again when the disk takes it", err)
 	}
-	inMemory, err2 := ClearHold(p.RuntimeDir)
+	inMemory, err2 := p.clearIn(p.RuntimeDir)
 	if alone {
 		p.tidy()
 	}
 	return inMemory || kept, errors.Join(err, err2)
+}
+
+func (p HoldPlaces) clearIn(dir string) (bool, error) {
+	return p.file().clear(context.Background(), dir, func() {})
 }
 
 // clearKept removes the one in state_dir. Where that does not answer, there counts as true.
@@ -128,7 +152,7 @@ func (p HoldPlaces) clearKept() (there bool, err error) {
 	}
 	var gone atomic.Bool
 	got, answered := within(func(ctx context.Context) cleared {
-		there, err := clearHold(ctx, p.StateDir, func() { gone.Store(true) })
+		there, err := p.file().clear(ctx, p.StateDir, func() { gone.Store(true) })
 		return cleared{there, err}
 	})
 	switch {
@@ -137,7 +161,7 @@ func (p HoldPlaces) clearKept() (there bool, err error) {
 	case gone.Load(): // only whether that outlasts a loss of power is not known yet
 		return true, nil
 	}
-	return true, fmt.Errorf("remove hold %s: %w", filepath.Join(p.StateDir, HoldFile), errHoldSlow)
+	return true, fmt.Errorf("remove hold %s: %w", p.Kept(), errHoldSlow)
 }
 
 // Unkept says to an operator what it means that a hold set at now is in memory alone. It is empty where that is not so.
@@ -146,9 +170,9 @@ func (p HoldPlaces) Unkept(unkept error, now time.Time) string {
 		return ""
 	}
 	text := fmt.Sprintf("; state_dir %s could not be written (%v), so the hold is in memory, as %s, and ends with the next boot, "+
-		"unless an agent that runs has moved it to state_dir by then", p.StateDir, unkept, filepath.Join(p.RuntimeDir, HoldFile))
+		"unless an agent that runs has moved it to state_dir by then", p.StateDir, unkept, p.InMemory())
 	// What cannot be read counts, and its error is said in the status.
-	if earlier, _ := within(func(context.Context) *remediate.Hold { h, _ := Held(p.StateDir, now); return h }); earlier != nil {
+	if earlier, _ := within(func(context.Context) *remediate.Hold { h, _ := p.HeldKept(now); return h }); earlier != nil {
 		text += fmt.Sprintf("; %s, which cannot be replaced, holds besides", earlier.File)
 	}
 	return text

@@ -153,3 +153,40 @@ func TestHoldInMemoryIsPrivate(t *testing.T) {
 		t.Errorf("%+v, %v; want it for uid %d alone", info, err, uid)
 	}
 }
+
+// TestTheFleetsHoldIsApart: each is a file of its own, and neither's release takes the other away.
+func TestTheFleetsHoldIsApart(t *testing.T) {
+	for name, room := range map[string]bool{"kept": true, "in memory": false} {
+		t.Run(name, func(t *testing.T) {
+			own := newPlaces(t, room)
+			fleet := own
+			fleet.Fleet = true
+			ordered := remediate.Hold{Until: at.Add(time.Hour + time.Millisecond), Since: at, By: "ann", Why: "the core\nswitch"}
+			if _, err := fleet.Set(ordered); err != nil {
+				t.Fatal(err)
+			}
+			if h, err := own.Held(at); h != nil || err != nil {
+				t.Errorf("the host's own: %+v, %v", h, err)
+			}
+			if _, err := own.Set(remediate.Hold{Since: at, By: "bert"}); err != nil {
+				t.Fatal(err)
+			}
+			h, err := fleet.Held(at)
+			if err != nil || h == nil || !h.Fleet || h.By != "ann" || h.Why != "the core switch" || !h.Until.Equal(ordered.Until) || h.UntilBoot == room {
+				t.Errorf("the fleet's: %+v, %v", h, err)
+			}
+			if was, err := own.Clear(); !was || err != nil {
+				t.Errorf("%v, %v", was, err)
+			}
+			if h, err := fleet.Held(at); h == nil || err != nil {
+				t.Errorf("the fleet's after the release of the other: %+v, %v", h, err)
+			}
+			if was, err := fleet.Clear(); !was || err != nil {
+				t.Errorf("%v, %v", was, err)
+			}
+			if h, err := fleet.Held(at); h != nil || err != nil {
+				t.Errorf("released: %+v, %v", h, err)
+			}
+		})
+	}
+}

@@ -128,7 +128,7 @@ func FuzzParseHold(f *testing.F) {
 		if err := SetHold(dir, h); err != nil {
 			t.Fatal(err)
 		}
-		again, err := readHold(dir)
+		again, err := holdFile(HoldFile).read(dir)
 		if err != nil || again == nil {
 			t.Fatalf("%+v became %+v, %v", h, again, err)
 		}

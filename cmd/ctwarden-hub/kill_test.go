@@ -1,0 +1,313 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/internal/testpager"
+	"github.com/ctwarden/ctwarden/notify/hub"
+)
+
+// built is the program with failpoints, made once.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "ctwarden-hub-test-")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "ctwarden-hub")
+	out, err := exec.Command("go", "build", "-tags", "failpoint", "-o", file, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return file, nil
+})
+
+// log is what a process says, for the test's own goroutine and the process.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// process is a hub of its own.
+type process struct {
+	*log
+	cmd   *exec.Cmd
+	ended <-chan error
+}
+
+// launch starts a hub with a configuration file; it ends with the test at the latest.
+func launch(t *testing.T, file string, env ...string) *process {
+	t.Helper()
+	program, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{log: &log{}, cmd: exec.Command(program, "serve", "--config", file)}
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.begin(t)
+	return p
+}
+
+// begin starts the process.
+func (p *process) begin(t *testing.T) {
+	t.Helper()
+	var err error
+	if p.ended, err = testhost.Spawn(p.cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(p.log)
+		}
+		_ = p.cmd.Process.Kill() // it may have ended
+	})
+}
+
+// says waits until the process has said it.
+func (p *process) says(t *testing.T, text string) {
+	t.Helper()
+	testhost.Eventually(t, "the hub says "+text, func() bool { return strings.Contains(p.String(), text) })
+}
+
+// stop ends the process in order.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-p.ended; err != nil {
+		t.Errorf("hub: %v: %s", err, p.log)
+	}
+}
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "hub.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func paging(url string, p *testpager.Pager) string {
+	return fmt.Sprintf("nats: {servers: [%q]}\nlisten: \"\"\ngroup_wait: 1s\noncall: [{name: pager, webhook: {url: %q, secret: %q}}]\n",
+		url, p.URL, p.SecretFile)
+}
+
+// plainServer is a NATS server with all that init makes.
+func plainServer(t *testing.T) (string, *nats.Conn) {
+	t.Helper()
+	url := serverOf(t, "", nil)
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if _, err := hub.Setup(t.Context(), nc, hub.SetupOptions{MaxBytes: 8 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	return url, nc
+}
+
+func sendEvents(t *testing.T, nc *nats.Conn, site string, hosts int) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range hosts {
+		host := fmt.Sprint("h", i)
+		ev := opened(t, site, host, "ev-"+site+"-"+host)
+		if _, err := js.Publish(t.Context(), ev.Subject, ev.Body, jetstream.WithMsgID(ev.ID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestPromiseHubKilledBeforeThePage has two hubs as processes. The one that leads is killed when a page is saved and not
+// sent: the other sends it, once.
+func TestPromiseHubKilledBeforeThePage(t *testing.T) {
+	url, nc := plainServer(t)
+	pager := testpager.Start(t)
+	file := writeConfig(t, paging(url, pager))
+	first := launch(t, file, "CTWARDEN_FAILPOINT="+hub.StageSaved)
+	first.says(t, "hub_leads")
+	second := launch(t, file)
+	second.says(t, "ready at")
+	sendEvents(t, nc, "gva", 5)
+	err := <-first.ended
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("the leader ended with %v", err)
+	}
+	if n := len(pager.Pages()); n > 0 {
+		t.Fatalf("%d pages went out before: there is nothing to show", n)
+	}
+	testhost.Eventually(t, "the other hub sends the page", func() bool { return pager.Count("trigger") > 0 })
+	sendEvents(t, nc, "zrh", 5)
+	testhost.Eventually(t, "and the next", func() bool { return pager.Count("trigger") > 1 })
+	second.stop(t)
+	if r := pager.Repeated(); r != nil || pager.Count("trigger") != 2 {
+		t.Errorf("%d pages; repeated: %q", pager.Count("trigger"), r)
+	}
+	testhost.Held(t, "4.13 hub killed between save and send", "one page of 5 hosts: sent by the next hub, twice 0")
+}
+
+func TestReload(t *testing.T) {
+	url, nc := plainServer(t)
+	pager := testpager.Start(t)
+	file := writeConfig(t, fmt.Sprintf("nats: {servers: [%q]}\nlisten: \"\"\ngroup_wait: 1s\n", url))
+	h := launch(t, file)
+	h.says(t, "hub_leads")
+	reload := func(text, answer string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		h.says(t, answer)
+	}
+	reload("group_wait: soon\n", "configuration_not_reloaded")
+	h.says(t, "group_wait")
+	reload(paging(url, pager), "configuration_reloaded")
+	sendEvents(t, nc, "gva", 2)
+	testhost.Eventually(t, "the new sender is told", func() bool { return pager.Count("trigger") == 1 })
+	reload(strings.Replace(paging(url, pager), "listen: \"\"", "listen: 127.0.0.1:9", 1), "changes_wait_for_restart")
+	h.stop(t)
+}
+
+// TestRevoked revokes a hub's credentials while it runs, and has others expire: it says so, and stands aside.
+func TestRevoked(t *testing.T) {
+	m := newOperatorMode(t)
+	admin, err := nats.Connect(m.url, nats.UserCredentials(m.user("admin", time.Time{})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	if _, err := hub.Setup(t.Context(), admin, hub.SetupOptions{MaxBytes: 8 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	start := func(creds string) *process {
+		h := launch(t, writeConfig(t, fmt.Sprintf("nats: {servers: [%q], credentials: %q}\nlisten: \"\"\n", m.url, creds)))
+		h.says(t, "hub_leads")
+		return h
+	}
+	if _, err := built(); err != nil { // which may take longer than the credentials last
+		t.Fatal(err)
+	}
+	expiring := start(m.user("hub", time.Now().Add(10*time.Second)))
+	expiring.says(t, "its credentials expired at")
+	expiring.stop(t)
+
+	creds := m.user("hub", time.Time{})
+	revoked := start(creds)
+	text, err := os.ReadFile(creds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.ParseDecoratedJWT(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.claims.Revoke(claims.Subject)
+	m.update()
+	revoked.says(t, "revoked")
+	revoked.says(t, "the server does not let this host in")
+	revoked.stop(t)
+}
+
+// update has the server read the account anew, as after nsc push.
+func (m *operatorMode) update() {
+	m.t.Helper()
+	public, err := m.account.PublicKey()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.store(public, m.claims)
+	account, err := m.server.LookupAccount(public)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.server.UpdateAccountClaims(account, m.claims)
+}
+
+// TestPageIsServed asks a hub's page over HTTP.
+func TestPageIsServed(t *testing.T) {
+	url, _ := plainServer(t)
+	port := testhost.Port(t)
+	h := launch(t, writeConfig(t, fmt.Sprintf("nats: {servers: [%q]}\nlisten: 127.0.0.1:%d\n", url, port)))
+	h.says(t, "hub_leads")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	body, err := get(ctx, fmt.Sprintf("http://127.0.0.1:%d/healthz", port))
+	if err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	body, err = get(ctx, fmt.Sprintf("http://127.0.0.1:%d/api/v1/status", port))
+	var st struct {
+		Leading bool   `json:"leading"`
+		Leader  string `json:"leader"`
+	}
+	if err == nil {
+		err = json.Unmarshal(body, &st)
+	}
+	if err != nil || !st.Leading || st.Leader == "" {
+		t.Errorf("%v: %s", err, body)
+	}
+	h.stop(t)
+}
+
+// get reads a page, which must be there.
+func get(ctx context.Context, url string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s", answer.Status)
+	}
+	return body, err
+}

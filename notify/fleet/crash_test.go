@@ -1,0 +1,403 @@
+package fleet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/notify/oncall"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// world is a random fleet and what happens to it.
+type world struct {
+	r      *rand.Rand
+	cfg    Config
+	script []Event // in order of time
+	end    time.Time
+	// lateTops is true where addresses are told after the opening, listens where hosts that have no event for long count as
+	// silent. Both make what a crash changes depend on when it comes.
+	lateTops, listens bool
+	now               time.Time
+}
+
+// newWorld makes up a fleet of a few sites whose hosts have incidents, each opened, updated, stepped and closed.
+func newWorld(r *rand.Rand) *world {
+	w := &world{r: r, end: start.Add(time.Hour), lateTops: r.IntN(2) == 0}
+	w.listens = w.lateTops
+	w.cfg = Config{
+		GroupBy: []string{"site"}, UpdateEvery: time.Minute, StepsPerHour: []int{0, 3, 1000}[r.IntN(3)],
+		Routes: []Route{
+			{Name: "gva", Match: Match{Site: "s0"}, To: []string{"gva"}, Continue: true, Resolve: true},
+			{Name: "crit", Match: Match{Severity: "critical"}, To: []string{"ops", "gva"}, Resolve: true,
+				Escalate: []Escalation{{After: 10 * time.Minute, To: []string{"boss"}}}},
+		},
+	}
+	for host := range 4 + r.IntN(20) {
+		w.life(fmt.Sprintf("s%d", r.IntN(3)), fmt.Sprintf("h%d", host))
+	}
+	slices.SortStableFunc(w.script, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	return w
+}
+
+func (w *world) fleet() *Fleet { return New(w.cfg) }
+
+// life is what happens to one host.
+func (w *world) life(site, host string) {
+	at := start.Add(time.Duration(w.r.Int64N(int64(20 * time.Minute))))
+	if w.r.IntN(2) == 0 {
+		at = start.Add(time.Duration(w.r.Int64N(int64(3 * time.Second)))) // a storm at the start
+	}
+	for n := range 1 + w.r.IntN(3) {
+		i := remediate.Incident{
+			ID: fmt.Sprintf("%s-%s-%d", site, host, n), Severity: remediate.SeverityWarning, Verified: w.r.IntN(5) > 0,
+			NetNS: remediate.NetNS{Name: "init"}, OpenedAt: at, Historical: w.r.IntN(12) == 0, Max: 65536,
+		}
+		if w.r.IntN(2) == 0 {
+			i.Severity = remediate.SeverityCritical
+		}
+		if w.r.IntN(8) == 0 {
+			i.ChainDrops, i.Severity = 5, remediate.SeverityCritical
+		}
+		who := []remediate.Talker{{Address: []string{"203.0.113.7", "203.0.113.8", host}[w.r.IntN(3)], Entries: 900}, {Address: "192.0.2.1", Entries: 9}}
+		if !w.lateTops {
+			i.Top = who
+		}
+		w.add(site, host, at, remediate.EventIncidentOpened, i)
+		for range w.r.IntN(5) {
+			at = at.Add(time.Duration(w.r.Int64N(int64(90 * time.Second))))
+			i.Top = who
+			i.Drops += w.r.Uint64N(100)
+			if w.r.IntN(3) == 0 {
+				i.Severity = remediate.SeverityCritical
+			}
+			w.add(site, host, at, remediate.EventIncidentUpdated, i)
+			w.step(site, host, at, &i)
+		}
+		at = at.Add(time.Duration(w.r.Int64N(int64(5 * time.Minute))))
+		closed := at
+		i.ClosedAt = &closed
+		w.add(site, host, at, remediate.EventIncidentClosed, i)
+		at = at.Add(time.Duration(1 + w.r.Int64N(int64(5*time.Minute))))
+	}
+}
+
+func (w *world) step(site, host string, at time.Time, i *remediate.Incident) {
+	s := remediate.Step{ID: fmt.Sprint(i.ID, w.r.IntN(3)), IncidentID: i.ID, At: at, From: 1, To: 2, Reason: remediate.ReasonFull}
+	switch w.r.IntN(6) {
+	case 0, 1:
+		w.add(site, host, at, remediate.EventStepApplied, s)
+		s.Outcome = []remediate.Outcome{remediate.OutcomeEffective, remediate.OutcomeIneffective}[w.r.IntN(2)]
+		w.add(site, host, at.Add(2*time.Second), remediate.EventStepConfirmed, s)
+	case 2:
+		s.Reason = remediate.ReasonObserveMode
+		w.add(site, host, at, remediate.EventStepRefused, s)
+	case 3:
+		s.IncidentID, s.Reason = "", remediate.ReasonDecay
+		w.add(site, host, at, remediate.EventStepApplied, s)
+	case 4:
+		s.Error = `a "disk" is full: ü`
+		w.add(site, host, at, remediate.EventStepFailed, s)
+	}
+}
+
+func (w *world) add(site, host string, at time.Time, typ remediate.EventType, data any) {
+	w.script = append(w.script, Event{Site: site, Host: host, Version: "1.0", Event: remediate.Event{
+		ID: fmt.Sprintf("%s/%s/%d", site, host, len(w.script)), Type: typ, Time: at, Data: data,
+	}})
+}
+
+// someDoing is what people do.
+func (w *world) someDoing(f *Fleet, now time.Time) {
+	groups := f.Groups()
+	switch w.r.IntN(4) {
+	case 0:
+		if len(groups) > 0 {
+			_ = f.Acknowledge(groups[w.r.IntN(len(groups))].ID, "mia", now)
+		}
+	case 1:
+		_, _ = f.Silence(Silence{Host: fmt.Sprintf("h%d*", w.r.IntN(3)), Until: now.Add(5 * time.Minute), By: "leo"}, now)
+	case 2:
+		for _, p := range f.Due() {
+			f.Delivered(p.ID, Delivery{At: now, Dead: w.r.IntN(4) == 0, Err: "x"}, now)
+		}
+	}
+}
+
+// engine is what the hub does with a fleet.
+type engine struct {
+	t *testing.T
+	w *world
+	f *Fleet
+	// store is the bucket that outlives the hub.
+	store map[string][]byte
+	// crash tells whether to die now, at a point that may be died at; dice is what a crash brings about.
+	crash func() bool
+	dice  *rand.Rand
+	// allSeen is true once the states of all hosts come again.
+	allSeen bool
+	// sent are the pages that went out, each as often as it did.
+	sent  []Page
+	acked int // how much of the script need not be taken again
+}
+
+// run takes the script in batches, saving each before it is acknowledged, and pages after that.
+func (e *engine) run() {
+	e.watch(start)
+	for pos := 0; pos < len(e.w.script); {
+		n := min(pos+1+e.w.r.IntN(6), len(e.w.script)) // the same batches with and without crashes
+		now := e.w.script[n-1].Time
+		e.tickUntil(now)
+		e.batch(e.w.script[pos:n], now)
+		pos = n
+		e.acked = n
+	}
+	e.tickUntil(e.w.end)
+	e.w.listens, e.allSeen = false, true
+	e.watch(e.w.end)
+	e.batch(nil, e.w.end)
+	e.tickUntil(e.w.end.Add(2 * time.Hour))
+}
+
+// watch is what a hub does at its start, and when the states of hosts come.
+func (e *engine) watch(now time.Time) {
+	e.f.Connected(e.w.listens, now)
+	if !e.allSeen {
+		return
+	}
+	for _, h := range e.f.Hosts() {
+		e.f.Seen(HostSeen{Site: h.Site, Host: h.Host, At: now, Max: 1}, now)
+	}
+}
+
+// tickUntil calls Tick as it asks for, each with a save, up to that time.
+func (e *engine) tickUntil(end time.Time) {
+	for {
+		next := e.f.Tick(e.w.now)
+		if next.IsZero() || !next.Before(end) {
+			return
+		}
+		e.w.now = next
+		e.batch(nil, next)
+	}
+}
+
+// batch folds events and saves until it has gone through.
+func (e *engine) batch(events []Event, now time.Time) {
+	e.w.now = now
+	for {
+		for _, ev := range events {
+			e.f.Take(ev, now)
+		}
+		e.f.Tick(now)
+		if e.save() && e.send(now) {
+			return
+		}
+		e.restart(now)
+		// Events that were acknowledged may come again as well, and so may those of the batch, more than once.
+		for range e.dice.IntN(4) {
+			if e.acked > 0 {
+				e.f.Take(e.w.script[e.dice.IntN(e.acked)], now)
+			}
+		}
+		if e.dice.IntN(2) == 0 {
+			for _, ev := range events[:e.dice.IntN(len(events)+1)] {
+				e.f.Take(ev, now)
+			}
+		}
+	}
+}
+
+// save writes what is dirty in the order promised; false: the hub died in the midst.
+func (e *engine) save() bool {
+	keys := e.f.Dirty()
+	for _, key := range keys {
+		if e.crash() {
+			return false
+		}
+		value, err := e.f.Encode(key)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		if value == nil {
+			delete(e.store, key)
+		} else {
+			e.store[key] = value
+		}
+	}
+	e.f.Saved(keys)
+	return true
+}
+
+// send sends what is due and saves that; false: the hub died between.
+func (e *engine) send(now time.Time) bool {
+	for _, p := range e.f.Due() {
+		if e.crash() {
+			return false
+		}
+		e.sent = append(e.sent, p)
+		if e.crash() {
+			return false
+		}
+		e.f.Delivered(p.ID, Delivery{At: now, Attempts: 1}, now)
+	}
+	return e.save()
+}
+
+func (e *engine) restart(now time.Time) {
+	e.f = loadAll(e.t, e.store, e.w.cfg, e.dice)
+	e.watch(now)
+	e.f.Tick(now)
+}
+
+// lives is how many random lives to look at: fewer under the race detector, which has nothing to find here.
+func lives(n uint64) uint64 {
+	if raced {
+		return n / 6
+	}
+	return n
+}
+
+// TestCrashes lets random fleets live through crashes at any point, with any part of a save done, and compares with the same
+// life without a crash.
+func TestCrashes(t *testing.T) {
+	for seed := range lives(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			life := func(odds int) *engine {
+				w := newWorld(rand.New(rand.NewPCG(seed, 9)))
+				w.now = start
+				dice := rand.New(rand.NewPCG(seed, uint64(odds)))
+				e := &engine{t: t, w: w, f: w.fleet(), store: map[string][]byte{}, dice: dice}
+				e.crash = func() bool { return odds > 0 && dice.IntN(odds) == 0 }
+				e.run()
+				check(t, e.f)
+				checkSent(t, e)
+				return e
+			}
+			calm, rough := life(0), life(25)
+			if got, want := membership(rough.f), membership(calm.f); !calm.w.lateTops && got != want {
+				t.Errorf("with crashes the groups differ: %s", firstDifference(got, want))
+			}
+			if got, want := ids(rough.sent), ids(calm.sent); !calm.w.lateTops && got != want {
+				t.Errorf("with crashes other pages went out: %s", firstDifference(got, want))
+			}
+			if testing.Verbose() {
+				t.Logf("%d pages, %d with crashes", len(calm.sent), len(rough.sent))
+			}
+			if ids(calm.sent) == "" || ids(calm.sent) != allIDs(calm.sent) {
+				t.Errorf("without crashes a page went out twice: %s", allIDs(calm.sent))
+			}
+		})
+	}
+}
+
+// TestPrefixFoldedTwice takes random lives, each with its first part taken again at some point.
+func TestPrefixFoldedTwice(t *testing.T) {
+	for seed := range lives(100) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			life := func(again bool) *Fleet {
+				w := newWorld(rand.New(rand.NewPCG(seed, 5)))
+				at := w.r.IntN(len(w.script))
+				prefix := w.r.IntN(at + 1)
+				f := w.fleet()
+				for n, ev := range w.script {
+					f.Take(ev, ev.Time)
+					if n == at && again {
+						for _, ev := range w.script[:prefix] {
+							f.Take(ev, w.script[at].Time)
+						}
+					}
+					f.Tick(ev.Time)
+				}
+				f.Tick(w.end)
+				return f
+			}
+			once, twice := life(false), life(true)
+			check(t, twice)
+			same(t, twice, once)
+		})
+	}
+}
+
+// checkSent holds what went out against what the groups say.
+func checkSent(t *testing.T, e *engine) {
+	t.Helper()
+	first := map[string]int{}
+	triggers := map[string]string{}
+	for n, p := range e.sent {
+		if _, again := first[p.ID]; !again {
+			first[p.ID] = n
+		}
+		key := p.Group + " " + p.To
+		if p.Action != oncall.ActionTrigger {
+			if _, ok := triggers[key]; !ok {
+				t.Errorf("%s went out before a trigger", p.ID)
+			}
+			continue
+		}
+		if id, ok := triggers[key]; ok && id != p.ID {
+			t.Errorf("%s and %s are both triggers", id, p.ID)
+		}
+		triggers[key] = p.ID
+	}
+	for _, g := range e.f.Groups() {
+		if g.ClosedAt.IsZero() {
+			t.Errorf("group %s is open at the end: %+v", g.ID, g)
+		}
+		if (g.Historical || g.MergedInto != "") && len(g.Pages) > 0 {
+			t.Errorf("group %s was paged: %+v", g.ID, g)
+		}
+		for _, p := range g.Pages {
+			if _, ok := first[p.ID]; !ok {
+				t.Errorf("%s did not go out", p.ID)
+			}
+			if p.Status != PageDelivered {
+				t.Errorf("%s is %s", p.ID, p.Status)
+			}
+		}
+		for key, id := range triggers {
+			if strings.HasPrefix(key, g.ID+" ") && !slices.ContainsFunc(g.Pages, func(p PageState) bool { return p.ID == id }) {
+				t.Errorf("%s went out and is not known", id)
+			}
+		}
+	}
+	for key, id := range triggers {
+		if _, ok := first[strings.Replace(id, ".t.", ".r.", 1)]; !ok {
+			t.Errorf("%s: there is no end of %s", key, id)
+		}
+	}
+}
+
+// membership is which incident is in which group.
+func membership(f *Fleet) string {
+	var out []string
+	for h := range f.All() {
+		_, list, _ := f.Host(h.Site, h.Host)
+		for _, i := range list {
+			out = append(out, i.ID+" in "+i.Group)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+// ids are the IDs of pages, each once; allIDs each as often as it went out.
+func ids(pages []Page) string {
+	list := strings.Split(allIDs(pages), "\n")
+	return strings.Join(slices.Compact(list), "\n")
+}
+
+func allIDs(pages []Page) string {
+	var out []string
+	for _, p := range pages {
+		if p.Cause == oncall.CauseBudget || p.Action == oncall.ActionUpdate {
+			continue // a crash can tell sooner of a step, and later of what changed
+		}
+		out = append(out, p.ID)
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}

@@ -1,0 +1,29 @@
+// Package fleet decides what the fleet's events mean to people: which of them are one trouble, who is to hear of it, when.
+//
+// It is the pure core of the hub: no I/O, no clock, no goroutine. The engine feeds it events and host states with the time,
+// saves what became dirty, and hands out the pages that are due:
+//
+//	Take, Seen, Tick ── Fleet ──┬── Dirty, Encode ── saved, then Saved
+//	                            └── Due ── sent after the save, then Delivered
+//
+// # What is saved, and in which order
+//
+// Two kinds of keys hold it all. A shard has the hosts of one hash value with their incidents, and each incident says which
+// group it belongs to. A group has what cannot be told from its members: its pages, what became of them, its timeline, who
+// acknowledged it. Everything else of a group (how many hosts, what was refused, who fills the tables) is summed up from
+// the members when it is loaded, so the two can never disagree.
+//
+// [Fleet.Dirty] lists shards first. A crash in the midst of a save therefore leaves groups that know less than their
+// members, never the other way round, and such a group is made again from its members under the same ID. No page of it can
+// have gone out, since pages go out only after the whole save; and as a page's ID is made of the group's ID and a number,
+// it is decided again under the same one. The events come again too, as they were not acknowledged. Folding one twice
+// changes nothing: an incident and a step are known by their IDs, later states of an incident win over earlier ones, and a
+// closed one stays closed.
+//
+// # Grouping
+//
+// An incident joins the open group of its cause and its values of group_by, if there is one that still has open incidents
+// or took its last one within the group window; else it begins one. The same top address on several hosts is one attack:
+// its incidents move into a group of that address, as long as nobody was told of the group that they were in. A group that
+// somebody was told of stays what it is and refers to the other.
+package fleet

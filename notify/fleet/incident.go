@@ -1,0 +1,171 @@
+package fleet
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/ctwarden/ctwarden/notify/oncall"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// The bounds of what is kept of an incident's words.
+const (
+	mostTop     = 5
+	mostNoStep  = 8
+	mostVerdict = 300
+)
+
+// incident is one incident of one host. Times are in ns.
+type incident struct {
+	id   string
+	host *host
+	// group is what it belongs to, at place pos there; nil: to none.
+	group *group
+	pos   int
+	// counted is true while it is part of its group's sums.
+	counted bool
+	// known is false while only steps of it were heard of.
+	known                                  bool
+	critical, verified, historical, closed bool
+	netns                                  string
+	cause                                  string
+	// opened and closedAt are the host's times, at the time of the last event taken, taken when the first one came here.
+	opened, closedAt, at, taken int64
+	last                        uint64 // hash of the ID of the event taken last: two may have the same time
+	drops, early, chains        uint64
+	entries, peak, max          uint64
+	top                         []remediate.Talker
+	verdict                     string
+	outcome                     remediate.Outcome
+	steps                       []step
+	dropped                     stepCounts // of steps that are no longer listed
+	noStep                      []remediate.Reason
+	// lead is the address that it is indexed under in Fleet.leads, at leadPos; empty: none.
+	lead    string
+	leadPos int
+}
+
+// setTop takes over who fills the table, where that is told.
+func (i *incident) setTop(list []remediate.Talker) {
+	if len(list) == 0 || slices.Equal(list, i.top) {
+		return
+	}
+	i.top = slices.Clone(list)
+	for k := range i.top {
+		i.top[k].Address = strings.Clone(i.top[k].Address)
+	}
+}
+
+// live tells whether it is open and of now.
+func (i *incident) live() bool { return i.known && !i.closed && !i.historical }
+
+func (i *incident) severity() remediate.Severity {
+	if i.critical {
+		return remediate.SeverityCritical
+	}
+	return remediate.SeverityWarning
+}
+
+// set takes over what an event says of it. The highest severity counts, since events may be missing in between.
+func (i *incident) set(d *remediate.Incident, at int64, closed bool) {
+	i.known, i.at = true, at
+	i.critical = i.critical || d.Severity == remediate.SeverityCritical
+	i.verified = i.verified || d.Verified
+	i.historical = d.Historical
+	if i.netns != d.NetNS.Name {
+		i.netns = intern(d.NetNS.Name)
+	}
+	i.opened = nanos(d.OpenedAt)
+	i.drops, i.early, i.chains = max(i.drops, d.Drops), max(i.early, d.EarlyDrops), max(i.chains, d.ChainDrops)
+	i.entries, i.peak, i.max = d.Count, max(i.peak, d.PeakCount), d.Max
+	i.setTop(d.Top[:min(len(d.Top), mostTop)])
+	if v := clip(d.Verdict, mostVerdict); v != "" && v != i.verdict {
+		i.verdict = strings.Clone(v)
+	}
+	if d.Outcome != "" && d.Outcome != i.outcome {
+		i.outcome = remediate.Outcome(strings.Clone(string(d.Outcome)))
+	}
+	i.cause = i.causeNow()
+	if closed {
+		i.closed, i.closedAt = true, at
+		if d.ClosedAt != nil {
+			i.closedAt = nanos(*d.ClosedAt)
+		}
+	}
+}
+
+func (i *incident) causeNow() string {
+	switch {
+	case !i.critical:
+		return oncall.CauseFilling
+	case i.chains > 0 && i.drops+i.early == 0:
+		return oncall.CauseChains
+	}
+	return oncall.CauseFull
+}
+
+// lost is how many connections it refused or threw out.
+func (i *incident) lost() uint64 { return i.drops + i.chains + i.early }
+
+// family is what incidents of one group have in common: a table that fills is the same trouble as one that is full.
+func family(cause string) string {
+	if cause == oncall.CauseFilling {
+		return oncall.CauseFull
+	}
+	return cause
+}
+
+// talker is the address that holds at least a third of the entries listed; empty: there is none.
+func (i *incident) talker() string {
+	if len(i.top) == 0 {
+		return ""
+	}
+	var sum uint64
+	best := i.top[0]
+	for _, t := range i.top {
+		sum += t.Entries
+		if t.Entries > best.Entries {
+			best = t
+		}
+	}
+	if best.Entries == 0 || float64(best.Entries)*3 < float64(sum) {
+		return ""
+	}
+	return best.Address
+}
+
+// leadEntries is how many entries its talker holds.
+func (i *incident) leadEntries() uint64 {
+	var most uint64
+	for _, t := range i.top {
+		most = max(most, t.Entries)
+	}
+	return most
+}
+
+// clip cuts a text to at most that many bytes, at a character.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && s[most]&0xc0 == 0x80 {
+		most--
+	}
+	return s[:most]
+}
+
+// drop throws an incident out; its events will be recognised. What it counted stays with a group that is open.
+func (f *Fleet) drop(i *incident) {
+	h := i.host
+	if g := i.group; g != nil {
+		if g.closed == 0 && !g.historical {
+			g.base.addGone(i)
+		}
+		f.leave(i)
+		g.wake(0) // it may have been the last one that was open
+	}
+	f.setLead(i, "")
+	h.bury(i.id)
+	h.incidents = slices.DeleteFunc(h.incidents, func(o *incident) bool { return o == i })
+	f.touch(h)
+}

@@ -1,0 +1,97 @@
+package hub
+
+import (
+	"slices"
+	"time"
+)
+
+// controlKey is the key of what is ordered, in the bucket of the fleet.
+const controlKey = "control"
+
+// control is what the fleet's hosts are ordered: the holds that stand, each with its reach.
+type control struct {
+	// Rev counts the changes. Each order carries it, so that a host can tell a newer one from an older.
+	Rev   uint64 `json:"rev"`
+	Holds []hold `json:"holds,omitempty"`
+
+	// dirty is true while there is something that was not saved.
+	dirty bool
+}
+
+// hold keeps hosts from automatic steps.
+type hold struct {
+	// ID is the order's that was sent to all that it reaches.
+	ID string `json:"id"`
+	// Site and Host say whom it reaches: both empty all, Host empty a site.
+	Site  string    `json:"site,omitempty"`
+	Host  string    `json:"host,omitempty"`
+	Since time.Time `json:"since"`
+	// Until is when it ends by itself; zero: it does not.
+	Until time.Time `json:"until,omitzero"`
+	By    string    `json:"by"`
+	Why   string    `json:"why,omitempty"`
+	// Budget is the id of the fleet incident for which the hub holds by itself; empty: somebody asked for it.
+	Budget string `json:"budget,omitempty"`
+}
+
+func (h hold) reaches(site, host string) bool {
+	return (h.Site == "" || h.Site == site) && (h.Host == "" || h.Host == host)
+}
+
+// over tells whether it has ended by itself.
+func (h hold) over(now time.Time) bool { return !h.Until.IsZero() && !now.Before(h.Until) }
+
+// outlasts tells whether h ends later than o.
+func (h hold) outlasts(o hold) bool {
+	return h.Until.IsZero() && !o.Until.IsZero() || !o.Until.IsZero() && h.Until.After(o.Until)
+}
+
+// add puts a hold in force. One of the same reach gives way, unless the hub and a person mean different things by them.
+func (c *control) add(h hold) {
+	c.Holds = slices.DeleteFunc(c.Holds, func(o hold) bool {
+		return o.Site == h.Site && o.Host == h.Host && (o.Budget == "") == (h.Budget == "")
+	})
+	c.Holds = append(c.Holds, h)
+	c.bump()
+}
+
+// release ends the holds of exactly this reach, also the hub's own. It tells whether there was any.
+func (c *control) release(site, host string) bool {
+	before := len(c.Holds)
+	c.Holds = slices.DeleteFunc(c.Holds, func(o hold) bool { return o.Site == site && o.Host == host })
+	if len(c.Holds) == before {
+		return false
+	}
+	c.bump()
+	return true
+}
+
+func (c *control) bump() {
+	c.Rev++
+	c.dirty = true
+}
+
+// catchUp goes on from a revision that a host has heard, where that is higher: the bucket was made anew.
+func (c *control) catchUp(rev uint64) {
+	if rev > c.Rev {
+		c.Rev, c.dirty = rev, true
+	}
+}
+
+// expire forgets what has ended by itself.
+func (c *control) expire(now time.Time) {
+	before := len(c.Holds)
+	c.Holds = slices.DeleteFunc(c.Holds, func(h hold) bool { return h.over(now) })
+	c.dirty = c.dirty || len(c.Holds) != before
+}
+
+// wanted is the hold that is to be in force on a host: of those that reach it, the one that ends last. Nil: none.
+func (c *control) wanted(site, host string, now time.Time) *hold {
+	var best *hold
+	for i, h := range c.Holds {
+		if h.reaches(site, host) && !h.over(now) && (best == nil || h.outlasts(*best)) {
+			best = &c.Holds[i]
+		}
+	}
+	return best
+}

@@ -1,0 +1,87 @@
+package hub
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWantedHold(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		name       string
+		holds      []hold
+		site, host string
+		want       string // by whom; empty: none
+	}{
+		{"none", nil, "gva", "a", ""},
+		{"all", []hold{{By: "all"}}, "gva", "a", "all"},
+		{"its site", []hold{{By: "site", Site: "gva"}}, "gva", "a", "site"},
+		{"another site", []hold{{By: "site", Site: "zrh"}}, "gva", "a", ""},
+		{"itself", []hold{{By: "host", Site: "gva", Host: "a"}}, "gva", "a", "host"},
+		{"its namesake at another site", []hold{{By: "host", Site: "zrh", Host: "a"}}, "gva", "a", ""},
+		{"over", []hold{{By: "all", Until: now}}, "gva", "a", ""},
+		{"the one that ends last", []hold{{By: "all", Until: now.Add(time.Hour)}, {By: "site", Site: "gva", Until: now.Add(2 * time.Hour)}}, "gva", "a", "site"},
+		{"the one without an end", []hold{{By: "all"}, {By: "site", Site: "gva", Until: now.Add(time.Hour)}}, "gva", "a", "all"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := ""
+			if w := (&control{Holds: c.holds}).wanted(c.site, c.host, now); w != nil {
+				got = w.By
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestControlCounts(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var c control
+	c.add(hold{By: "ada", Site: "gva", Until: now.Add(time.Minute)})
+	c.add(hold{By: "bob", Site: "gva"})
+	c.add(hold{By: "hub", Budget: "b1"})
+	c.add(hold{By: "eve"})
+	if len(c.Holds) != 3 || c.Rev != 4 || c.wanted("gva", "x", now).By == "ada" {
+		t.Errorf("got %+v", c)
+	}
+	if c.release("zrh", "") || c.Rev != 4 {
+		t.Errorf("released what is not there: %+v", c)
+	}
+	if !c.release("", "") || len(c.Holds) != 1 || c.Rev != 5 {
+		t.Errorf("released all: %+v", c)
+	}
+	c.dirty = false
+	if c.catchUp(3); c.dirty || c.Rev != 5 {
+		t.Errorf("went back: %+v", c)
+	}
+	if c.catchUp(9); !c.dirty || c.Rev != 9 {
+		t.Errorf("did not catch up: %+v", c)
+	}
+	c.add(hold{Site: "bsl", Until: now.Add(time.Second)})
+	c.expire(now.Add(time.Second))
+	if len(c.Holds) != 1 || c.Holds[0].By != "bob" {
+		t.Errorf("expired: %+v", c)
+	}
+}
+
+func TestLeaseIsFree(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		name string
+		s    sighting
+		want bool
+	}{
+		{"nobody had it", sighting{moved: now}, true},
+		{"another's, moving", sighting{lease: lease{ID: "b"}, moved: now.Add(-takeAfter + 1)}, false},
+		{"another's, standing", sighting{lease: lease{ID: "b"}, moved: now.Add(-takeAfter)}, true},
+		{"our own", sighting{lease: lease{ID: "a"}, moved: now}, true},
+	} {
+		if got := c.s.free("a", now); got != c.want {
+			t.Errorf("%s: got %v", c.name, got)
+		}
+	}
+	if leaseSafe+2*time.Second > takeAfter || 2*renewEvery > leaseSafe {
+		t.Error("a leader that is cut off may still page when another leads, or has no second chance to renew")
+	}
+}

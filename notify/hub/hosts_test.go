@@ -1,0 +1,171 @@
+package hub
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/hub/web"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+func changed(h *hosts, since uint64) (names []string, revision uint64) {
+	revision = h.since(since, func(r web.Row) { names = append(names, r.Host) })
+	return names, revision
+}
+
+func TestRowsComeByRevision(t *testing.T) {
+	h := newHosts()
+	at := time.Unix(1_700_000_000, 0)
+	for _, name := range []string{"a", "b", "c"} {
+		h.see(hostState{Site: "gva", Host: name}, at)
+	}
+	names, first := changed(h, 0)
+	if !slices.Equal(names, []string{"a", "b", "c"}) {
+		t.Errorf("all: %q", names)
+	}
+	h.see(hostState{Site: "gva", Host: "a"}, at)
+	h.mark("gva", "c", remediate.SeverityCritical, false, false, nil)
+	h.mark("gva", "b", "", false, false, nil) // says nothing new
+	names, second := changed(h, first)
+	if !slices.Equal(names, []string{"a", "c"}) {
+		t.Errorf("changed: %q", names)
+	}
+	if names, _ = changed(h, second); names != nil {
+		t.Errorf("nothing changed: %q", names)
+	}
+	h.mark("gva", "c", "", true, false, []string{"rack=r1"})
+	h.see(hostState{Site: "gva", Host: "b"}, at)
+	if names, _ = changed(h, second); !slices.Equal(names, []string{"c", "b"}) {
+		t.Errorf("changed: %q", names)
+	}
+}
+
+func TestRefusedIsWhatCameSince(t *testing.T) {
+	h := newHosts()
+	at := time.Unix(1_700_000_000, 0)
+	for i, s := range []hostState{
+		{Drops: 100, Count: 1}, {Drops: 150, EarlyDrops: 5, Count: 2}, // 55 more
+		{Drops: 3, Count: 3}, // the kernel counts anew
+		{Drops: 4, Count: 4},
+	} {
+		s.Site, s.Host, s.Max = "gva", "a", 10
+		h.see(s, at.Add(time.Duration(i)*time.Minute))
+	}
+	d, ok := h.detail("gva", "a")
+	if !ok || len(d.Points) != 4 {
+		t.Fatalf("got %+v", d)
+	}
+	for i, want := range []uint64{0, 55, 0, 1} {
+		if p := d.Points[i]; p.Refused != want || p.Count != uint64(i+1) || p.Max != 10 || !p.At.Equal(at.Add(time.Duration(i)*time.Minute)) {
+			t.Errorf("point %d is %+v, want %d refused", i, p, want)
+		}
+	}
+}
+
+func TestRingKeepsTheLast(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		points, every int // seconds apart
+		want          int
+		first, last   uint32
+	}{
+		{"few", 5, 60, 5, 0, 240},
+		{"more than there is room for", 200, 60, ringPoints, 60 * (200 - ringPoints), 60 * 199},
+		{"many within a minute are one", 120, 5, 12, 0, 595},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var r ring
+			for i := range c.points {
+				r.add(point{at: uint32(i * c.every), refused: 1})
+			}
+			got := r.points()
+			if len(got) != c.want || uint32(got[0].At.Unix()) != c.first || uint32(got[len(got)-1].At.Unix()) != c.last {
+				t.Errorf("%d points from %d to %d", len(got), got[0].At.Unix(), got[len(got)-1].At.Unix())
+			}
+			sum := uint64(0)
+			for i, p := range got {
+				sum += p.Refused
+				if i > 0 && !p.At.After(got[i-1].At) {
+					t.Errorf("point %d at %v is not behind %v", i, p.At, got[i-1].At)
+				}
+			}
+			if len(got) < ringPoints && sum != uint64(c.points) {
+				t.Errorf("%d refused, want %d", sum, c.points)
+			}
+		})
+	}
+}
+
+func TestHostStateIsTheKeysOwn(t *testing.T) {
+	held := &notify.FleetState{Rev: 7, Hold: &remediate.Hold{By: "ada", Until: time.Unix(5, 0)}, Mode: "remediate", Awaits: true}
+	for _, c := range []struct {
+		name, key string
+		body      []byte
+		want      string // in the error; empty: it is read
+	}{
+		{"its own", "gva.a", stateOf("gva", "a", 9, held), ""},
+		{"another's name", "gva.a", stateOf("gva", "b", 9, nil), "it is that of"},
+		{"another site", "gva.a", stateOf("zrh", "a", 9, nil), "it is that of"},
+		{"a dot in the name", "gva.a_2eb", stateOf("gva", "a.b", 9, nil), ""},
+		{"no JSON", "gva.a", []byte("x"), "invalid"},
+		{"empty", "gva.a", nil, "unexpected end"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := readHostState(c.key, c.body)
+			if c.want != "" {
+				if !contains(err, c.want) {
+					t.Errorf("got %+v, %v", s, err)
+				}
+				return
+			}
+			if err != nil || s.Count != 9 || s.Max != 262144 || s.refused() != 8 || s.Mode != remediate.ModeRemediate {
+				t.Errorf("got %+v, %v", s, err)
+			}
+		})
+	}
+	s, err := readHostState("gva.a", stateOf("gva", "a", 9, held))
+	want := fleetState{Known: true, Awaits: true, Hold: true, Rev: 7, HoldUntil: time.Unix(5, 0).UTC(), Mode: remediate.ModeRemediate}
+	if err != nil || s.Fleet != want {
+		t.Errorf("got %+v, %v", s.Fleet, err)
+	}
+}
+
+func FuzzHostState(f *testing.F) {
+	f.Add("gva.a", stateOf("gva", "a", 9, &notify.FleetState{Rev: 1}))
+	f.Add("gva.a", []byte(`{"host":"a","site":"gva","netns":[{"count":18446744073709551615,"counters":{"drop":-1}}]}`))
+	f.Fuzz(func(t *testing.T, key string, body []byte) {
+		s, err := readHostState(key, body)
+		if err == nil && notify.HostKey(s.Site, s.Host) != key {
+			t.Errorf("key %q gave %+v", key, s)
+		}
+		h := newHosts()
+		if err == nil {
+			h.see(s, time.Unix(1, 0))
+			h.see(s, time.Unix(90, 0))
+		}
+	})
+}
+
+// TestHundredThousandRows bounds the memory that the rows take.
+func TestHundredThousandRows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a second")
+	}
+	const n = 100_000
+	h := newHosts()
+	per := testing.AllocsPerRun(1, func() {
+		h = newHosts()
+		for i := range n {
+			h.see(hostState{Site: fmt.Sprint("site", i%100), Host: fmt.Sprint("host", i), Version: "v1.2.3", Max: 10}, time.Unix(int64(i), 0))
+		}
+	}) / n
+	if per > 12 {
+		t.Errorf("%.1f allocations a host", per)
+	}
+	if len(h.byKey) != n || len(h.words) > 200 {
+		t.Errorf("%d rows, %d words", len(h.byKey), len(h.words))
+	}
+}

@@ -1,0 +1,180 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/ctwarden/ctwarden/notify/fleet"
+)
+
+// printError is an error of Options.Print, which ends the hub.
+type printError struct{ err error }
+
+func (e *printError) Error() string { return "print: " + e.err.Error() }
+func (e *printError) Unwrap() error { return e.err }
+
+// save begins a save where there is something to save and none is under way. The writes go on beside the loop, which folds
+// the next batches meanwhile.
+func (l *leading) save(ctx context.Context) error {
+	now := time.Now()
+	if l.saving || !l.changed || now.Before(l.notBefore) {
+		return nil
+	}
+	if !l.holds() {
+		return errLeaseLost
+	}
+	entries, due, err := l.snapshot(now)
+	if err != nil {
+		return err
+	}
+	l.changed = false
+	l.due = due
+	l.inSave, l.unsaved = l.unsaved, nil
+	l.inSaveReplies, l.replies = l.replies, nil
+	// A save of much takes long to put together: in a storm most of the time is left to the events.
+	took := time.Since(now)
+	l.notBefore = now.Add(max(saveEvery, min(4*took, busySave), 2*took))
+	if len(entries) == 0 {
+		return l.afterSave(nil)
+	}
+	l.saving = true
+	select {
+	case l.writes <- entries:
+	case <-ctx.Done():
+		l.saving = false
+	}
+	return nil
+}
+
+// write carries out one save after the other until ctx is done. One that is under way then is brought to its end.
+func (l *leading) write(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case entries := <-l.writes:
+			l.stored <- l.store.write(context.WithoutCancel(ctx), entries)
+		}
+	}
+}
+
+// snapshot has everything that became dirty, shards first, and the pages that are due in it.
+func (l *leading) snapshot(now time.Time) (entries []entry, due []fleet.Page, err error) {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	keys := l.fleet.Dirty()
+	if len(keys) > 0 {
+		l.h.revision++
+		l.h.unmarked = true
+	}
+	for _, key := range keys {
+		value, err := l.fleet.Encode(key)
+		if err != nil {
+			return nil, nil, fmt.Errorf("save %s: %w", key, err)
+		}
+		entries = append(entries, entry{key, value})
+		if delete(l.deleted, key); value == nil {
+			l.deleted[key] = now
+		}
+	}
+	// From here on these keys are the store's: where it fails, the whole picture is read anew.
+	l.fleet.Saved(keys)
+	if l.control.dirty {
+		value, err := json.Marshal(l.control)
+		if err != nil {
+			return nil, nil, fmt.Errorf("save %s: %w", controlKey, err)
+		}
+		entries = append(entries, entry{controlKey, value})
+		l.control.dirty = false
+	}
+	for _, p := range l.fleet.Due() {
+		if _, has := l.submitted[p.ID]; !has {
+			due = append(due, p)
+		}
+	}
+	return entries, due, nil
+}
+
+// afterSave acknowledges what is saved, then hands the pages to the senders.
+func (l *leading) afterSave(err error) error {
+	l.saving = false
+	if err != nil {
+		return err
+	}
+	if err := l.settle(); err != nil {
+		return err
+	}
+	if len(l.due) > 0 {
+		l.h.o.Fail(StageSaved)
+	}
+	if !l.holds() {
+		return errLeaseLost
+	}
+	for _, p := range l.due {
+		taken, dead := l.queues.submit(p)
+		if taken {
+			l.submitted[p.ID] = p.To
+		}
+		if dead != nil {
+			l.delivered(*dead)
+		}
+	}
+	l.due = nil
+	for _, reply := range l.inSaveReplies {
+		reply()
+	}
+	l.inSaveReplies = nil
+	return nil
+}
+
+// settle acknowledges and prints what the last save covers.
+func (l *leading) settle() error {
+	done := l.inSave
+	l.inSave = nil
+	for _, b := range done {
+		if err := l.print(b); err != nil {
+			return err
+		}
+		b.Ack()
+		if at := b.Events[len(b.Events)-1].At; !at.IsZero() {
+			l.h.backlog.saved.Store(at.UnixNano())
+		}
+	}
+	return nil
+}
+
+func (l *leading) print(b Batch) error {
+	if l.h.o.Print == nil {
+		return nil
+	}
+	for _, d := range b.Events {
+		if l.h.printed.has(d.Event.ID) {
+			continue
+		}
+		if err := l.h.o.Print(d.Received, d.Raw); err != nil {
+			return &printError{err}
+		}
+		l.h.printed.add(d.Event.ID)
+	}
+	if l.h.o.Printed == nil {
+		return nil
+	}
+	if err := l.h.o.Printed(); err != nil {
+		return &printError{err}
+	}
+	return nil
+}
+
+// delivered notes what became of a page, and has it saved.
+func (l *leading) delivered(d delivered) {
+	now := time.Now()
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	l.fleet.Delivered(d.page, d.Delivery, now)
+	l.h.tally.pages[d.pageResult]++
+	l.h.revision++
+	delete(l.submitted, d.page)
+	l.changed = true
+}

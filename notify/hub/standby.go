@@ -1,0 +1,164 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/notify/fleet"
+)
+
+// lookEvery is how often a hub that does not lead looks whether the lease is free.
+const lookEvery = 200 * time.Millisecond
+
+// stuckAfter is how long one look for a message may take, which is to take lookEvery.
+const stuckAfter = 3 * time.Second
+
+// picture is what the bucket of the fleet says, as read so far.
+type picture struct {
+	fleet   *fleet.Fleet
+	control control
+	lease   sighting
+	// last is the sequence number of the bucket's last message that was read.
+	last uint64
+	// complete is true once all was read that was there at the start.
+	complete bool
+	// deleted has the keys that were deleted, with the time of that.
+	deleted map[string]time.Time
+}
+
+// standBy follows the bucket until this hub has taken the lease, and returns the picture to lead with: everything that was
+// ever saved, since nobody can have written between the last message read and the lease. It returns nil when ctx is done.
+func (h *Hub) standBy(ctx context.Context) (*leading, error) {
+	p, err := h.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	msgs, err := follow(ctx, h.js, "KV_"+FleetBucket)
+	if err != nil {
+		return nil, err
+	}
+	defer msgs.Stop()
+	stop := context.AfterFunc(ctx, msgs.Stop) // the library does not hear of ctx while it looks for the stream
+	defer stop()
+	looked := time.Now()
+	// Where a server dies, the library looks for the stream for longer than another hub can be waited for: begun anew then.
+	stuck := time.AfterFunc(stuckAfter, msgs.Stop)
+	defer stuck.Stop()
+	for {
+		stuck.Reset(stuckAfter)
+		m, err := msgs.Next(jetstream.NextMaxWait(lookEvery))
+		switch {
+		case ctx.Err() != nil:
+			return nil, nil
+		case errors.Is(err, nats.ErrTimeout):
+		case err != nil:
+			return nil, fmt.Errorf("read the bucket %s: %w", FleetBucket, err)
+		default:
+			if err := h.read(p, m); err != nil {
+				return nil, err
+			}
+		}
+		if time.Since(looked) < lookEvery && err == nil {
+			continue
+		}
+		looked = time.Now()
+		if l := h.seize(ctx, p); l != nil {
+			return l, nil
+		}
+	}
+}
+
+// begin makes an empty picture. One without a message is complete at once.
+func (h *Hub) begin(ctx context.Context) (*picture, error) {
+	ctx, cancel := context.WithTimeout(ctx, attach)
+	defer cancel()
+	s, err := h.js.Stream(ctx, "KV_"+FleetBucket)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, missing("bucket", FleetBucket, err)
+	}
+	if err != nil {
+		return nil, unavailable("read the bucket "+FleetBucket, err)
+	}
+	state := s.CachedInfo().State
+	p := &picture{
+		fleet: fleet.New(h.settings().Fleet), last: state.LastSeq, deleted: map[string]time.Time{},
+		lease: sighting{moved: time.Now()},
+	}
+	if state.Msgs == 0 {
+		h.show(p)
+	}
+	return p, nil
+}
+
+// read takes one message of the bucket into the picture.
+func (h *Hub) read(p *picture, m jetstream.Msg) error {
+	s, err := readSaved(m)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	err = p.take(s, time.Now())
+	h.mu.Unlock()
+	if err != nil {
+		// A value that cannot be read is of a newer hub or damaged. To lead without it would overwrite it.
+		return fmt.Errorf("read the bucket %s: key %s: %w", FleetBucket, s.key, err)
+	}
+	if s.pending == 0 && !p.complete {
+		h.show(p)
+	} else if p.complete {
+		h.changed(p, s.key)
+	}
+	return nil
+}
+
+func (p *picture) take(s saved, now time.Time) error {
+	p.last = max(p.last, s.seq)
+	p.lease.moved = now
+	delete(p.deleted, s.key)
+	if s.value == nil {
+		p.deleted[s.key] = s.at
+	}
+	switch s.key {
+	case leaseKey:
+		p.lease.lease = lease{}
+		if s.value == nil {
+			return nil
+		}
+		return json.Unmarshal(s.value, &p.lease.lease)
+	case controlKey:
+		p.control = control{}
+		if s.value == nil {
+			return nil
+		}
+		return json.Unmarshal(s.value, &p.control)
+	}
+	return p.fleet.Load(s.key, s.value)
+}
+
+// seize takes the lease where it is free. It returns nil where it is not, or another hub was faster.
+func (h *Hub) seize(ctx context.Context, p *picture) *leading {
+	if !p.complete || !p.lease.free(h.id, time.Now()) || !h.o.Conn.IsConnected() {
+		return nil
+	}
+	st := newStore(h.js, p.last)
+	l := h.newLeading(p, st)
+	within, cancel := context.WithTimeout(ctx, storeAck)
+	defer cancel()
+	switch err := st.write(within, []entry{l.lease.entry(time.Now())}); {
+	case errors.Is(err, errOvertaken):
+		return nil // what was written instead is about to be read
+	case err != nil && ctx.Err() == nil:
+		h.o.Log.Warn("lease_not_taken", zap.Error(err))
+		return nil
+	case err != nil:
+		return nil
+	}
+	return l
+}

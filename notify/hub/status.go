@@ -1,0 +1,152 @@
+package hub
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/hub/web"
+	"github.com/ctwarden/ctwarden/notify/oncall"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// Status implements web.Hub.
+func (h *Hub) Status() web.Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := web.Status{
+		Version: h.o.Version, Hub: h.o.Name, Leader: h.leader.Hub, Leading: h.leading != nil, Connected: h.connected,
+		Since: h.since, Loaded: h.fleet != nil, Problem: h.problem, Events: h.tally.events, Duplicates: h.tally.again, Pending: h.backlog.pending.Load(),
+	}
+	if at := h.backlog.saved.Load(); s.Pending > 0 && at > 0 {
+		s.Lag = time.Since(time.Unix(0, at))
+	}
+	s.Senders, s.DeadLetters = h.senders()
+	if h.fleet == nil {
+		return s
+	}
+	s.Silences = h.fleet.Silences()
+	h.summarize(time.Now())
+	s.Holds, s.Rollout = h.summary.holds, h.summary.rollout
+	s.Budget.PerHour = h.set.Fleet.StepsPerHour
+	s.Budget.Used = h.fleet.StepsUsed()
+	s.Budget.Spent = slices.ContainsFunc(h.control.Holds, func(o hold) bool { return o.Budget != "" && !o.over(time.Now()) })
+	return s
+}
+
+// summary is what takes a look at every host. It is made anew every second at most, or when the orders change.
+type summary struct {
+	at      time.Time
+	rev     uint64
+	holds   []web.Hold
+	rollout web.Rollout
+}
+
+// summarize brings the summary up to date. The caller holds mu.
+func (h *Hub) summarize(now time.Time) {
+	if now.Sub(h.summary.at) < time.Second && h.summary.rev == h.control.Rev {
+		return
+	}
+	h.summary = summary{at: now, rev: h.control.Rev, rollout: h.rollout()}
+	for _, o := range h.control.Holds {
+		if !o.over(now) {
+			h.summary.holds = append(h.summary.holds, *h.heldBy(o))
+		}
+	}
+}
+
+// senders are those of this term, or those that the configuration has, where another hub leads. The caller holds mu.
+func (h *Hub) senders() (all []web.Sender, dead []web.DeadLetter) {
+	for _, c := range h.set.Senders {
+		w := web.Sender{Name: c.Name, Kind: c.Kind()}
+		if h.leading != nil && h.leading.queues.all[c.Name] != nil {
+			q := h.leading.queues.all[c.Name]
+			st := q.Status()
+			w.Waiting, w.Delivered, w.Retried, w.Dead, w.Error, w.At = st.Waiting, st.Delivered, st.Retries, st.Dead, st.Problem, st.Since
+			for _, d := range q.Dead() {
+				dead = append(dead, deadLetter(d))
+			}
+		}
+		all = append(all, w)
+	}
+	slices.SortFunc(dead, func(a, b web.DeadLetter) int { return b.At.Compare(a.At) })
+	return all, dead
+}
+
+func deadLetter(d oncall.DeadLetter) web.DeadLetter {
+	n, o := d.Notification, d.Outcome
+	return web.DeadLetter{
+		ID: n.ID, Sender: o.Sender, Incident: n.Key, Title: oncall.Title(n), Action: string(n.Action), At: o.At, Attempts: o.Attempts, Error: o.Err,
+	}
+}
+
+// heldBy is a hold as the page shows it, with what the hosts' states say of it. The caller holds mu.
+func (h *Hub) heldBy(o hold) *web.Hold {
+	w := &web.Hold{Site: o.Site, Host: o.Host, Since: o.Since, Until: o.Until, By: o.By, Why: o.Why}
+	now := time.Now()
+	refused := map[string]notify.CommandReason{}
+	if h.leading != nil && h.leading.orders.tallies[o.ID] != nil {
+		refused = h.leading.orders.tallies[o.ID].answers
+	}
+	h.hosts.each(func(s hostState, seen time.Time) {
+		if !o.reaches(s.Site, s.Host) || now.Sub(seen) > HostTTL {
+			return
+		}
+		reason, answered := refused[notify.HostKey(s.Site, s.Host)]
+		switch {
+		case s.Fleet.Hold || answered && reason == "":
+			w.Done++
+		case answered:
+			w.Refused++
+		default:
+			w.Missing++
+		}
+	})
+	w.Reached = w.Done + w.Refused
+	return w
+}
+
+// rollout counts the hosts on their way to mode remediate. The caller holds mu.
+func (h *Hub) rollout() web.Rollout {
+	var r web.Rollout
+	for _, sel := range h.set.Fleet.Rollout {
+		r.Matchers = append(r.Matchers, words(sel.Site, sel.Labels))
+	}
+	if len(r.Matchers) == 0 {
+		return r
+	}
+	h.hosts.each(func(s hostState, _ time.Time) {
+		if h.fleet.Mode(s.Site, s.Host) != remediate.ModeRemediate {
+			return
+		}
+		r.Hosts++
+		switch {
+		case s.Fleet.Awaits && s.Fleet.Mode == remediate.ModeRemediate:
+			r.Remediating++
+		case !s.Fleet.Awaits:
+			r.Unwilling++
+		}
+	})
+	return r
+}
+
+// words is a selector in one line.
+func words(site string, labels map[string]string) string {
+	var parts []string
+	if site != "" {
+		parts = append(parts, "site="+site)
+	}
+	return strings.Join(append(parts, pairs(labels)...), " ")
+}
+
+// pairs are labels as "name=value", in order.
+func pairs(labels map[string]string) []string {
+	out := make([]string, 0, len(labels))
+	for name, value := range labels {
+		out = append(out, fmt.Sprintf("%s=%s", name, value))
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,206 @@
+package oncall
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	firstRetry = time.Second
+	lastRetry  = 4 * time.Minute // and up to a quarter more
+	// lastGate bounds the wait between two attempts while nothing gets through, whichever notification they are of.
+	lastGate = 30 * time.Second
+	// longestAsked bounds the wait that another end may ask for.
+	longestAsked = time.Hour
+	// outage is how many failures in a row mean that the other end is away, not that it dislikes one notification.
+	outage = 3
+)
+
+// backoff is how long to wait after so many failures in a row: twice as long each time, with jitter.
+func backoff(failures int, longest time.Duration) time.Duration {
+	d := longest
+	if failures < 10 {
+		d = min(firstRetry<<max(failures-1, 0), longest)
+	}
+	return d + rand.N(d/4)
+}
+
+// abandon takes back an attempt that the end of Run has cut off.
+func (q *Queue) abandon(j job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if j.it != nil {
+		j.it.sending = false
+	}
+}
+
+// finish books the outcome of an attempt.
+func (q *Queue) finish(j job, err error, now time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if j.it != nil {
+		j.it.sending = false
+	}
+	q.note(j.n, err, now)
+	if Delivered(err) {
+		q.through(j, err, now)
+		return
+	}
+	after, again := Retryable(err)
+	switch {
+	case j.rep != nil:
+		j.rep.next = now.Add(min(backoff(q.failures+1, lastRetry), q.every))
+	case !again:
+		q.bury(j.it, line(err.Error()), now)
+	default:
+		j.it.lastErr = line(err.Error())
+		j.it.notBefore = now.Add(backoff(j.it.attempts, lastRetry))
+		q.status.Retries++
+	}
+	if again {
+		q.failures++
+		q.gate = now.Add(max(backoff(q.failures, lastGate), min(after, longestAsked)))
+	}
+}
+
+// through books an attempt that got through. After an outage everything that waits may go at once.
+func (q *Queue) through(j job, err error, now time.Time) {
+	if q.failures >= outage {
+		for _, list := range q.waiting {
+			for _, it := range list {
+				it.notBefore = time.Time{}
+			}
+		}
+	}
+	q.failures, q.gate, q.status.LastDelivered = 0, time.Time{}, now
+	if j.rep != nil {
+		q.status.Repeated++
+		j.rep.next = now.Add(q.every)
+		return
+	}
+	o := Outcome{Result: ResultDelivered, At: now}
+	if err != nil {
+		o.Err = line(err.Error())
+	}
+	q.end(j.it, o)
+	if q.every > 0 {
+		r := &repeat{n: j.n, next: now.Add(q.every)}
+		if j.n.Action == ActionResolve {
+			r.until = now.Add(q.resolvedFor)
+		}
+		q.open[j.n.Key] = r
+	}
+}
+
+// Keep has a trouble told again that was delivered by another process, or before a restart. Only senders to a place that
+// forgets do so; for others it does nothing. n is the last that was delivered.
+func (q *Queue) Keep(n Notification) error {
+	if err := n.check(); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.every == 0 || q.open[n.Key] != nil {
+		return nil
+	}
+	if q.count+len(q.open) >= maxHeld {
+		return ErrFull
+	}
+	r := &repeat{n: n.bounded()}
+	if n.Action == ActionResolve {
+		r.until = time.Now().Add(q.resolvedFor)
+	}
+	q.open[n.Key] = r
+	q.stir()
+	return nil
+}
+
+// bury makes an item a dead letter. The oldest gives way where there are too many.
+func (q *Queue) bury(it *item, why string, now time.Time) {
+	o := Outcome{Result: ResultDead, At: now, Err: why}
+	q.dead = append(q.dead, DeadLetter{Notification: it.n, Outcome: q.outcome(it, o)})
+	if len(q.dead) > maxDead {
+		q.dead = slices.Delete(q.dead, 0, len(q.dead)-maxDead)
+	}
+	if it.n.Action == ActionResolve {
+		delete(q.open, it.n.Key) // or it would be told as open for ever
+	}
+	q.log.Error("page_given_up", zap.String("id", it.n.ID), zap.String("key", it.n.Key), zap.Int("attempts", it.attempts), zap.String("error", why))
+	q.end(it, o)
+}
+
+// end takes an item out and has its outcome told.
+func (q *Queue) end(it *item, o Outcome) {
+	key := it.n.Key
+	q.waiting[key] = slices.DeleteFunc(slices.Clone(q.waiting[key]), func(other *item) bool { return other == it })
+	if len(q.waiting[key]) == 0 {
+		delete(q.waiting, key)
+	}
+	q.count--
+	switch o.Result {
+	case ResultDelivered:
+		q.status.Delivered++
+	case ResultDead:
+		q.status.Dead++
+	case ResultReplaced:
+		q.status.Replaced++
+	}
+	if done := it.done; done != nil {
+		o = q.outcome(it, o)
+		q.told = append(q.told, func() { done(o) })
+	}
+	q.stir()
+}
+
+func (q *Queue) outcome(it *item, o Outcome) Outcome {
+	o.ID, o.Key, o.Sender, o.Attempts = it.n.ID, it.n.Key, q.name, it.attempts
+	return o
+}
+
+// note keeps what is wrong, and logs it where it is news.
+func (q *Queue) note(n Notification, err error, now time.Time) {
+	before := q.status.Problem
+	if err == nil {
+		q.status.Problem, q.status.Since = "", time.Time{}
+		if before != "" {
+			q.log.Info("pages_get_through_again")
+		}
+		return
+	}
+	q.status.Problem = line(err.Error())
+	if before == "" {
+		q.status.Since = now
+	}
+	if before != q.status.Problem {
+		q.log.Warn("page_not_sent", zap.String("id", n.ID), zap.String("key", n.Key), zap.Error(err))
+	}
+}
+
+// Status tells how the queue is. It never blocks on the network.
+func (q *Queue) Status() Status {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.status
+	s.Name, s.Kind, s.Waiting, s.Open, s.NextTry = q.name, q.kind, q.count, 0, q.gate
+	for _, r := range q.open {
+		if r.until.IsZero() {
+			s.Open++
+		}
+	}
+	for _, list := range q.waiting {
+		if s.Oldest.IsZero() || list[0].since.Before(s.Oldest) {
+			s.Oldest = list[0].since
+		}
+	}
+	return s
+}
+
+// Dead are the last hundred dead letters, the oldest first.
+func (q *Queue) Dead() []DeadLetter {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.dead)
+}

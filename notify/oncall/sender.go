@@ -1,0 +1,26 @@
+package oncall
+
+import (
+	"context"
+	"time"
+)
+
+// Sender takes notifications to people over one protocol. It is safe for concurrent use; a queue calls it from one
+// goroutine.
+type Sender interface {
+	// Send makes one attempt, which ends with ctx and after the configured timeout at the latest. [Retryable] tells what
+	// its error means, [Delivered] whether it got through all the same.
+	Send(ctx context.Context, n Notification) error
+}
+
+// Repeater is a sender to a place that forgets what it is not told again.
+type Repeater interface {
+	// Repeat is how often an open trouble is told, and for how long one that is over.
+	Repeat() (every, resolvedFor time.Duration)
+}
+
+// Options are what senders need to know of the program.
+type Options struct {
+	// Program is the name and version that the other end sees, such as "ctwarden-hub/0.4.0".
+	Program string
+}
