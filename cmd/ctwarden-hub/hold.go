@@ -60,6 +60,9 @@ are told again; 3 where no hub answers.`,
 		Example: "  ctwarden-hub hold --site gva --for 2h --why \"change 4711\"\n  ctwarden-hub hold",
 		Args:    cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			if err := named(cmd); err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("for") && (length < time.Second || length > maxHold) {
 				return fmt.Errorf("%w: --for %s: must be from 1s to %dh; without it the hold has no end", errUsage, length, int(maxHold.Hours()))
 			}
@@ -86,11 +89,24 @@ were used up; one that is still due comes back. What is printed and the exit cod
 		Example: "  ctwarden-hub unhold --site gva",
 		Args:    cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			if err := named(cmd); err != nil {
+				return err
+			}
 			return r.order(cmd.Context(), stdout, r.action(web.VerbUnhold))
 		}),
 	}
 	r.flags(cmd)
 	return cmd
+}
+
+// named refuses a site or a host that is given and empty, as by a variable of a script that is not set: it would mean all.
+func named(cmd *cobra.Command) error {
+	for _, name := range []string{"site", "host"} {
+		if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+			return fmt.Errorf("%w: --%s is empty; name one, or leave the flag out for all", errUsage, name)
+		}
+	}
+	return nil
 }
 
 func (r *reach) action(v web.Verb) web.Action {

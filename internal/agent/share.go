@@ -78,6 +78,7 @@ func (s Status) forFleet() Status {
 
 // shareState puts the host's state into the fleet's bucket, so that a host that falls silent shows.
 func (a *Agent) shareState(ctx context.Context) error {
+	again := shareAgain
 	for {
 		s, err := a.Status(ctx)
 		if err != nil {
@@ -89,6 +90,12 @@ func (a *Agent) shareState(ctx context.Context) error {
 			a.cfg.Log.Error("state not encoded", zap.Error(err))
 		} else if err := a.publisher.PutState(ctx, body); errors.Is(err, notify.ErrNotConnected) {
 			wait = shareAgain + rand.N(shareAgain)
+		} else if err != nil {
+			// It may be over in a moment, and stands in the status until it is; a host that may not is not to ask for ever.
+			wait = min(again+rand.N(again), wait)
+			again = min(2*again, shareEvery)
+		} else {
+			again = shareAgain
 		}
 		if !a.untilShare(ctx, wait) {
 			return nil

@@ -47,7 +47,7 @@ func TestFindingsOfTheModule(t *testing.T) {
 		{"built in, with the limit on the kernel's command line", and(noFile, limit(300000), files{"proc/modules": "dummy 1 0 - Live 0\n", "proc/cmdline": "sysctl.net.netfilter.nf_conntrack_max=300000\n"}), observe,
 			"the limit of 300000 survives a reboot: the kernel's command line (sysctl.net.netfilter.nf_conntrack_max=300000), and nothing sets another", nil},
 		{"a module, with the limit on the kernel's command line", and(noFile, limit(300000), files{"proc/cmdline": "sysctl.net.netfilter.nf_conntrack_max=300000\n"}), observe,
-			"will be 262144", []want{{IDNotPersistent, Problem, "", "no file sets it", "99-zz-conntrack"}}},
+			"will be 262144", []want{{IDNotPersistent, Problem, "", "no file sets it", "99-zzz-conntrack"}}},
 		{"block-listed", and(file, files{"etc/modprobe.d/b.conf": "blacklist nf_conntrack\n"}), observe, "will be 262144", []want{
 			{IDModuleLate, Problem, "/etc/sysctl.d/50.conf:2", "/etc/modprobe.d/b.conf:1 keeps it", "remove /etc/modprobe.d/b.conf:1\necho"}}},
 		{"an install line", and(file, files{"etc/modprobe.d/b.conf": "install nf_conntrack /bin/true\n"}), observe, "will be 262144", []want{

@@ -39,7 +39,7 @@ func TestFindings(t *testing.T) {
 			"the limit of 262144 survives a reboot: the kernel's default for 48.0 GiB of memory, and nothing sets another", nil},
 
 		{"raised by hand", and(noFile, limit(400000)), observe, "the limit of 400000 will be 262144 after the next reboot: the kernel's default", []want{
-			{IDNotPersistent, Problem, "", "no file sets it", "'net.nf_conntrack_max = 400000' > /etc/sysctl.d/99-zz-conntrack.conf"}}},
+			{IDNotPersistent, Problem, "", "no file sets it", "'net.nf_conntrack_max = 400000' > /etc/sysctl.d/99-zzz-conntrack.conf"}}},
 		{"raised by hand, the module late", and(noFile, lateModule, limit(400000)), observe, "will be 262144", []want{
 			{IDNotPersistent, Problem, "", "no file sets it", "\necho nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"}}},
 		{"only in sysctl.conf, which systemd does not read", and(noFile, limit(400000), files{"etc/sysctl.conf": "# x\n" + newName + "=400000\n"}), observe,
@@ -49,7 +49,7 @@ func TestFindings(t *testing.T) {
 		{"a file that Ansible manages has less", and(noFile, limit(400000), files{"etc/sysctl.d/10-a.conf": "# Ansible managed\n" + newName + "=131072\n"}), observe, "will be 131072", []want{
 			{IDNotPersistent, Problem, "/etc/sysctl.d/10-a.conf:2", "400000", "says that Ansible manages it"}}},
 		{"stepped since the file was written", limit(600000), func(c *Config) { c.Policy.Ceiling = 1 << 20 }, "will be 524288", []want{
-			{IDNotPersistent, Problem, ours + ":5", "the one that ctwarden persisted last", "/etc/sysctl.d/99-zz-conntrack.conf"}}},
+			{IDNotPersistent, Problem, ours + ":5", "the one that ctwarden persisted last", "/etc/sysctl.d/99-zzz-conntrack.conf"}}},
 		{"lowered since", limit(262144), nil, "the limit of 262144 will be 524288", []want{
 			{IDBootHigher, Advice, ours + ":5", "262144; the next boot brings 524288", "sysctl -w net.netfilter.nf_conntrack_max=524288"}}},
 		{"no limit at all", limit(0), nil, "the limit of 0 will be 524288", []want{{IDZero, Problem, "", "no limit at all", "sysctl -w"}}},
@@ -73,7 +73,7 @@ func TestFindings(t *testing.T) {
 		{"a line that is none", and(noFile, limit(262144), files{"etc/sysctl.d/50.conf": newName + " 524288\n"}), observe, "survives", []want{
 			{IDBadLine, Problem, "/etc/sysctl.d/50.conf:1", "not an assignment", "net.netfilter.nf_conntrack_max = 262144"}}},
 		{"masked", and(noFile, limit(524288), files{"usr/lib/sysctl.d/50.conf": newName + "=524288\n", "etc/sysctl.d/50.conf": "-> /dev/null"}), observe, "will be 262144", []want{
-			{IDNotPersistent, Problem, "", "no file sets it", "99-zz-conntrack"},
+			{IDNotPersistent, Problem, "", "no file sets it", "99-zzz-conntrack"},
 			{IDMasked, Problem, "/usr/lib/sysctl.d/50.conf:1", "/etc/sysctl.d/50.conf hides it", "rm /etc/sysctl.d/50.conf"}}},
 
 		{"our file damaged", and(limit(262144), files{ours[1:]: strings.Replace(persisted(262144, "5ee3f0cd2f7a"), oldName+" = 262144", oldName+" = 262143", 1)}), nil, "will be 262143", []want{

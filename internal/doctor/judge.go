@@ -180,9 +180,9 @@ func (j *judge) assignment(file, line string, limit uint64) string {
 	return fmt.Sprintf("%s = %d", apply.KeyMax, limit)
 }
 
-// writeFile is a command that makes the limit last.
+// writeFile is a command that makes the limit last. The file comes after ctwarden's own.
 func (j *judge) writeFile(limit uint64) string {
-	return fmt.Sprintf("printf '%%s\\n' '%s = %d' '%s = %[2]d' > /etc/sysctl.d/99-zz-conntrack.conf", apply.KeyMax, limit, apply.KeyOldMax)
+	return fmt.Sprintf("printf '%%s\\n' '%s = %d' '%s = %[2]d' > /etc/sysctl.d/99-zzz-conntrack.conf", apply.KeyMax, limit, apply.KeyOldMax)
 }
 
 // managed warns of a file that a configuration tool writes again.

@@ -42,7 +42,7 @@ func (j *judge) chain(when string, limit, buckets uint64) {
 	}
 	n := remediate.PresizedBuckets(limit)
 	set := fmt.Sprintf("%s = %d", apply.KeyBuckets, n)
-	f.Fix = fmt.Sprintf("sysctl -w %s=%d    # stalls packets for a moment: choose a quiet one\necho '%s' >> /etc/sysctl.d/99-zz-conntrack.conf", apply.KeyBuckets, n, set)
+	f.Fix = fmt.Sprintf("sysctl -w %s=%d    # stalls packets for a moment: choose a quiet one\necho '%s' >> /etc/sysctl.d/99-zzz-conntrack.conf", apply.KeyBuckets, n, set)
 	if by := j.own().BucketsBy; by != "" && j.own().Buckets < n {
 		f.Where = by
 		f.Fix = fmt.Sprintf("sysctl -w %s=%d    # stalls packets for a moment: choose a quiet one\nin %s write %s", apply.KeyBuckets, n, by, set)

@@ -280,13 +280,20 @@ func (b *inbox) wait(t *testing.T, n int) []string {
 
 func send(t *testing.T, js jetstream.JetStream, id, msgID string) {
 	t.Helper()
-	ev, err := notify.Encode(notify.Identity{Host: "h", Site: "s"}, remediate.Event{
+	sendAs(t, js, "h", id, msgID)
+}
+
+// sendAs sends an event in which the given host says that it is its own, on the subject of host h.
+func sendAs(t *testing.T, js jetstream.JetStream, host, id, msgID string) {
+	t.Helper()
+	ev, err := notify.Encode(notify.Identity{Host: host, Site: "s"}, remediate.Event{
 		ID: id, Type: remediate.EventLimitChanged, Time: time.Unix(1, 0), Data: remediate.LimitChange{},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.Publish(t.Context(), ev.Subject, ev.Body, jetstream.WithMsgID(msgID)); err != nil {
+	subject := notify.Subject("s", "h", remediate.EventLimitChanged)
+	if _, err := js.Publish(t.Context(), subject, ev.Body, jetstream.WithMsgID(msgID)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -303,6 +310,7 @@ func TestReceiverOutlastsAServer(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "ctwarden.v1.ev.s.h.x.y", []byte("no event")); err != nil {
 		t.Fatal(err)
 	}
+	sendAs(t, js, "other", "forged", "2")
 	send(t, js, "b", "3")
 	var (
 		box inbox

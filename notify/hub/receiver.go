@@ -156,6 +156,10 @@ func (r *Receiver) read(ctx context.Context, cons jetstream.Consumer, into chan<
 
 func (r *Receiver) decode(m jetstream.Msg) (Delivery, bool) {
 	ev, err := notify.Decode(m.Data())
+	if err == nil && m.Subject() != notify.Subject(ev.Site, ev.Host, ev.Event.Type) {
+		// A host may publish on its own subjects alone; what it writes into an event is not proof of who it is.
+		err = fmt.Errorf("it says that it is %s of host %s at site %s, whose subject is another", ev.Event.Type, ev.Host, ev.Site)
+	}
 	if err != nil {
 		// It will not get better: ended, and said, rather than delivered for ever.
 		r.Log.Error("event_unreadable", zap.String("subject", m.Subject()), zap.Error(err))
