@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 // compileSchema compiles event.schema.json; closed, every object refuses what the schema does not describe.
@@ -25,7 +27,7 @@ func compileSchema(t *testing.T, closed bool) *jsonschema.Schema {
 		t.Fatalf("$id %v is not %s", root["$id"], schemaID)
 	}
 	if closed {
-		closeObjects(root["$defs"])
+		testhost.CloseObjects(root["$defs"])
 		root["additionalProperties"] = false
 	}
 	c := jsonschema.NewCompiler()
@@ -38,22 +40,6 @@ func compileSchema(t *testing.T, closed bool) *jsonschema.Schema {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func closeObjects(v any) {
-	switch v := v.(type) {
-	case map[string]any:
-		if _, has := v["additionalProperties"]; v["type"] == "object" && !has {
-			v["additionalProperties"] = false
-		}
-		for _, child := range v {
-			closeObjects(child)
-		}
-	case []any:
-		for _, child := range v {
-			closeObjects(child)
-		}
-	}
 }
 
 func validate(s *jsonschema.Schema, body string) error {

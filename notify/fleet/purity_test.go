@@ -1,14 +1,11 @@
 package fleet
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 // pureImports is all that the core may import: nothing that reads, writes, waits, or tells the time by itself. The two of
@@ -32,49 +29,9 @@ var impureNames = map[string][]string{
 }
 
 func TestCoreIsPure(t *testing.T) {
-	entries, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := 0
-	for _, entry := range entries {
-		if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
-			continue
-		}
-		files++
-		set := token.NewFileSet()
-		file, err := parser.ParseFile(set, entry.Name(), nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkPure(t, set, file)
-	}
-	if files < 10 {
-		t.Errorf("only %d files were found", files)
-	}
-}
-
-func checkPure(t *testing.T, set *token.FileSet, file *ast.File) {
-	for _, spec := range file.Imports {
-		path, err := strconv.Unquote(spec.Path.Value)
-		if err != nil || spec.Name != nil || !slices.Contains(pureImports, path) {
-			t.Errorf("%s: imports %s", set.Position(spec.Pos()), spec.Path.Value)
-		}
-	}
-	ast.Inspect(file, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.SelectorExpr:
-			pkg, ok := n.X.(*ast.Ident)
-			switch {
-			case !ok:
-			case slices.Contains(impureNames[pkg.Name], n.Sel.Name), pkg.Name == "oncall" && !oncallIsPure(n.Sel.Name):
-				t.Errorf("%s: uses %s.%s", set.Position(n.Pos()), pkg.Name, n.Sel.Name)
-			}
-		case *ast.GoStmt, *ast.ChanType, *ast.SelectStmt:
-			t.Errorf("%s: does not stay in one goroutine", set.Position(n.Pos()))
-		}
-		return true
-	})
+	testhost.Purity{Imports: pureImports, Impure: impureNames, Allows: func(pkg, name string) bool {
+		return pkg != "oncall" || oncallIsPure(name)
+	}}.Check(t)
 }
 
 func oncallIsPure(name string) bool {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 // TestSignature has the example of the specification.
@@ -73,7 +75,7 @@ func pageSchema(t *testing.T) *jsonschema.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeObjects(doc)
+	testhost.CloseObjects(doc)
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
 	const id = "https://ctwarden.io/schemas/page-v1.json"
@@ -85,23 +87,6 @@ func pageSchema(t *testing.T) *jsonschema.Schema {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// closeObjects has every object refuse what the schema does not describe.
-func closeObjects(v any) {
-	switch v := v.(type) {
-	case map[string]any:
-		if _, has := v["additionalProperties"]; v["type"] == "object" && !has {
-			v["additionalProperties"] = false
-		}
-		for _, child := range v {
-			closeObjects(child)
-		}
-	case []any:
-		for _, child := range v {
-			closeObjects(child)
-		}
-	}
 }
 
 // TestWebhook sends every sample to a receiver that checks the signature, and the body by the schema.
