@@ -140,6 +140,7 @@ func (a *Agent) follow() {
 		a.presize()
 	}
 	a.settle()
+	a.readMemoryAhead(time.Now())
 	if now := time.Now(); now.Sub(a.tickedAt) >= a.tickPeriod()/2 {
 		a.tickedAt = now
 		a.queue(a.tracker.Tick(now)...)
