@@ -96,7 +96,9 @@ type Hub struct {
 type counters struct {
 	events uint64
 	again  uint64 // of these, those that the stream has delivered before
-	pages  map[pageResult]uint64
+	// foreign are values in the bucket that no hub wrote.
+	foreign uint64
+	pages   map[pageResult]uint64
 }
 
 // New makes a hub. It does no I/O.
@@ -170,7 +172,12 @@ func (h *Hub) check(ctx context.Context) error {
 	start, cancel := context.WithTimeout(ctx, attach)
 	defer cancel()
 	for _, name := range []string{notify.StreamName, "KV_" + notify.HostsBucket, "KV_" + FleetBucket} {
-		_, err := h.js.Stream(start, name)
+		s, err := h.js.Stream(start, name)
+		if err == nil && name == "KV_"+FleetBucket {
+			if _, err := prefixOf(s); err != nil {
+				return err
+			}
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil

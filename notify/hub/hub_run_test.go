@@ -77,11 +77,12 @@ func TestTheNextHubGoesOn(t *testing.T) {
 // TestOvertaken has a leader that was held up try to write once another leads: not even to a key that nobody else touched.
 func TestOvertaken(t *testing.T) {
 	_, _, js := newLab(t)
-	old := newStore(js, 0)
+	prefix := prefixIn(t, js)
+	old := newStore(js, prefix, "old", 0)
 	if err := old.write(t.Context(), []entry{{"lease", []byte("1")}, {"shard.00", []byte("x")}}); err != nil {
 		t.Fatal(err)
 	}
-	next := newStore(js, 2)
+	next := newStore(js, prefix, "next", 2)
 	if err := next.write(t.Context(), []entry{{"lease", []byte("2")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -146,27 +147,25 @@ func TestHubNeedsWhatInitMakes(t *testing.T) {
 // TestUnreadableState has a value in the bucket that this version cannot read: the hub does not lead, and overwrites nothing.
 func TestUnreadableState(t *testing.T) {
 	_, nc, js := newLab(t)
-	kv, err := js.KeyValue(t.Context(), FleetBucket)
-	if err != nil {
-		t.Fatal(err)
+	put := func(value string, header nats.Header) uint64 {
+		t.Helper()
+		header[writerHeader] = []string{"newer"}
+		ack, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: prefixIn(t, js) + "shard.00", Data: []byte(value), Header: header})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ack.Sequence
 	}
-	if _, err := kv.Put(t.Context(), "shard.00", []byte("{ of a newer hub")); err != nil {
-		t.Fatal(err)
-	}
+	written := put("{ of a newer hub", nats.Header{})
 	h := startHub(t, "old", nc, Settings{})
 	testhost.Eventually(t, "the hub says why it does nothing", func() bool {
 		st := h.Status()
 		return !st.Leading && st.Problem != ""
 	})
-	if e, err := kv.Get(t.Context(), "shard.00"); err != nil || e.Revision() != 1 {
-		t.Errorf("got %v, %v", e, err)
+	if s, err := js.Stream(t.Context(), "KV_"+FleetBucket); err != nil || s.CachedInfo().State.LastSeq != written {
+		t.Errorf("got %+v, %v", s, err)
 	}
-	if _, err := kv.Put(t.Context(), "shard.00", nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := kv.Delete(t.Context(), "shard.00"); err != nil {
-		t.Fatal(err)
-	}
+	put("", nats.Header{opHeader: {opDelete}})
 	leads(t, h)
 }
 

@@ -39,6 +39,8 @@ type leading struct {
 	fleet   *fleet.Fleet
 	control *control
 	deleted map[string]time.Time
+	// foreign are keys that are written over, since something lies there that no hub wrote.
+	foreign map[string]bool
 	queues  *queues
 	orders  *orders
 
@@ -67,7 +69,7 @@ type leading struct {
 
 func (h *Hub) newLeading(p *picture, st *store) *leading {
 	return &leading{
-		h: h, log: h.o.Log, store: st, fleet: p.fleet, control: &p.control, deleted: p.deleted,
+		h: h, log: h.o.Log, store: st, fleet: p.fleet, control: &p.control, deleted: p.deleted, foreign: p.foreign,
 		lease:   lease{Hub: h.o.Name, ID: h.id, Term: p.lease.Term + 1, Version: h.o.Version},
 		batches: make(chan Batch), outcomes: make(chan delivered, 256), writes: make(chan []entry), stored: make(chan error, 1),
 		submitted: map[string]string{}, changed: true,
@@ -280,7 +282,7 @@ func (l *leading) sweep(ctx context.Context) error {
 		s, err := l.h.js.Stream(ctx, "KV_"+FleetBucket)
 		for _, key := range l.deletedBefore(time.Now().Add(-markAge)) {
 			if err == nil {
-				err = s.Purge(ctx, jetstream.WithPurgeSubject(keyPrefix+key))
+				err = s.Purge(ctx, jetstream.WithPurgeSubject(l.store.prefix+key))
 			}
 		}
 		if err != nil && ctx.Err() == nil {

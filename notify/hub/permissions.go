@@ -40,7 +40,7 @@ func HubPermissions() Permissions {
 			"$JS.ACK." + notify.StreamName + "." + Consumer + ".>",
 			"$JS.API.DIRECT.GET.KV_" + notify.HostsBucket + ".>",
 			"$JS.API.STREAM.PURGE.KV_" + FleetBucket,
-			keyPrefix + ">",
+			bucketPrefix + ">",
 			notify.CommandPrefix + ".>",
 			DoSubject,
 		},

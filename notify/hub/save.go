@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify/fleet"
@@ -65,6 +66,16 @@ func (l *leading) snapshot(now time.Time) (entries []entry, due []fleet.Page, er
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
 	keys := l.fleet.Dirty()
+	for key := range l.foreign {
+		if key == controlKey {
+			l.control.dirty = true
+			continue
+		}
+		if _, err := l.fleet.Encode(key); err == nil && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	l.foreign = nil
 	if len(keys) > 0 {
 		l.h.revision++
 		l.h.unmarked = true

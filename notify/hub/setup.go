@@ -98,7 +98,8 @@ func hostStream(o SetupOptions) jetstream.StreamConfig {
 		Subjects:  []string{"$KV." + notify.HostsBucket + ".>"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 		MaxAge: HostTTL, MaxBytes: hostBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
-		AllowRollup: true, DenyDelete: true, AllowDirect: true,
+		// Without roll-ups: a host could empty the bucket by one.
+		DenyDelete: true, AllowDirect: true,
 	}
 }
 
@@ -106,10 +107,10 @@ func hostStream(o SetupOptions) jetstream.StreamConfig {
 func fleetStream(o SetupOptions) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: "KV_" + FleetBucket, Description: "What the hubs of ctwarden know and decided",
-		Subjects:  []string{"$KV." + FleetBucket + ".>"},
+		Subjects:  []string{guardedSubject()},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 		MaxBytes: fleetBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
-		AllowRollup: true, DenyDelete: true, AllowDirect: true,
+		DenyDelete: true, AllowDirect: true,
 	}
 }
 
@@ -134,6 +135,9 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	have := s.CachedInfo().Config
 	if want.Replicas == 0 {
 		want.Replicas = have.Replicas
+	}
+	if _, ok := guardedPrefix(have.Subjects); ok && want.Name == "KV_"+FleetBucket {
+		want.Subjects = have.Subjects
 	}
 	diff := differences(have, want)
 	if len(diff) == 0 {
@@ -198,7 +202,11 @@ func differences(have, want jetstream.StreamConfig) []string {
 	}
 	m := merged(have, want)
 	add("description", have.Description == m.Description, have.Description, m.Description)
-	add("subjects", slices.Equal(have.Subjects, m.Subjects), have.Subjects, m.Subjects)
+	subjects := any(m.Subjects)
+	if _, ok := guardedPrefix(m.Subjects); ok {
+		subjects = "(hidden from hosts)"
+	}
+	add("subjects", slices.Equal(have.Subjects, m.Subjects), have.Subjects, subjects)
 	add("discard", have.Discard == m.Discard, have.Discard, m.Discard)
 	add("max age", have.MaxAge == m.MaxAge, have.MaxAge, m.MaxAge)
 	add("max bytes", have.MaxBytes == m.MaxBytes, have.MaxBytes, m.MaxBytes)

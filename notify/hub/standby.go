@@ -25,6 +25,10 @@ type picture struct {
 	fleet   *fleet.Fleet
 	control control
 	lease   sighting
+	// prefix precedes the keys in the subjects of the bucket's messages.
+	prefix string
+	// foreign are the keys under which something lies that no hub wrote.
+	foreign map[string]bool
 	// last is the sequence number of the bucket's last message that was read.
 	last uint64
 	// complete is true once all was read that was there at the start.
@@ -86,10 +90,14 @@ func (h *Hub) begin(ctx context.Context) (*picture, error) {
 	if err != nil {
 		return nil, unavailable("read the bucket "+FleetBucket, err)
 	}
+	prefix, err := prefixOf(s)
+	if err != nil {
+		return nil, err
+	}
 	state := s.CachedInfo().State
 	p := &picture{
-		fleet: fleet.New(h.settings().Fleet), last: state.LastSeq, deleted: map[string]time.Time{},
-		lease: sighting{moved: time.Now()},
+		fleet: fleet.New(h.settings().Fleet), last: state.LastSeq, deleted: map[string]time.Time{}, foreign: map[string]bool{},
+		lease: sighting{moved: time.Now()}, prefix: prefix,
 	}
 	if state.Msgs == 0 {
 		h.show(p)
@@ -99,12 +107,17 @@ func (h *Hub) begin(ctx context.Context) (*picture, error) {
 
 // read takes one message of the bucket into the picture.
 func (h *Hub) read(p *picture, m jetstream.Msg) error {
-	s, err := readSaved(m)
+	s, err := readSaved(p.prefix, m)
 	if err != nil {
 		return err
 	}
 	h.mu.Lock()
-	err = p.take(s, time.Now())
+	if s.ours {
+		err = p.take(s, time.Now())
+	} else {
+		p.last = max(p.last, s.seq)
+		h.passOver(p, s)
+	}
 	h.mu.Unlock()
 	if err != nil {
 		// A value that cannot be read is of a newer hub or damaged. To lead without it would overwrite it.
@@ -112,7 +125,7 @@ func (h *Hub) read(p *picture, m jetstream.Msg) error {
 	}
 	if s.pending == 0 && !p.complete {
 		h.show(p)
-	} else if p.complete {
+	} else if p.complete && s.ours {
 		h.changed(p, s.key)
 	}
 	return nil
@@ -122,6 +135,7 @@ func (p *picture) take(s saved, now time.Time) error {
 	p.last = max(p.last, s.seq)
 	p.lease.moved = now
 	delete(p.deleted, s.key)
+	delete(p.foreign, s.key)
 	if s.value == nil {
 		p.deleted[s.key] = s.at
 	}
@@ -147,7 +161,7 @@ func (h *Hub) seize(ctx context.Context, p *picture) *leading {
 	if !p.complete || !p.lease.free(h.id, time.Now()) || !h.o.Conn.IsConnected() {
 		return nil
 	}
-	st := newStore(h.js, p.last)
+	st := newStore(h.js, p.prefix, h.o.Name, p.last)
 	l := h.newLeading(p, st)
 	within, cancel := context.WithTimeout(ctx, storeAck)
 	defer cancel()

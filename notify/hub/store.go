@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ import (
 const (
 	// storeAck is how long the acknowledgement of a write may take.
 	storeAck = 3 * time.Second
-	// keyPrefix precedes a key in the subject of the bucket's messages.
-	keyPrefix = "$KV." + FleetBucket + "."
+	// writerHeader is on everything that hubs write to the bucket, with the hub's name. What a server writes by itself, such as
+	// an acknowledgement, has none.
+	writerHeader = "Ctwarden-Hub"
 	// opHeader and opDelete mark a deleted key, as the key-value library does.
 	opHeader = "KV-Operation"
 	opDelete = "DEL"
@@ -38,6 +40,8 @@ type entry struct {
 // new leader's writes have come to.
 type store struct {
 	js jetstream.JetStream
+	// prefix precedes a key in the subject of a message, name is this hub's.
+	prefix, name string
 
 	mu sync.Mutex // held over a write
 	// last is the sequence number that the next write expects.
@@ -51,11 +55,13 @@ type store struct {
 }
 
 // newStore begins behind the message with the sequence number last.
-func newStore(js jetstream.JetStream, last uint64) *store { return &store{js: js, last: last} }
+func newStore(js jetstream.JetStream, prefix, name string, last uint64) *store {
+	return &store{js: js, prefix: prefix, name: cmp.Or(name, "hub"), last: last}
+}
 
 // put makes one write. Where it fails, or its outcome is not known, the store is of no use any more.
 func (s *store) put(ctx context.Context, e entry) error {
-	m := &nats.Msg{Subject: keyPrefix + e.key, Data: e.value, Header: nats.Header{}}
+	m := &nats.Msg{Subject: s.prefix + e.key, Data: e.value, Header: nats.Header{writerHeader: {s.name}}}
 	if e.value == nil {
 		m.Header.Set(opHeader, opDelete)
 	}
@@ -112,19 +118,22 @@ type saved struct {
 	at  time.Time
 	// pending is how many more there were behind it when the server sent it.
 	pending uint64
+	// ours is false for what no hub wrote: it has no key, or no hub's name.
+	ours bool
 }
 
 // readSaved takes a message of the bucket apart.
-func readSaved(m jetstream.Msg) (saved, error) {
+func readSaved(prefix string, m jetstream.Msg) (saved, error) {
 	meta, err := m.Metadata()
 	if err != nil {
 		return saved{}, fmt.Errorf("read the bucket %s: %w", FleetBucket, err)
 	}
-	key, ok := strings.CutPrefix(m.Subject(), keyPrefix)
+	key, ok := strings.CutPrefix(m.Subject(), prefix)
 	if !ok {
-		return saved{}, fmt.Errorf("read the bucket %s: a message of %s", FleetBucket, m.Subject())
+		key = ""
 	}
 	e := saved{entry: entry{key: key, value: m.Data()}, seq: meta.Sequence.Stream, at: meta.Timestamp, pending: meta.NumPending}
+	e.ours = key != "" && m.Headers().Get(writerHeader) != ""
 	if op := m.Headers().Get(opHeader); op != "" {
 		e.value = nil
 	} else if e.value == nil {

@@ -20,11 +20,13 @@ type Status struct {
 	// Problem says what is wrong and what to do; empty: nothing.
 	Problem string `json:"problem,omitempty"`
 	// Events were taken by this hub since it started, Duplicates of them had been delivered before. Pending wait in the stream, the oldest of them for Lag.
-	Events     uint64        `json:"events"`
-	Duplicates uint64        `json:"duplicates"`
-	Pending    uint64        `json:"pending"`
-	Lag        time.Duration `json:"lag_ns"`
-	Senders    []Sender      `json:"senders"`
+	Events     uint64 `json:"events"`
+	Duplicates uint64 `json:"duplicates"`
+	Pending    uint64 `json:"pending"`
+	// Foreign is how many values this hub met in the bucket that no hub wrote. They are not followed.
+	Foreign uint64        `json:"foreign"`
+	Lag     time.Duration `json:"lag_ns"`
+	Senders []Sender      `json:"senders"`
 	// DeadLetters are messages given up on, newest first.
 	DeadLetters []DeadLetter    `json:"dead_letters"`
 	Silences    []fleet.Silence `json:"silences"`
