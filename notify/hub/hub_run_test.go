@@ -276,7 +276,8 @@ func TestHoldIsAnsweredJournalledAndRepeated(t *testing.T) {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	c := <-orders
-	if c.Verb != notify.CommandHold || c.By != "ada" || c.Why != "change" || c.Rev != 1 || c.Until.IsZero() {
+	held := c.Rev
+	if c.Verb != notify.CommandHold || c.By != "ada" || c.Why != "change" || c.Rev == 0 || c.Until.IsZero() {
 		t.Errorf("order %+v", c)
 	}
 	if held := h.Status().Holds; len(held) != 1 || held[0].Done != 1 || held[0].Refused != 1 || held[0].Missing != 1 {
@@ -297,7 +298,7 @@ func TestHoldIsAnsweredJournalledAndRepeated(t *testing.T) {
 		t.Errorf("unhold: %+v, %v", r, err)
 	}
 	for range 2 {
-		if c := <-orders; c.Verb != notify.CommandUnhold || c.Rev != 2 {
+		if c := <-orders; c.Verb != notify.CommandUnhold || c.Rev <= held {
 			t.Errorf("order %+v", c)
 		}
 	}

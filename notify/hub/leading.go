@@ -43,6 +43,7 @@ type leading struct {
 	foreign map[string]bool
 	queues  *queues
 	orders  *orders
+	outbox  *outbox
 
 	// batches has no room: the receiver collects while the loop is busy.
 	batches chan Batch
@@ -72,7 +73,7 @@ func (h *Hub) newLeading(p *picture, st *store) *leading {
 		h: h, log: h.o.Log, store: st, fleet: p.fleet, control: &p.control, deleted: p.deleted, foreign: p.foreign,
 		lease:   lease{Hub: h.o.Name, ID: h.id, Term: p.lease.Term + 1, Version: h.o.Version},
 		batches: make(chan Batch), outcomes: make(chan delivered, 256), writes: make(chan []entry), stored: make(chan error, 1),
-		submitted: map[string]string{}, changed: true,
+		submitted: map[string]string{}, changed: true, outbox: newOutbox(h.o.Conn, h.o.Log),
 	}
 }
 
@@ -109,6 +110,7 @@ func (h *Hub) lead(ctx context.Context, l *leading) error {
 	})
 	g.Go(func() error { return l.sweep(within) })
 	g.Go(func() error { return l.write(within) })
+	g.Go(func() error { return l.outbox.run(within) })
 	g.Go(func() error { return l.loop(within) })
 	err = g.Wait()
 	if ctx.Err() != nil {
@@ -165,6 +167,10 @@ func (l *leading) loop(ctx context.Context) error {
 			l.answer(r)
 		case a := <-l.orders.answers:
 			l.orders.heard(a)
+		case u := <-l.outbox.failed:
+			l.h.mu.Lock()
+			l.orders.unsent(u)
+			l.h.mu.Unlock()
 		case <-l.h.reconfigured:
 			l.reconfigure()
 		case <-tick.C:
@@ -306,7 +312,7 @@ func (l *leading) deletedBefore(before time.Time) (keys []string) {
 
 // listen subscribes to what users ask of the leader and to what hosts answer.
 func (l *leading) listen(ctx context.Context) (stop func(), err error) {
-	asks, err := l.h.o.Conn.Subscribe(DoSubject, func(m *nats.Msg) { l.h.take(ctx, m) })
+	asks, err := l.h.o.Conn.Subscribe(DoSubject, func(m *nats.Msg) { l.take(ctx, m) })
 	if err != nil {
 		return nil, err
 	}
