@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +34,7 @@ type Options struct {
 	// Settings are what [Hub.Configure] can change.
 	Settings Settings
 	// Print gets each event once that this hub took as the leader and saved; nil: nobody wants them. It is called from one
-	// goroutine. Its error ends Run.
+	// goroutine and may block: some thousand events wait for it, more are left out and counted. Its error ends Run.
 	Print func(r notify.Received, raw []byte) error
 	// Printed is called, from the same goroutine, before events that Print got are acknowledged, so that Print may collect
 	// lines until then. Its error ends Run; nil: Print collects nothing.
@@ -68,8 +69,11 @@ type Hub struct {
 	asked chan request
 	// reconfigured has room for one: a second change adds nothing to the first.
 	reconfigured chan struct{}
-	// printed has the ids of the last events that were printed. It belongs to the goroutine that leads.
-	printed *recent
+	printer      *printer
+	// alive is when the goroutine that leads or stands by last went on.
+	alive atomic.Pointer[time.Time]
+	// aside is until when this hub leaves the lease to others. It belongs to the goroutine that leads.
+	aside time.Time
 	// seen has the host states for the leader. It is full where the leader is busy; then the state is taken a minute later.
 	seen chan hostState
 
@@ -98,7 +102,9 @@ type counters struct {
 	again  uint64 // of these, those that the stream has delivered before
 	// foreign are values in the bucket that no hub wrote.
 	foreign uint64
-	pages   map[pageResult]uint64
+	// unprinted are events that Print did not get, since it was too slow.
+	unprinted uint64
+	pages     map[pageResult]uint64
 }
 
 // New makes a hub. It does no I/O.
@@ -111,10 +117,12 @@ func New(o Options) (*Hub, error) {
 		o.Fail = func(string) {}
 	}
 	h := &Hub{
-		o: o, js: js, id: rand.Text(), hosts: newHosts(), printed: newRecent(remembered), set: o.Settings, connected: o.Conn.IsConnected(), since: time.Now(),
+		o: o, js: js, id: rand.Text(), hosts: newHosts(), set: o.Settings, connected: o.Conn.IsConnected(), since: time.Now(),
 		asked: make(chan request), reconfigured: make(chan struct{}, 1), seen: make(chan hostState, 1024),
 		tally: counters{pages: map[pageResult]uint64{}},
 	}
+	h.printer = newPrinter(h)
+	h.moved()
 	h.ready = sync.OnceFunc(func() {
 		if o.Ready != nil {
 			o.Ready()
@@ -130,25 +138,39 @@ func (h *Hub) Run(ctx context.Context) error {
 	if err := h.check(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
+	go h.printer.run() // in no group: a write to a terminal that is stopped has no end
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.watchHosts(ctx) })
 	g.Go(func() error { return h.askBacklog(ctx) })
 	g.Go(func() error {
+		select {
+		case <-h.printer.done:
+			return h.printer.err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	g.Go(func() error {
 		for ctx.Err() == nil {
-			err := h.turn(ctx)
-			var printed *printError
-			if errors.As(err, &printed) {
-				return err
-			}
-			if err != nil && ctx.Err() == nil {
+			h.moved()
+			if err := h.turn(ctx); err != nil && ctx.Err() == nil {
 				h.note(err)
 				pause(ctx, rest)
 			}
 		}
 		return nil
 	})
-	return g.Wait()
+	return errors.Join(g.Wait(), h.printer.end())
 }
+
+// moved notes a sign of life.
+func (h *Hub) moved() {
+	now := time.Now()
+	h.alive.Store(&now)
+}
+
+// Moves tells whether this hub did anything within that time: a hub that does not hangs, and should be ended.
+func (h *Hub) Moves(within time.Duration) bool { return time.Since(*h.alive.Load()) < within }
 
 // turn stands by until this hub leads, and leads until it does not.
 func (h *Hub) turn(ctx context.Context) error {
@@ -163,6 +185,10 @@ func (h *Hub) turn(ctx context.Context) error {
 	h.mu.Unlock()
 	if err == nil && ctx.Err() == nil {
 		err = errLeaseLost
+	}
+	if !errors.Is(err, errOvertaken) {
+		// What made this hub fail may last; another one may be better off.
+		h.aside = time.Now().Add(asideTime)
 	}
 	return err
 }

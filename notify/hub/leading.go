@@ -3,8 +3,6 @@ package hub
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,8 +57,8 @@ type leading struct {
 	replies, inSaveReplies []func()
 	// due are the pages that the save under way makes sure of.
 	due []fleet.Page
-	// submitted are the pages that a sender has, with its name.
-	submitted map[string]string
+	// submitted are the pages that a sender has.
+	submitted map[string]*sender
 	saving    bool
 	// changed is true where something may have become dirty since the last save began.
 	changed bool
@@ -73,7 +71,7 @@ func (h *Hub) newLeading(p *picture, st *store) *leading {
 		h: h, log: h.o.Log, store: st, fleet: p.fleet, control: &p.control, deleted: p.deleted, foreign: p.foreign,
 		lease:   lease{Hub: h.o.Name, ID: h.id, Term: p.lease.Term + 1, Version: h.o.Version},
 		batches: make(chan Batch), outcomes: make(chan delivered, 256), writes: make(chan []entry), stored: make(chan error, 1),
-		submitted: map[string]string{}, changed: true, outbox: newOutbox(h.o.Conn, h.o.Log),
+		submitted: map[string]*sender{}, changed: true, outbox: newOutbox(h.o.Conn, h.o.Log),
 	}
 }
 
@@ -87,7 +85,7 @@ func (h *Hub) lead(ctx context.Context, l *leading) error {
 		defer h.mu.Unlock()
 		h.leading = nil
 	})()
-	l.queues = newQueues(within, h, l.outcomes)
+	l.queues = newQueues(within, l)
 	defer l.queues.wait()
 	l.orders = newOrders(l)
 	stop, err := l.listen(within)
@@ -97,6 +95,7 @@ func (h *Hub) lead(ctx context.Context, l *leading) error {
 	defer stop()
 	l.takeOver()
 	g.Go(func() error { return l.keepLease(within) })
+	g.Go(func() error { return l.watchLease(within) })
 	g.Go(func() error {
 		r := Receiver{Conn: h.o.Conn, Log: l.log, Take: func(b Batch) error {
 			select {
@@ -129,7 +128,7 @@ func (l *leading) takeOver() {
 	l.fleet.Configure(h.set.Fleet)
 	l.fleet.Connected(h.connected, now)
 	h.hosts.each(func(s hostState, seen time.Time) { l.fleet.Seen(s.short(seen), now) })
-	l.queues.keep(l.fleet)
+	l.queues.keep(l.fleet, nil)
 	h.revision++
 	h.markAll()
 	h.ready()
@@ -147,6 +146,7 @@ func (l *leading) loop(ctx context.Context) error {
 	defer tick.Stop()
 	var ticked time.Time
 	for {
+		l.h.moved()
 		if err := l.save(ctx); err != nil {
 			return err
 		}
@@ -232,10 +232,12 @@ func (l *leading) tick(now time.Time) {
 	}
 }
 
-// reconfigure has the senders follow the settings. What waits at one that has ended is due again.
+// reconfigure has the senders follow the settings. One that is new is told what its name was told of before.
 func (l *leading) reconfigure() {
-	ended := l.queues.configure(l.h.settings().Senders)
-	maps.DeleteFunc(l.submitted, func(_, to string) bool { return slices.Contains(ended, to) })
+	added := l.queues.configure(l.h.settings().Senders)
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	l.queues.keep(l.fleet, added)
 	l.changed = true
 }
 
@@ -257,9 +259,7 @@ func (l *leading) finish() error {
 		if err := <-l.stored; err != nil {
 			return nil
 		}
-		if err := l.settle(); err != nil {
-			return err
-		}
+		l.settle()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastSave)
 	defer cancel()
@@ -272,7 +272,8 @@ func (l *leading) finish() error {
 		return nil
 	}
 	l.inSave, l.unsaved = l.unsaved, nil
-	return l.settle()
+	l.settle()
+	return nil
 }
 
 // sweep removes the marks of keys that were deleted long ago, until ctx is done. A hub that stands by has seen them by then.

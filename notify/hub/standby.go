@@ -44,6 +44,7 @@ func (h *Hub) standBy(ctx context.Context) (*leading, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.moved()
 	msgs, err := follow(ctx, h.js, "KV_"+FleetBucket)
 	if err != nil {
 		return nil, err
@@ -56,6 +57,7 @@ func (h *Hub) standBy(ctx context.Context) (*leading, error) {
 	stuck := time.AfterFunc(stuckAfter, msgs.Stop)
 	defer stuck.Stop()
 	for {
+		h.moved()
 		stuck.Reset(stuckAfter)
 		m, err := msgs.Next(jetstream.NextMaxWait(lookEvery))
 		switch {
@@ -158,7 +160,7 @@ func (p *picture) take(s saved, now time.Time) error {
 
 // seize takes the lease where it is free. It returns nil where it is not, or another hub was faster.
 func (h *Hub) seize(ctx context.Context, p *picture) *leading {
-	if !p.complete || !p.lease.free(h.id, time.Now()) || !h.o.Conn.IsConnected() {
+	if !p.complete || time.Now().Before(h.aside) || !p.lease.free(h.id, time.Now()) || !h.o.Conn.IsConnected() {
 		return nil
 	}
 	st := newStore(h.js, p.prefix, h.o.Name, p.last)

@@ -19,7 +19,7 @@ func (h *Hub) Status() web.Status {
 	s := web.Status{
 		Version: h.o.Version, Hub: h.o.Name, Leader: h.leader.Hub, Leading: h.leading != nil, Connected: h.connected,
 		Since: h.since, Loaded: h.fleet != nil, Problem: h.problem, Events: h.tally.events, Duplicates: h.tally.again, Pending: h.backlog.pending.Load(),
-		Foreign: h.tally.foreign,
+		Foreign: h.tally.foreign, Unprinted: h.tally.unprinted,
 	}
 	if at := h.backlog.saved.Load(); s.Pending > 0 && at > 0 {
 		s.Lag = time.Since(time.Unix(0, at))

@@ -95,6 +95,17 @@ func (s *store) until() time.Time {
 	return time.Time{}
 }
 
+// left is how long this hub may act as the leader yet, unless another write is acknowledged. The monotonic clock stands still
+// while a machine sleeps, and the other may be set; the one that says less counts.
+func (s *store) left() time.Duration {
+	at := s.alive.Load()
+	if at == nil {
+		return 0
+	}
+	now := time.Now()
+	return leaseSafe - max(now.Sub(*at), now.Round(0).Sub(at.Round(0)))
+}
+
 // write saves the entries in their order: each is there only where all before it are.
 func (s *store) write(ctx context.Context, entries []entry) error {
 	for _, e := range entries {

@@ -18,6 +18,8 @@ const (
 	// maxHeld bounds what waits and what is repeated, together; maxPerKey what waits of one trouble.
 	maxHeld   = 4096
 	maxPerKey = 16
+	// mayNotRest is the wait where no attempt may be made.
+	mayNotRest = time.Second
 	// maxDead is how many dead letters are kept.
 	maxDead = 100
 )
@@ -43,6 +45,8 @@ type Queue struct {
 	sender     Sender
 	limit      *rate.Limiter
 	log        *zap.Logger
+	// may is asked before each attempt; nil: it may always be made.
+	may func() bool
 	// every and resolvedFor are those of a Repeater; zero: nothing is repeated.
 	every, resolvedFor time.Duration
 	// wake has room for one: a second wish to look at the queue adds nothing to the first.
@@ -172,6 +176,11 @@ func (q *Queue) Run(ctx context.Context) error {
 		job, wait := q.next(time.Now())
 		if job.n.ID == "" {
 			q.sleep(ctx, wait)
+			continue
+		}
+		if q.may != nil && !q.may() {
+			q.abandon(job)
+			q.sleep(ctx, mayNotRest)
 			continue
 		}
 		err := q.sender.Send(sending, job.n)

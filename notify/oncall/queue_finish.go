@@ -118,6 +118,17 @@ func (q *Queue) Keep(n Notification) error {
 	return nil
 }
 
+// Open are what a sender to a place that forgets was told last of each trouble, and is told again.
+func (q *Queue) Open() []Notification {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := make([]Notification, 0, len(q.open))
+	for _, r := range q.open {
+		all = append(all, r.n)
+	}
+	return all
+}
+
 // bury makes an item a dead letter. The oldest gives way where there are too many.
 func (q *Queue) bury(it *item, why string, now time.Time) {
 	o := Outcome{Result: ResultDead, At: now, Err: why}

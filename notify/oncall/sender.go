@@ -23,4 +23,7 @@ type Repeater interface {
 type Options struct {
 	// Program is the name and version that the other end sees, such as "ctwarden-hub/0.4.0".
 	Program string
+	// May is asked before each attempt of a queue, from its Run, whether it may be made; nil: it may. Where it may not, what
+	// waits goes on waiting.
+	May func() bool
 }

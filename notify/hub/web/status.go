@@ -23,6 +23,8 @@ type Status struct {
 	Events     uint64 `json:"events"`
 	Duplicates uint64 `json:"duplicates"`
 	Pending    uint64 `json:"pending"`
+	// Unprinted is how many events this hub did not print, since what reads them is too slow.
+	Unprinted uint64 `json:"unprinted"`
 	// Foreign is how many values this hub met in the bucket that no hub wrote. They are not followed.
 	Foreign uint64        `json:"foreign"`
 	Lag     time.Duration `json:"lag_ns"`
