@@ -311,3 +311,37 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	}
 	return body, err
 }
+
+// TestPausedLeader stops the process of the leader while a page of it waits for another attempt, until the other hub leads
+// and has sent the page. When the first goes on, its attempt is overdue, and it does not know yet that another leads.
+func TestPausedLeader(t *testing.T) {
+	url, nc := plainServer(t)
+	pager := testpager.Start(t)
+	pager.Answer(func(testpager.Page) int { return http.StatusServiceUnavailable })
+	file := writeConfig(t, paging(url, pager))
+	first := launch(t, file)
+	first.says(t, "hub_leads")
+	second := launch(t, file)
+	second.says(t, "ready at")
+	sendEvents(t, nc, "gva", 5)
+	first.says(t, "page_not_sent")
+	signal := func(s syscall.Signal) {
+		t.Helper()
+		if err := first.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	pager.Answer(nil)
+	second.says(t, "hub_leads")
+	testhost.Eventually(t, "the other hub sends the page", func() bool { return pager.Count("trigger") > 0 })
+	signal(syscall.SIGCONT)
+	first.says(t, "hub_stands_aside")
+	sendEvents(t, nc, "zrh", 5)
+	testhost.Eventually(t, "and the next", func() bool { return pager.Count("trigger") > 1 })
+	first.stop(t)
+	second.stop(t)
+	if r := pager.Repeated(); r != nil || pager.Count("trigger") != 2 {
+		t.Errorf("%d pages; repeated: %q", pager.Count("trigger"), r)
+	}
+}
