@@ -116,12 +116,17 @@ func TestReloadKeepsWhatWasTold(t *testing.T) {
 
 // TestReloadDuringAnAttempt changes a sender while a page of it is on its way: it arrives once.
 func TestReloadDuringAnAttempt(t *testing.T) {
-	_, nc, _ := newLab(t)
+	_, nc, js := newLab(t)
 	pager := testpager.Start(t)
 	arrived, gate := make(chan struct{}, 10), make(chan struct{})
-	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) {
+	var cutOff atomic.Bool // on a slow machine the attempt may be given up, and then has to be made again
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
-		<-gate
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+			cutOff.Store(true)
+		}
 	}))
 	defer slow.Close()
 	s := paging(pager)
@@ -137,11 +142,12 @@ func TestReloadDuringAnAttempt(t *testing.T) {
 		return h.leading.queues.all["pager"].config.Webhook.URL == pager.URL
 	})
 	publish(t, nc, began("zrh", "b", 1))
+	settled(t, js) // a save: had the page been due again, the new sender would have it
 	close(gate)
 	testhost.Eventually(t, "the next page arrives", func() bool { return pager.Count("trigger") > 0 })
 	publish(t, nc, closed("gva", "a", 1), closed("zrh", "b", 1))
 	testhost.Eventually(t, "the ends arrive", func() bool { return pager.Count("resolve") == 2 })
-	if pager.Count("trigger") != 1 || len(arrived) != 0 {
+	if !cutOff.Load() && pager.Count("trigger") != 1 || len(arrived) != 0 {
 		t.Errorf("pages %+v, and %d more at the old place", pager.Pages(), len(arrived))
 	}
 }
