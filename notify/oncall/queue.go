@@ -49,6 +49,7 @@ type Queue struct {
 	may func() bool
 	// every and resolvedFor are those of a Repeater; zero: nothing is repeated.
 	every, resolvedFor time.Duration
+	repeater           Repeater
 	// wake has room for one: a second wish to look at the queue adds nothing to the first.
 	wake chan struct{}
 
@@ -86,6 +87,7 @@ func NewQueue(c Config, s Sender, log *zap.Logger) *Queue {
 		wake:  make(chan struct{}, 1), waiting: map[string][]*item{}, open: map[string]*repeat{},
 	}
 	if r, ok := s.(Repeater); ok {
+		q.repeater = r
 		q.every, q.resolvedFor = r.Repeat()
 	}
 	return q
@@ -183,7 +185,7 @@ func (q *Queue) Run(ctx context.Context) error {
 			q.sleep(ctx, mayNotRest)
 			continue
 		}
-		err := q.sender.Send(sending, job.n)
+		err := q.attempt(sending, job)
 		if err != nil && sending.Err() != nil {
 			q.abandon(job)
 			break
@@ -192,6 +194,13 @@ func (q *Queue) Run(ctx context.Context) error {
 	}
 	q.tell()
 	return nil
+}
+
+func (q *Queue) attempt(ctx context.Context, j job) error {
+	if j.it != nil {
+		return q.sender.Send(ctx, j.n)
+	}
+	return q.repeater.Again(ctx, j.notifications())
 }
 
 // sleep waits until there may be something to do; a wait of zero is one for something to be handed in.

@@ -17,6 +17,8 @@ type Sender interface {
 type Repeater interface {
 	// Repeat is how often an open trouble is told, and for how long one that is over.
 	Repeat() (every, resolvedFor time.Duration)
+	// Again tells several notifications once more, in one attempt, as Send does.
+	Again(ctx context.Context, all []Notification) error
 }
 
 // Options are what senders need to know of the program.
