@@ -131,11 +131,11 @@ func New(o Options) (*Hub, error) {
 	return h, nil
 }
 
-// Run takes part until ctx is done, then returns nil: a leader saves what it has and gives the lease back first. It fails at
-// once where streams or buckets are missing or may not be read, and when Print does. It outlasts every loss of the
+// Run takes part until ctx is done, then returns nil: a leader saves what it has and gives the lease back first. It waits for
+// NATS, and fails at once where streams or buckets are missing there, and when Print does. It outlasts every loss of the
 // connection.
 func (h *Hub) Run(ctx context.Context) error {
-	if err := h.check(ctx); err != nil || ctx.Err() != nil {
+	if err := h.await(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
 	go h.printer.run() // in no group: a write to a terminal that is stopped has no end
@@ -193,6 +193,37 @@ func (h *Hub) turn(ctx context.Context) error {
 	return err
 }
 
+// await returns when all is there that init makes, or fails where it is not. That nobody answers is waited out, and said.
+func (h *Hub) await(ctx context.Context) error {
+	for ctx.Err() == nil {
+		h.moved()
+		err := errNotConnected
+		if h.o.Conn.IsConnected() {
+			err = h.check(ctx)
+		}
+		var lacks *setupError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &lacks):
+			return err
+		case ctx.Err() == nil:
+			h.note(err)
+			pause(ctx, rest)
+		}
+	}
+	return nil
+}
+
+// errNotConnected is why a hub does nothing before it has reached a server.
+var errNotConnected = errors.New("no NATS server lets this hub in so far; it is waited for")
+
+// setupError says that something is missing that init makes. Time does not mend it.
+type setupError struct{ err error }
+
+func (e *setupError) Error() string { return e.err.Error() }
+func (e *setupError) Unwrap() error { return e.err }
+
 // check looks for what makes a start useless: what is missing is to be told, not waited for.
 func (h *Hub) check(ctx context.Context) error {
 	start, cancel := context.WithTimeout(ctx, attach)
@@ -201,7 +232,7 @@ func (h *Hub) check(ctx context.Context) error {
 		s, err := h.js.Stream(start, name)
 		if err == nil && name == "KV_"+FleetBucket {
 			if _, err := prefixOf(s); err != nil {
-				return err
+				return &setupError{err}
 			}
 		}
 		switch {
@@ -209,7 +240,7 @@ func (h *Hub) check(ctx context.Context) error {
 			return nil
 		case err == nil:
 		case errors.Is(err, jetstream.ErrStreamNotFound) && name == notify.StreamName:
-			return fmt.Errorf("%w: %w", notify.ErrNoStream, err)
+			return &setupError{fmt.Errorf("%w: %w", notify.ErrNoStream, err)}
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return missing("bucket", name, err)
 		default:
@@ -228,7 +259,7 @@ func (h *Hub) check(ctx context.Context) error {
 
 // missing says what init makes.
 func missing(what, name string, err error) error {
-	return fmt.Errorf("%w: the %s %s is missing; run ctwarden-hub init --server URL: %w", notify.ErrUnavailable, what, name, err)
+	return &setupError{fmt.Errorf("%w: the %s %s is missing; run ctwarden-hub init --server URL: %w", notify.ErrUnavailable, what, name, err)}
 }
 
 // note keeps and logs why this hub takes no part at the moment.
