@@ -100,9 +100,6 @@ func dialAll(t *testing.T, servers []string, h **running) *nats.Conn {
 // server dies that leads the hubs' bucket; it comes back, and the server dies that leads the stream of events; then the hub
 // that leads, by losing its connection for good. Nothing is lost and no page goes out twice.
 func TestPromiseHubCluster(t *testing.T) {
-	if !testhost.Long() {
-		t.Skip("in the long form only: a cluster that loses two of three servers is at the mercy of its elections")
-	}
 	c, servers := threeServers(t)
 	nc := dialAll(t, servers, nil)
 	testhost.Eventually(t, "everything has three copies", func() bool {

@@ -20,6 +20,8 @@ const (
 	// writerHeader is on everything that hubs write to the bucket, with the hub's name. What a server writes by itself, such as
 	// an acknowledgement, has none.
 	writerHeader = "Ctwarden-Hub"
+	// electionRest is the wait between two attempts while the stream has no leader.
+	electionRest = 100 * time.Millisecond
 	// opHeader and opDelete mark a deleted key, as the key-value library does.
 	opHeader = "KV-Operation"
 	opDelete = "DEL"
@@ -73,8 +75,14 @@ func (s *store) put(ctx context.Context, e entry) error {
 	ctx, cancel := context.WithTimeout(ctx, storeAck)
 	defer cancel()
 	at := time.Now()
-	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequence(s.last),
-		jetstream.WithExpectStream("KV_"+FleetBucket), jetstream.WithRetryAttempts(0))
+	ack, err := s.publish(ctx, m)
+	for errors.Is(err, jetstream.ErrNoStreamResponse) && ctx.Err() == nil {
+		// The stream has no leader at the moment, so nothing was stored, and whoever leads next may store it: an election must
+		// not cost the hub its own lead.
+		pause(ctx, electionRest)
+		at = time.Now()
+		ack, err = s.publish(ctx, m)
+	}
 	if err != nil {
 		if isOvertaken(err) {
 			err = errOvertaken
@@ -93,6 +101,11 @@ func (s *store) until() time.Time {
 		return at.Add(leaseSafe)
 	}
 	return time.Time{}
+}
+
+func (s *store) publish(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+	return s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequence(s.last), jetstream.WithExpectStream("KV_"+FleetBucket),
+		jetstream.WithRetryAttempts(0))
 }
 
 // left is how long this hub may act as the leader yet, unless another write is acknowledged. The monotonic clock stands still
