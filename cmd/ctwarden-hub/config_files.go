@@ -11,7 +11,7 @@ import (
 	"syscall"
 
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/secret"
+	"github.com/ctwarden/ctwarden/notify"
 )
 
 // serviceUser is whom the package's unit runs the hub as.
@@ -36,7 +36,7 @@ func (s settings) files() []secretFile {
 func (s settings) filesHere(file *config.File) (warnings []string, err error) {
 	var bad config.Error
 	for _, f := range s.files() {
-		path, err := secret.Path(f.setting)
+		path, err := notify.SecretPath(f.setting)
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("%s: not looked at: %s", f.key, err))
 			continue

@@ -104,6 +104,9 @@ func TestPromiseHubCluster(t *testing.T) {
 	nc := dialAll(t, servers, nil)
 	testhost.Eventually(t, "everything has three copies", func() bool {
 		_, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 256 << 20, Replicas: 3})
+		if err != nil {
+			t.Log(err)
+		}
 		return err == nil
 	})
 	js, err := jetstream.New(nc)
