@@ -305,6 +305,12 @@ func tryHub(t *testing.T, a access) {
 	operator.mayNot("an operator orders without the hub", operator.Publish(notify.CommandToAll(), nil))
 	operator.mayNot("an operator publishes an event", operator.Publish(ev.Subject, ev.Body))
 	operator.mayNot("an operator writes the hub's bucket", operator.Publish("$KV.CTWARDEN_FLEET.lease", nil))
+	for _, api := range []string{
+		"CONSUMER.CREATE.CTWARDEN.hub", "CONSUMER.CREATE.CTWARDEN.hub.ctwarden.v1.ev.>", "CONSUMER.MSG.NEXT.CTWARDEN.hub", "CONSUMER.DELETE.CTWARDEN.hub",
+		"STREAM.INFO.KV_CTWARDEN_FLEET",
+	} {
+		operator.mayNot("an operator asks "+api, operator.Publish("$JS.API."+api, nil))
+	}
 	operator.mayNot("an operator hears a host's inbox", operator.subscribe("_INBOX.gva.>"))
 }
 
