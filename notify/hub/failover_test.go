@@ -102,6 +102,9 @@ func dialAll(t *testing.T, servers []string, h **running) *nats.Conn {
 func TestPromiseHubCluster(t *testing.T) {
 	c, servers := threeServers(t)
 	nc := dialAll(t, servers, nil)
+	testhost.Eventually(t, "the servers are a cluster", func() bool {
+		return slices.ContainsFunc(c.all, func(ns *server.Server) bool { return ns.JetStreamIsLeader() && len(ns.JetStreamClusterPeers()) == 3 })
+	})
 	testhost.Eventually(t, "everything has three copies", func() bool {
 		_, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 256 << 20, Replicas: 3})
 		if err != nil {

@@ -74,8 +74,14 @@ type Hub struct {
 	alive atomic.Pointer[time.Time]
 	// aside is until when this hub leaves the lease to others. It belongs to the goroutine that leads.
 	aside time.Time
-	// seen has the host states for the leader. It is full where the leader is busy; then the state is taken a minute later.
-	seen chan hostState
+	// seen has the host states for the leader. It is full where the leader is busy; then missed is true, and the leader looks
+	// at the last state of every host: a busy leader must not take a host for silent.
+	seen   chan hostState
+	missed atomic.Bool
+	// room is how full the bucket of host states is.
+	room room
+	// readers bounds how much page readers take of the hub.
+	readers readers
 
 	// mu guards what follows, with all that hangs on it.
 	mu        sync.Mutex
@@ -118,7 +124,7 @@ func New(o Options) (*Hub, error) {
 	}
 	h := &Hub{
 		o: o, js: js, id: rand.Text(), hosts: newHosts(), set: o.Settings, connected: o.Conn.IsConnected(), since: time.Now(),
-		asked: make(chan request), reconfigured: make(chan struct{}, 1), seen: make(chan hostState, 1024),
+		asked: make(chan request), reconfigured: make(chan struct{}, 1), seen: make(chan hostState, 1024), readers: readers{details: make(chan struct{}, maxDetails)},
 		tally: counters{pages: map[pageResult]uint64{}},
 	}
 	h.printer = newPrinter(h)
@@ -279,8 +285,13 @@ func (h *Hub) Connected(is bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.connected, h.since = is, time.Now()
+	h.listening()
+}
+
+// listening tells the fleet whether this hub can hear of hosts at all. The caller holds mu.
+func (h *Hub) listening() {
 	if h.leading != nil {
-		h.leading.fleet.Connected(is, time.Now())
+		h.leading.fleet.Connected(h.connected && !h.room.full, time.Now())
 	}
 }
 
@@ -344,5 +355,6 @@ func (h *Hub) hostSeen(s hostState, at time.Time) {
 	select {
 	case h.seen <- s:
 	default:
+		h.missed.Store(true)
 	}
 }

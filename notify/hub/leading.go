@@ -20,6 +20,8 @@ const (
 	busySave = 250 * time.Millisecond
 	// tickEvery is how often the fleet's timers are looked at, at least.
 	tickEvery = 250 * time.Millisecond
+	// recountEvery is the least time between two looks at the last states of all hosts, where some were passed over.
+	recountEvery = 10 * time.Second
 	// sweepEvery is how often marks of deleted keys are looked at, and markAge how old they get.
 	sweepEvery = time.Hour
 	markAge    = 24 * time.Hour
@@ -62,6 +64,8 @@ type leading struct {
 	saving    bool
 	// changed is true where something may have become dirty since the last save began.
 	changed bool
+	// recounted is when the last states of all hosts were looked at.
+	recounted time.Time
 	// notBefore is when the next save may begin.
 	notBefore time.Time
 }
@@ -126,7 +130,7 @@ func (l *leading) takeOver() {
 	defer h.mu.Unlock()
 	h.fleet, h.control, h.leader, h.leading, h.problem = l.fleet, l.control, l.lease, l, ""
 	l.fleet.Configure(h.set.Fleet)
-	l.fleet.Connected(h.connected, now)
+	l.fleet.Connected(h.connected && !h.room.full, now)
 	h.hosts.each(func(s hostState, seen time.Time) { l.fleet.Seen(s.short(seen), now) })
 	l.queues.keep(l.fleet, nil)
 	h.revision++
@@ -224,6 +228,10 @@ func (l *leading) seen(s hostState) {
 func (l *leading) tick(now time.Time) {
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
+	if now.Sub(l.recounted) >= recountEvery && l.h.missed.Swap(false) {
+		l.recounted = now
+		l.h.hosts.each(func(s hostState, seen time.Time) { l.fleet.Seen(s.short(seen), now) })
+	}
 	l.fleet.Tick(now)
 	l.orders.tick(now)
 	l.changed = true

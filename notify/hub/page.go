@@ -40,7 +40,8 @@ func (p pageFleet) Host(ctx context.Context, site, host string) (web.HostDetail,
 	if h.fleet != nil {
 		_, d.Incidents, known = h.fleet.Host(site, host)
 		if w := h.control.wanted(site, host, time.Now()); w != nil {
-			d.Hold = h.heldBy(*w)
+			h.summarize(time.Now())
+			d.Hold = h.summary.hold(*w)
 		}
 	}
 	h.mu.Unlock()
@@ -48,6 +49,11 @@ func (p pageFleet) Host(ctx context.Context, site, host string) (web.HostDetail,
 		return d, fmt.Errorf("%w: nothing is known of host %s at %s", web.ErrNotFound, host, site)
 	}
 	d.Site, d.Host = site, host
+	done, err := h.readers.detail(ctx)
+	if err != nil {
+		return d, err
+	}
+	defer done()
 	status, err := h.status(ctx, site, host)
 	if err != nil {
 		return d, err
@@ -123,12 +129,14 @@ func (p pageIncidents) Revision() uint64 {
 
 // Groups implements web.Incidents.
 func (p pageIncidents) Groups() []fleet.Group {
-	p.h.mu.Lock()
-	defer p.h.mu.Unlock()
-	if p.h.fleet == nil {
-		return nil
-	}
-	return p.h.fleet.Groups()
+	return p.h.readers.all(p.Revision, func() []fleet.Group {
+		p.h.mu.Lock()
+		defer p.h.mu.Unlock()
+		if p.h.fleet == nil {
+			return nil
+		}
+		return p.h.fleet.Groups()
+	})
 }
 
 // Group implements web.Incidents.
@@ -165,6 +173,9 @@ func (h *Hub) askBacklog(ctx context.Context) error {
 			info := cons.CachedInfo()
 			h.backlog.pending.Store(info.NumPending + uint64(info.NumAckPending))
 		}
+		within, cancel = context.WithTimeout(ctx, backlogEvery)
+		h.askRoom(within)
+		cancel()
 	}
 }
 

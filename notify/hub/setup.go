@@ -52,6 +52,8 @@ const (
 type SetupOptions struct {
 	// MaxBytes bounds the stream; beyond it the oldest events go. It must be positive.
 	MaxBytes int64
+	// HostBytes bounds the bucket of host states; 0 makes a new one for 100,000 hosts, and leaves the bound of an old one.
+	HostBytes int64
 	// Replicas is the number of copies; 0 makes a new stream with as many of 3 as there are servers, and leaves the
 	// number of an old one.
 	Replicas int
@@ -97,7 +99,7 @@ func hostStream(o SetupOptions) jetstream.StreamConfig {
 		Name: "KV_" + notify.HostsBucket, Description: "State of each host of ctwarden",
 		Subjects:  []string{"$KV." + notify.HostsBucket + ".>"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
-		MaxAge: HostTTL, MaxBytes: hostBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
+		MaxAge: HostTTL, MaxBytes: o.HostBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
 		// Without roll-ups: a host could empty the bucket by one.
 		DenyDelete: true, AllowDirect: true,
 	}
@@ -136,6 +138,9 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	if want.Replicas == 0 {
 		want.Replicas = have.Replicas
 	}
+	if want.MaxBytes == 0 {
+		want.MaxBytes = have.MaxBytes
+	}
 	if _, ok := guardedPrefix(have.Subjects); ok && want.Name == "KV_"+FleetBucket {
 		want.Subjects = have.Subjects
 	}
@@ -152,6 +157,9 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 
 // createStream tries 3, 2, 1 replicas where the number is left open: the servers know best how many there are.
 func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) ([]string, error) {
+	if want.MaxBytes == 0 {
+		want.MaxBytes = hostBytes
+	}
 	tries := []int{want.Replicas}
 	if want.Replicas == 0 {
 		tries = []int{3, 2, 1}

@@ -24,6 +24,9 @@ func (h *Hub) Status() web.Status {
 	if at := h.backlog.saved.Load(); s.Pending > 0 && at > 0 {
 		s.Lag = time.Since(time.Unix(0, at))
 	}
+	if s.Problem == "" {
+		s.Problem = h.room.problem
+	}
 	s.Senders, s.DeadLetters = h.senders()
 	if h.fleet == nil {
 		return s
@@ -56,6 +59,16 @@ func (h *Hub) summarize(now time.Time) {
 			h.summary.holds = append(h.summary.holds, *h.heldBy(o))
 		}
 	}
+}
+
+// hold is a hold as the page shows it; nil: it is newer than the summary.
+func (s summary) hold(o hold) *web.Hold {
+	for _, h := range s.holds {
+		if h.Site == o.Site && h.Host == o.Host && h.By == o.By && h.Since.Equal(o.Since) {
+			return &h
+		}
+	}
+	return nil
 }
 
 // senders are those of this term, or those that the configuration has, where another hub leads. The caller holds mu.
