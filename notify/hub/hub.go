@@ -80,6 +80,8 @@ type Hub struct {
 	missed atomic.Bool
 	// room is how full the bucket of host states is.
 	room room
+	// watch is how far the bucket of host states was read.
+	watch watch
 	// readers bounds how much page readers take of the hub.
 	readers readers
 

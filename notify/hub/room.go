@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -45,6 +46,13 @@ func (h *Hub) askRoom(ctx context.Context) {
 		return
 	}
 	info := s.CachedInfo()
+	last := info.State.LastSeq
+	if info.State.Msgs == 0 { // all have expired
+		last = 0
+	}
+	if h.watch.look(last, time.Now()) {
+		h.o.Log.Warn("host_states_read_anew", zap.Error(errStale))
+	}
 	now := roomFor(info.State.Bytes, info.Config.MaxBytes)
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -31,6 +31,10 @@ type picture struct {
 	foreign map[string]bool
 	// last is the sequence number of the bucket's last message that was read.
 	last uint64
+	// refused is the last that a try for the lease was refused with, since something was written behind it; since is when that
+	// was first so.
+	refused uint64
+	since   time.Time
 	// complete is true once all was read that was there at the start.
 	complete bool
 	// deleted has the keys that were deleted, with the time of that.
@@ -75,8 +79,8 @@ func (h *Hub) standBy(ctx context.Context) (*leading, error) {
 			continue
 		}
 		looked = time.Now()
-		if l := h.seize(ctx, p); l != nil {
-			return l, nil
+		if l, err := h.seize(ctx, p); l != nil || err != nil {
+			return l, err
 		}
 	}
 }
@@ -158,23 +162,41 @@ func (p *picture) take(s saved, now time.Time) error {
 	return p.fleet.Load(s.key, s.value)
 }
 
-// seize takes the lease where it is free. It returns nil where it is not, or another hub was faster.
-func (h *Hub) seize(ctx context.Context, p *picture) *leading {
+// staleAfter is how long what was written behind the last message that was read may take to come.
+const staleAfter = 2 * time.Second
+
+// errStale says that the bucket has messages that do not come: the consumer is of no use, though nobody says so. Where a
+// server died, the library may wait for it for ever.
+var errStale = errors.New("what was written does not come; the bucket is read anew")
+
+// stale tells whether a try was refused with the same last message for too long.
+func (p *picture) stale(now time.Time) bool {
+	if p.refused != p.last || p.since.IsZero() {
+		p.refused, p.since = p.last, now
+	}
+	return now.Sub(p.since) >= staleAfter
+}
+
+// seize takes the lease where it is free. It returns nil where it is not, or another hub was faster; an error where the
+// bucket has to be read anew.
+func (h *Hub) seize(ctx context.Context, p *picture) (*leading, error) {
 	if !p.complete || time.Now().Before(h.aside) || !p.lease.free(h.id, time.Now()) || !h.o.Conn.IsConnected() {
-		return nil
+		return nil, nil
 	}
 	st := newStore(h.js, p.prefix, h.o.Name, p.last)
 	l := h.newLeading(p, st)
 	within, cancel := context.WithTimeout(ctx, storeAck)
 	defer cancel()
 	switch err := st.write(within, []entry{l.lease.entry(time.Now())}); {
+	case errors.Is(err, errOvertaken) && p.stale(time.Now()):
+		return nil, fmt.Errorf("%w: %w", errStale, errOvertaken)
 	case errors.Is(err, errOvertaken):
-		return nil // what was written instead is about to be read
+		return nil, nil // what was written instead is about to be read
 	case err != nil && ctx.Err() == nil:
 		h.o.Log.Warn("lease_not_taken", zap.Error(err))
-		return nil
+		return nil, nil
 	case err != nil:
-		return nil
+		return nil, nil
 	}
-	return l
+	return l, nil
 }
