@@ -331,7 +331,7 @@ func checkSent(t *testing.T, e *engine) {
 		if _, again := first[p.ID]; !again {
 			first[p.ID] = n
 		}
-		key := p.Group + " " + p.To
+		key := p.Group + " " + p.To + " " + p.Key
 		if p.Action != oncall.ActionTrigger {
 			if _, ok := triggers[key]; !ok {
 				t.Errorf("%s went out before a trigger", p.ID)
@@ -365,7 +365,7 @@ func checkSent(t *testing.T, e *engine) {
 		}
 	}
 	for key, id := range triggers {
-		if _, ok := first[strings.Replace(id, ".t.", ".r.", 1)]; !ok {
+		if _, ok := first[strings.Replace(id, ".t", ".r", 1)]; !ok {
 			t.Errorf("%s: there is no end of %s", key, id)
 		}
 	}
