@@ -61,7 +61,7 @@ func (f *Fleet) endAll(h *host, why string, now int64) (any bool) {
 // takeEnded takes an event of an incident that was ended without its host's word. What says that it lasts brings it back,
 // unless a person ended it and it is no worse than it was then.
 func (f *Fleet) takeEnded(i *incident, ev *Event, d *remediate.Incident, at, now int64) {
-	if at < i.at || at == i.at && i.last == hash64(ev.ID) {
+	if at <= i.at {
 		return // it came again, or late
 	}
 	i.last = hash64(ev.ID)

@@ -139,7 +139,7 @@ func TestSilentSite(t *testing.T) {
 			s.seen("gva", 0, 10)
 			s.live(5*time.Minute, func() { s.seen("gva", 0, 6) })
 		}, nil, ""},
-		{"all of two hosts are not enough", func(s *sim) {
+		{"all of two hosts are not enough at once", func(s *sim) {
 			s.seen("gva", 0, 2)
 			s.pass(10 * time.Minute)
 		}, nil, ""},

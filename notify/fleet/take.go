@@ -45,14 +45,14 @@ func (f *Fleet) takeIncident(h *host, ev *Event, d *remediate.Incident, now int6
 	id := boundID(d.ID)
 	i := h.find(id)
 	switch {
-	case i == nil && h.buried(id):
-		return
 	case i == nil && h.folded > 0 && ev.Type != remediate.EventIncidentOpened:
 		if closing {
 			h.folded--
 			f.touch(h)
 		}
 		return // one that is only counted
+	case i == nil && h.buried(id):
+		return
 	case i == nil:
 		i = f.newIncident(h, id, now)
 		fallthrough
