@@ -18,7 +18,11 @@ func (f *Fleet) groupFor(i *incident, now int64) *group {
 	if g := f.chained(key, i); g != nil {
 		return g
 	}
-	return f.beginFor(i, key, f.freeID(letterOf(i), i.host.site.name, i.host.name, i.id), now)
+	id := f.freeID(letterOf(i), i.host.site.name, i.host.name, i.id)
+	if g := f.groups[id]; g != nil && f.past(g, i) {
+		id = f.freeID(letterOf(i), id, "again") // it began that one, was ended by mistake, and is news by now
+	}
+	return f.beginFor(i, key, id, now)
 }
 
 func letterOf(i *incident) string {
