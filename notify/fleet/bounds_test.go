@@ -225,3 +225,18 @@ func TestLongIDsStayApart(t *testing.T) {
 		t.Error("names are mixed up")
 	}
 }
+
+// TestGroupOfManySites has a trouble at more sites than a saved group lists.
+func TestGroupOfManySites(t *testing.T) {
+	cfg := basic()
+	cfg.GroupBy = nil
+	s := newSim(t, cfg)
+	for i := range 4 * mostSites {
+		s.open(fmt.Sprintf("%s%d/%sh", strings.Repeat("s", 240), i, strings.Repeat("x", 240)))
+	}
+	s.pass(time.Minute)
+	got := saveAll(t, s)
+	if g := got.Groups()[0]; len(g.Sites) != mostSites || g.Hosts != 4*mostSites {
+		t.Errorf("%d sites are listed, of %d hosts", len(g.Sites), g.Hosts)
+	}
+}

@@ -139,8 +139,8 @@ func (f *Fleet) follow(g, before *group, now int64) {
 // followAnew finds what a group that was made anew after a crash follows.
 func (f *Fleet) followAnew(g *group, now int64) {
 	var before *group
-	for _, o := range f.openOf(g.key) {
-		if o != g && len(o.pages) > 0 && later(g, o) && (before == nil || later(o, before)) {
+	for _, o := range f.groups {
+		if o != g && o.closed == 0 && sameTrouble(o, g) && len(o.pages) > 0 && later(g, o) && (before == nil || later(o, before)) {
 			before = o
 		}
 	}

@@ -121,7 +121,7 @@ func (f *Fleet) settle(now int64) {
 		}
 	}
 	for _, g := range restored {
-		if g.closed == 0 && g.key != "" {
+		if g.closed == 0 {
 			f.followAnew(g, now)
 		}
 	}
