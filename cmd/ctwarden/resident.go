@@ -1,22 +1,81 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
 	"runtime/debug"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // settledAfter is how long after its start the agent has the memory that only the start needed.
 const settledAfter = 30 * time.Second
 
-// slim gives back, once, the memory that only the start needed: some 2 MB, which the runtime would keep. It returns when
-// that is done or ctx is.
-func slim(ctx context.Context) {
+// slim gives back, once, the memory that only the start needed: some 2 MB of heap, which the runtime would keep, and the
+// pages of the program's own file. It returns when that is done or ctx is.
+func slim(ctx context.Context) error {
 	timer := time.NewTimer(settledAfter)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+		return nil
 	case <-timer.C:
 		debug.FreeOSMemory()
+		return unmapIdle()
 	}
+}
+
+// mapping is a part of the address space.
+type mapping struct {
+	from, to uintptr
+}
+
+// unmapIdle takes the code and tables of the program and its libraries out of its page tables. They stay in the page
+// cache, from where the next use maps them again without reading, and which the kernel may empty when it needs memory:
+// what is never used again is held for nobody.
+func unmapIdle() error {
+	f, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		return fmt.Errorf("give back the pages that only the start needed: %w", err)
+	}
+	files, err := readFileMappings(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("give back the pages that only the start needed: %w", err)
+	}
+	for _, m := range files {
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED); errno != 0 {
+			return fmt.Errorf("give back the pages that only the start needed: madvise %#x-%#x: %w", m.from, m.to, errno)
+		}
+	}
+	return nil
+}
+
+// readFileMappings finds, in the form of proc_pid_smaps(5), what is mapped privately from files, cannot be written, and
+// has no page that differs from its file. What was written once and protected later, as the dynamic linker's tables are,
+// has such pages: to let go of those would be to lose them.
+func readFileMappings(smaps io.Reader) ([]mapping, error) {
+	var found []mapping
+	var m mapping
+	candidate := false
+	lines := bufio.NewScanner(smaps)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case len(fields) == 0:
+		case !strings.HasSuffix(fields[0], ":"): // from-to mode offset device inode [path]
+			if _, err := fmt.Sscanf(fields[0], "%x-%x", &m.from, &m.to); err != nil || len(fields) < 5 {
+				return nil, fmt.Errorf("smaps: no mapping in %q", lines.Text())
+			}
+			candidate = (fields[1] == "r-xp" || fields[1] == "r--p") && fields[4] != "0"
+		case candidate && fields[0] == "Anonymous:" && len(fields) >= 2 && fields[1] == "0":
+			found = append(found, m)
+		}
+	}
+	return found, lines.Err()
 }

@@ -15,13 +15,16 @@ import (
 
 const (
 	// glanceEvery is how often it is asked whether there are new namespaces; they are looked for where there are or where
-	// that cannot be told, every discoverMost in any case, and at once where a record names one that is unknown. Where a
-	// look takes long, as among thousands of processes, they are further apart, up to discoverMost, so that they take no
-	// more than discoverNews (1/100) of the time, and discoverQuiet (1/1000) where it cannot be told.
+	// that cannot be told, every discoverEvery in any case, and at once where a record names one that is unknown. Where a
+	// look takes long, as among thousands of processes, they are further apart, so that they take no more than discoverNews
+	// (1/100) of the time where there is news, discoverQuiet (1/1000) where it cannot be told, both up to discoverEvery, and
+	// discoverIdle (1/5000) where there is none, up to discoverMost.
 	glanceEvery   = 2 * time.Second
-	discoverMost  = 9 * time.Second
+	discoverEvery = 9 * time.Second
+	discoverMost  = 30 * time.Second
 	discoverNews  = 100
 	discoverQuiet = 1000
+	discoverIdle  = 5000
 	// discoverShare is the part of the time (1/10) that such looks may take, since records can be old or forged.
 	discoverShare = 10
 	// countersEvery is how often the counters of a quiet namespace other than the first are read. Its count is read
@@ -157,7 +160,7 @@ func (a *Agent) follow() {
 // needsDiscovery tells whether it is time to look for namespaces.
 func (a *Agent) needsDiscovery(now time.Time) bool {
 	since := now.Sub(a.discoveredAt)
-	if since >= discoverMost {
+	if since >= idleDiscovery(a.discoverCost) {
 		return true
 	}
 	if now.Sub(a.glancedAt) < glanceEvery || since < glanceEvery {
@@ -165,10 +168,18 @@ func (a *Agent) needsDiscovery(now time.Time) bool {
 	}
 	a.glancedAt = now
 	news, told := a.table.Changed()
-	if a.news = a.news || news; a.news {
-		return since >= discoverNews*a.discoverCost
+	switch a.news = a.news || news; {
+	case a.news:
+		return since >= min(discoverNews*a.discoverCost, discoverEvery)
+	case !told:
+		return since >= min(discoverQuiet*a.discoverCost, discoverEvery)
 	}
-	return !told && since >= discoverQuiet*a.discoverCost
+	return false
+}
+
+// idleDiscovery is how long after a look that took cost another one is taken though nothing asks for it.
+func idleDiscovery(cost time.Duration) time.Duration {
+	return min(max(discoverEvery, discoverIdle*cost), discoverMost)
 }
 
 // discover brings the list of namespaces up to date.

@@ -5,7 +5,7 @@
 // with the limit, and its own counters of what was refused. A [Table] reads them all:
 //
 //	table, err := conntrack.Open("/", time.Now)
-//	spaces, err := table.Discover()              // every nine seconds, and when table.Changed() says so
+//	spaces, err := table.Discover()              // every nine to thirty seconds, and when table.Changed() says so
 //	reading, err := table.Read(inode, true)      // as often as the table could fill
 //
 // The agent's own namespace is cheap to read: its files stay open, a look at all of them takes a few microseconds.
