@@ -180,6 +180,8 @@ func (l *leading) act(a web.Action, now time.Time) (id string, err error) {
 	switch a.Verb {
 	case web.VerbAcknowledge:
 		return "", l.fleet.Acknowledge(a.Incident, a.By, now)
+	case web.VerbResolve:
+		return "", l.fleet.Resolve(a.Incident, a.By, now)
 	case web.VerbSilence:
 		a.Silence.By = a.By
 		return l.fleet.Silence(a.Silence, now)

@@ -169,6 +169,50 @@ func TestUnreadableState(t *testing.T) {
 	leads(t, h)
 }
 
+// TestResolved ends what its hosts will not: by their states, which no longer list it, and by a person.
+func TestResolved(t *testing.T) {
+	srv, nc, _ := newLab(t)
+	pager := testpager.Start(t)
+	s := paging(pager)
+	s.Fleet.Routes = []fleet.Route{{To: []string{"pager", "nobody"}, Resolve: true}}
+	first := startHub(t, "first", nc, s)
+	leads(t, first)
+	nc2, _ := connect(t, srv.URL())
+	second := startHub(t, "second", nc2, s)
+	publish(t, nc, began("gva", "a", 1), began("zrh", "b", 1))
+	testhost.Eventually(t, "the pages arrive", func() bool { return pager.Count("trigger") == 2 })
+	testhost.Eventually(t, "both hubs show those that nobody can be told", func() bool {
+		return len(first.Status().DeadLetters) == 2 && len(second.Status().DeadLetters) == 2
+	})
+	if d := second.Status().DeadLetters[0]; d.Sender != "nobody" || d.Title == "" || d.Incident == "" || d.Error == "" || d.Action != "trigger" {
+		t.Errorf("dead letter %+v", d)
+	}
+	var zrh string
+	for _, g := range (pageIncidents{first.Hub}).Groups() {
+		if g.Sites["zrh"] > 0 {
+			zrh = g.ID
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := second.Do(ctx, web.Action{Verb: web.VerbResolve, Incident: zrh, By: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id   string
+		want error
+	}{{zrh, web.ErrConflict}, {"nope", web.ErrNotFound}} {
+		if _, err := second.Do(ctx, web.Action{Verb: web.VerbResolve, Incident: c.id, By: "ada"}); !errors.Is(err, c.want) {
+			t.Errorf("resolve %s: %v", c.id, err)
+		}
+	}
+	testhost.Eventually(t, "its end is told", func() bool { return pager.Count("resolve") == 1 })
+	testhost.Eventually(t, "states without it end the other", func() bool {
+		putState(t, nc, "gva", "a", stateOf("gva", "a", 5, nil))
+		return pager.Count("resolve") == 2
+	})
+}
+
 func TestAskedOfAnyHub(t *testing.T) {
 	srv, nc, _ := newLab(t)
 	pager := testpager.Start(t)

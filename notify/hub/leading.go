@@ -141,6 +141,7 @@ func (l *leading) takeOver() {
 func (s hostState) short(seen time.Time) fleet.HostSeen {
 	return fleet.HostSeen{
 		Site: s.Site, Host: s.Host, Version: s.Version, At: seen, Fill: s.fill(), Count: s.Count, Max: s.Max, Mode: s.Mode,
+		Incidents: s.Incidents, Listed: s.Listed,
 	}
 }
 

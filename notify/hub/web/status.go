@@ -106,6 +106,7 @@ type Verb string
 // The verbs.
 const (
 	VerbAcknowledge Verb = "acknowledge"
+	VerbResolve     Verb = "resolve"
 	VerbSilence     Verb = "silence"
 	VerbUnsilence   Verb = "unsilence"
 	VerbHold        Verb = "hold"
@@ -117,7 +118,7 @@ type Action struct {
 	Verb Verb
 	// By is the user.
 	By string
-	// Incident is the one to acknowledge.
+	// Incident is the one to acknowledge or to resolve; a host's own incident may be resolved too.
 	Incident string
 	// Silence is the one to begin, with By set, or to end, with its ID alone.
 	Silence fleet.Silence
