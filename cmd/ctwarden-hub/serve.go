@@ -169,9 +169,9 @@ func (v *service) run(ctx context.Context) error {
 		Conn: nc, Log: v.log, Name: hubName(), Version: versionString(), Settings: v.settings.hub(), Print: v.out.print, Printed: v.out.flush,
 		Fail: failpoint.New(),
 		Ready: func() {
-			v.out.say("ctwarden-hub %s: ready at %s", versionString(), notify.Redact(nc.ConnectedUrl()))
 			v.ready.Store(true)
 			v.notify(daemon.SdNotifyReady + "\nSTATUS=")
+			v.out.say("ctwarden-hub %s: ready at %s", versionString(), notify.Redact(nc.ConnectedUrl()))
 		},
 	})
 	if err != nil {

@@ -39,7 +39,8 @@ type Options struct {
 	// Printed is called, from the same goroutine, before events that Print got are acknowledged, so that Print may collect
 	// lines until then. Its error ends Run; nil: Print collects nothing.
 	Printed func() error
-	// Ready is called once, when everything that was saved has been read and there is a leader; it may be nil.
+	// Ready is called once, when everything that was saved has been read and there is a leader, from the goroutine of Print; it
+	// may be nil.
 	Ready func()
 	// Fail is called at the stages; it may be nil.
 	Fail func(stage string)
@@ -61,7 +62,7 @@ type Hub struct {
 	o  Options
 	id string
 	js jetstream.JetStream
-	// ready is closed when Ready is due.
+	// ready has Ready called, once.
 	ready   func()
 	hosts   *hosts
 	backlog backlog
@@ -131,11 +132,7 @@ func New(o Options) (*Hub, error) {
 	}
 	h.printer = newPrinter(h)
 	h.moved()
-	h.ready = sync.OnceFunc(func() {
-		if o.Ready != nil {
-			o.Ready()
-		}
-	})
+	h.ready = sync.OnceFunc(func() { close(h.printer.ready) })
 	return h, nil
 }
 

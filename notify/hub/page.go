@@ -36,15 +36,18 @@ func (p pageFleet) Host(ctx context.Context, site, host string) (web.HostDetail,
 	h := p.h
 	d, seen := h.hosts.detail(site, host)
 	known := false
-	h.mu.Lock()
-	if h.fleet != nil {
+	h.readers.look(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.fleet == nil {
+			return
+		}
 		_, d.Incidents, known = h.fleet.Host(site, host)
 		if w := h.control.wanted(site, host, time.Now()); w != nil {
 			h.summarize(time.Now())
 			d.Hold = h.summary.hold(*w)
 		}
-	}
-	h.mu.Unlock()
+	})
 	if !seen && !known {
 		return d, fmt.Errorf("%w: nothing is known of host %s at %s", web.ErrNotFound, host, site)
 	}
@@ -140,13 +143,15 @@ func (p pageIncidents) Groups() []fleet.Group {
 }
 
 // Group implements web.Incidents.
-func (p pageIncidents) Group(id string) (fleet.Group, bool) {
-	p.h.mu.Lock()
-	defer p.h.mu.Unlock()
-	if p.h.fleet == nil {
-		return fleet.Group{}, false
-	}
-	return p.h.fleet.Group(id)
+func (p pageIncidents) Group(id string) (g fleet.Group, known bool) {
+	p.h.readers.look(func() {
+		p.h.mu.Lock()
+		defer p.h.mu.Unlock()
+		if p.h.fleet != nil {
+			g, known = p.h.fleet.Group(id)
+		}
+	})
+	return g, known
 }
 
 // backlog is what waits in the stream, as last asked.

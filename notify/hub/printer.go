@@ -23,6 +23,8 @@ type printer struct {
 	// in has room for printBatches. The goroutine that leads sends, Run closes it.
 	in      chan Batch
 	waiting atomic.Int64 // events
+	// ready is closed when Options.Ready is due, before the first batch.
+	ready chan struct{}
 	// done is closed at the end; err is valid then.
 	done chan struct{}
 	err  error
@@ -31,7 +33,7 @@ type printer struct {
 }
 
 func newPrinter(h *Hub) *printer {
-	return &printer{h: h, in: make(chan Batch, printBatches), done: make(chan struct{}), printed: newRecent(remembered)}
+	return &printer{h: h, in: make(chan Batch, printBatches), ready: make(chan struct{}), done: make(chan struct{}), printed: newRecent(remembered)}
 }
 
 // take has a batch printed and acknowledged. It never blocks.
@@ -62,7 +64,28 @@ func (p *printer) take(b Batch) {
 // run prints until in is closed, or printing fails.
 func (p *printer) run() {
 	defer close(p.done)
-	for b := range p.in {
+	told := p.ready
+	for {
+		var b Batch
+		more := true
+		select {
+		case <-told:
+		case b, more = <-p.in:
+		}
+		select {
+		case <-told: // also where both have come
+			told = nil
+			if p.h.o.Ready != nil {
+				p.h.o.Ready()
+			}
+		default:
+		}
+		switch {
+		case !more:
+			return
+		case len(b.Events) == 0:
+			continue
+		}
 		if p.err = p.print(b); p.err != nil {
 			return
 		}

@@ -188,6 +188,9 @@ func (r *Receiver) take(read <-chan Delivery) error {
 }
 
 func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

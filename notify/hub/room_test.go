@@ -118,3 +118,15 @@ func TestReadersShareACopy(t *testing.T) {
 		t.Errorf("got %+v", g)
 	}
 }
+
+// TestReadersTakeTurns: those who look at one incident leave the loop most of the time.
+func TestReadersTakeTurns(t *testing.T) {
+	var r readers
+	begun := time.Now()
+	for range 3 {
+		r.look(func() { pause(t.Context(), 5*time.Millisecond) })
+	}
+	if took := time.Since(begun); took < 2*readShare*5*time.Millisecond {
+		t.Errorf("three looks of 5 ms took %v", took)
+	}
+}
