@@ -73,6 +73,7 @@ func (h *Hub) followHosts(ctx context.Context) error {
 	defer msgs.Stop()
 	stop := context.AfterFunc(ctx, msgs.Stop) // the library does not hear of ctx while it looks for the stream
 	defer stop()
+	unreadable := sometimes()
 	again := msgs.Stop
 	h.watch.stop.Store(&again)
 	defer h.watch.stop.Store(nil)
@@ -90,7 +91,7 @@ func (h *Hub) followHosts(ctx context.Context) error {
 		}
 		s, err := readHostState(key, m.Data())
 		if err != nil {
-			h.o.Log.Warn("host_state_unreadable", zap.Error(err))
+			unreadable.Do(func() { h.o.Log.Warn("host_state_unreadable", zap.Error(err)) })
 			continue
 		}
 		h.hostSeen(s, arrived(m))
