@@ -29,11 +29,15 @@ const (
 // wrong password, is an error.
 func (v *service) connect(link *connection, dial notify.Dial) (*nats.Conn, error) {
 	nc, err := dial.Connect(link.options()...)
+	problem := notify.ProblemOf(err)
+	if errors.Is(err, nats.ErrNoServers) { // what the library makes of a connection that was refused
+		problem = notify.ProblemUnreachable
+	}
 	passing := []notify.Problem{notify.ProblemUnreachable, notify.ProblemName, notify.ProblemClosed, notify.ProblemNoAnswer}
-	if err == nil || !errors.Is(err, nats.ErrNoServers) && !slices.Contains(passing, notify.ProblemOf(err)) {
+	if err == nil || !slices.Contains(passing, problem) {
 		return nc, err
 	}
-	v.log.Warn("nats_waited_for", zap.String("problem", string(notify.ProblemOf(err))), zap.Error(err))
+	v.log.Warn("nats_waited_for", zap.String("problem", string(problem)), zap.Error(err))
 	v.notify("STATUS=Waits for NATS")
 	return dial.ConnectLater(link.options()...)
 }
