@@ -68,6 +68,7 @@ func (f *Fleet) rouse(g *group, told []PageState, why string, grew bool, now int
 		g.ackBy, g.ackAt = "", 0
 	}
 	g.anew++
+	g.anewWhy = why
 	targets := f.targets(g, now)
 	for _, p := range told {
 		if !slices.ContainsFunc(targets, func(t target) bool { return t.to == p.To }) {

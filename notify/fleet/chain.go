@@ -159,8 +159,10 @@ func (f *Fleet) moveOn(i *incident, now int64) {
 	if g == nil {
 		g = f.beginFor(i, key, f.freeID(letterOf(i), i.host.site.name, i.host.name, i.id, "critical"), now)
 	}
-	f.note(old, i.hot, i.host, whereIs(i)+" refuses connections: it goes on in group "+g.id, true)
 	f.join(g, i, now)
+	if milestone(g.sums.hosts) {
+		f.note(old, i.hot, i.host, whereIs(i)+" refuses connections: it goes on in group "+g.id, g.sums.hosts == 1)
+	}
 	f.touch(i.host)
 	f.news(old, now)
 	old.wake(now)

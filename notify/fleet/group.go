@@ -53,6 +53,7 @@ type group struct {
 	// anew is how often they were woken anew, tries how often one was tried again that could not be told, push how many
 	// stages of escalation are told before their time.
 	anew, tries, push int
+	anewWhy           string // why they were woken last
 	// follows is the group beside which this one is news; empty: there was none.
 	follows string
 	// news is true when something changed since, worse when it got worse in a way that pages at once.

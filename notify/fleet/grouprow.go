@@ -27,6 +27,7 @@ type groupRow struct {
 	Woken      told   `json:"woken,omitzero"`
 	Tries      int    `json:"tries,omitempty"`
 	Push       int    `json:"push,omitempty"`
+	AnewWhy    string `json:"anew_why,omitempty"`
 	TalkerKey  string `json:"talker_key,omitempty"`
 	Regular    int    `json:"regular,omitempty"`
 }
@@ -35,7 +36,7 @@ func (f *Fleet) groupRow(g *group) groupRow {
 	r := groupRow{
 		Group: f.outline(g), Key: g.key, Begun: g.begun, Last: g.last, Quiet: g.quiet, QuietEvent: g.quietEvent, Base: g.base,
 		Paged: g.paged, News: g.news, Worse: g.worse, Updates: g.updates, Regular: g.regular,
-		Hot: g.hot, Woken: g.woken, Tries: g.tries, Push: g.push,
+		Hot: g.hot, Woken: g.woken, Tries: g.tries, Push: g.push, AnewWhy: g.anewWhy,
 	}
 	if g.talkerKey != g.talker {
 		r.TalkerKey = g.talkerKey
@@ -66,7 +67,7 @@ func (f *Fleet) loadGroup(id string, value []byte) error {
 	g.base, g.pages, g.paged, g.news, g.worse = r.Base, v.Pages, r.Paged, r.News, r.Worse
 	g.updates, g.regular, g.ackBy, g.ackAt = r.Updates, r.Regular, v.AckBy, nanos(v.AckAt)
 	g.escalated, g.mergedInto, g.related, g.silenced, g.timeline = v.Escalated, v.MergedInto, v.Related, v.Silenced, v.Timeline
-	g.hot, g.woken, g.tries, g.push, g.anew, g.follows = r.Hot, r.Woken, r.Tries, r.Push, v.Anew, v.Follows
+	g.hot, g.woken, g.tries, g.push, g.anew, g.anewWhy, g.follows = r.Hot, r.Woken, r.Tries, r.Push, v.Anew, r.AnewWhy, v.Follows
 	g.talkerKey = cmp.Or(r.TalkerKey, v.Talker)
 	if g.woken == (told{}) {
 		g.woken = g.paged // saved by an older hub

@@ -24,7 +24,12 @@ func (f *Fleet) notification(g *group, v *Group, p PageState) oncall.Notificatio
 		n.Until = v.ClosedAt
 	}
 	if g.goesOn(&p) {
-		n.Title, n.Until = "Not over, told anew since it got worse: see the newer page of "+g.id, p.DueAt
+		now := n
+		now.Action = oncall.ActionTrigger
+		n.Title, n.Until = "Not over, told anew: "+oncall.Title(now), p.DueAt
+	}
+	if p.Action == oncall.ActionTrigger && p.Key != "" && p.Key == g.keyNow() && g.anewWhy != "" {
+		n.Facts = append(n.Facts, "told anew, since "+g.anewWhy)
 	}
 	n.Facts = append(n.Facts, f.facts(g, v)...)
 	if f.cfg.Link != "" {

@@ -156,6 +156,7 @@ func (f *Fleet) interval(g *group) int64 {
 // addPage makes a page due that says what, to whom and under which key; its ID is what tells it from others of the same. The
 // page's ID is the same whenever it is decided anew.
 func (f *Fleet) addPage(g *group, p PageState, now int64) {
+	again := p.Action == oncall.ActionTrigger && p.ID != ""
 	p.ID = g.id + "." + pageLetter[p.Action] + wave(p.Key) + p.ID + "." + p.To
 	p.DueAt, p.Status = moment(now), PageDue
 	g.pages = append(g.pages, p)
@@ -167,7 +168,7 @@ func (f *Fleet) addPage(g *group, p PageState, now int64) {
 	f.due[g.id] = g
 	f.ledger.mark(groupKey(g.id))
 	if p.Action != oncall.ActionUpdate && !g.goesOn(&p) {
-		f.note(g, now, nil, string(p.Action)+" to "+p.To, true)
+		f.note(g, now, nil, string(p.Action)+" to "+p.To, !again)
 	}
 }
 
@@ -245,7 +246,7 @@ func (f *Fleet) Delivered(id string, d Delivery, now time.Time) {
 	switch {
 	case d.Dead:
 		p.Status = PageDead
-		f.note(g, nanos(now), nil, string(p.Action)+" to "+p.To+" did not get through: "+p.Err, true)
+		f.note(g, nanos(now), nil, string(p.Action)+" to "+p.To+" did not get through: "+p.Err, p.Action != oncall.ActionTrigger || g.tries == 0)
 		if p.Action == oncall.ActionTrigger && g.closed == 0 {
 			g.news = true // it is tried again with the next update, and others may be told now
 			g.wake(nanos(now))

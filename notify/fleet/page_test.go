@@ -168,10 +168,11 @@ func TestTurnsCritical(t *testing.T) {
 		s.want("trigger ops")
 		s.update("gva/a1", critical)
 		s.pass(0)
-		if p := s.sent[0]; p.Severity != "critical" || p.Cause != oncall.CauseFull || p.Key != p.Group+"-2" || p.ID != p.Group+".t2.ops" {
+		if p := s.sent[0]; p.Severity != "critical" || p.Cause != oncall.CauseFull || p.Key != p.Group+"-2" || p.ID != p.Group+".t2.ops" ||
+			!strings.Contains(oncall.Text(p.Notification), "told anew, since it turned critical") {
 			t.Errorf("the page is %+v", p)
 		}
-		if p := s.last(); p.Key != p.Group || !strings.Contains(oncall.Title(p.Notification), "Not over") || p.Until.IsZero() {
+		if p := s.last(); p.Key != p.Group || !strings.HasPrefix(oncall.Title(p.Notification), "Not over, told anew: Critical: conntrack table full on a1") || p.Until.IsZero() {
 			t.Errorf("the older one ends with %+v", p)
 		}
 		s.want("trigger ops, resolve ops")

@@ -17,7 +17,7 @@ var pureImports = []string{
 }
 
 // pureOncall is what the core may use of the senders' package.
-var pureOncall = []string{"Notification", "Action", "Situation", "NextFor", "FromIncident"}
+var pureOncall = []string{"Notification", "Action", "Situation", "NextFor", "FromIncident", "Title"}
 
 // impureNames are what it may not use of the others.
 var impureNames = map[string][]string{
