@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -165,7 +166,8 @@ func (h *Hub) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	return errors.Join(g.Wait(), h.printer.end())
+	err := g.Wait()
+	return cmp.Or(err, h.printer.end())
 }
 
 // moved notes a sign of life.

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -80,6 +81,24 @@ func TestSlowTerminal(t *testing.T) {
 	})
 	if n := printed.Load(); n > events {
 		t.Errorf("%d of %d events were printed: some twice", n, events)
+	}
+}
+
+// TestPrintFails: what cannot be printed ends the hub, as where nobody reads its pipe any more, and the event comes again.
+func TestPrintFails(t *testing.T) {
+	_, nc, js := newLab(t)
+	broken := errors.New("broken pipe")
+	h, err := New(Options{Conn: nc, Log: quiet(t), Name: "one", Print: func(notify.Received, []byte) error { return broken }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, nc, began("gva", "a", 1))
+	if err := h.Run(t.Context()); !errors.Is(err, broken) || err.Error() != "print: broken pipe" {
+		t.Errorf("got %v", err)
+	}
+	c, err := js.Consumer(t.Context(), notify.StreamName, Consumer)
+	if err != nil || c.CachedInfo().AckFloor.Stream != 0 {
+		t.Errorf("got %+v, %v", c, err)
 	}
 }
 
