@@ -186,6 +186,19 @@ func reconnectDelay(attempts int) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
+// ConnectLater gives a connection that is made in the background, as soon as a server lets us in. The caller closes it. The
+// error is [Dial.Check]'s.
+func (d Dial) ConnectLater(more ...nats.Option) (*nats.Conn, error) {
+	if err := d.Check(); err != nil {
+		return nil, err
+	}
+	opts, err := d.options(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return nats.Connect("", append(append(opts, nats.RetryOnFailedConnect(true)), more...)...)
+}
+
 // Connect connects once, for a command that should say at once what is wrong. Later losses of the connection are
 // mended in the background. The caller closes the connection. The error wraps [ErrUnavailable] or is [Dial.Check]'s.
 func (d Dial) Connect(more ...nats.Option) (*nats.Conn, error) {

@@ -3,6 +3,7 @@ package notify
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -44,10 +45,31 @@ func (p *Publisher) subscribe(nc *nats.Conn) error {
 	}
 	var errs []error
 	for _, subject := range CommandSubjects(p.opts.Identity.Site, p.opts.Identity.Host) {
-		_, err := nc.ChanSubscribe(subject, p.orders)
+		_, err := nc.Subscribe(subject, p.hear)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// hear has an order wait for its turn. It never blocks.
+func (p *Publisher) hear(m *nats.Msg) {
+	if isAcknowledgement(m.Data) {
+		return
+	}
+	select {
+	case p.orders <- m:
+	default:
+	}
+}
+
+// isAcknowledgement tells the server's acknowledgement of somebody's event. A host that was taken over can have it sent
+// here, by naming this subject for the reply, as often as it likes; it must not take the orders' room, nor be answered.
+func isAcknowledgement(body []byte) bool {
+	var ack struct {
+		ID     string `json:"id"`
+		Stream string `json:"stream"`
+	}
+	return json.Unmarshal(body, &ack) == nil && ack.Stream != "" && ack.ID == ""
 }
 
 // listen has the orders carried out, one after the other, and answers them, until ctx is done.

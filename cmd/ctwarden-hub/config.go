@@ -122,6 +122,11 @@ func (s settings) store() string {
 
 // loadSettings reads the named file, or the default one where it is there.
 func loadSettings(path string) (settings, error) {
+	s, _, err := loadFile(path)
+	return s, err
+}
+
+func loadFile(path string) (settings, *config.File, error) {
 	s := defaults()
 	var file *config.File
 	var err error
@@ -131,16 +136,18 @@ func loadSettings(path string) (settings, error) {
 		file, err = config.Load(path, &s)
 	}
 	if err != nil {
-		return s, err
+		return s, nil, err
 	}
-	return s, s.onMachine(file)
+	return s, file, s.onMachine(file)
 }
 
 func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
-		Use:     "check-config [FILE]",
-		Short:   "Names every mistake in the configuration file",
-		Long:    "Names every mistake in the configuration file at once (default " + defaultConfigPath + "). Exit code 0, or 2 with mistakes.",
+		Use:   "check-config [FILE]",
+		Short: "Names every mistake in the configuration file",
+		Long: "Names every mistake in the configuration file at once (default " + defaultConfigPath + "), and every file that it names and\n" +
+			"that is not there or cannot be read. What can only be told where the service runs is a warning. Exit code 0, or 2 with\n" +
+			"mistakes.",
 		Example: "  ctwarden-hub check-config hub.yaml",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: action(func(_ *cobra.Command, args []string) error {
@@ -148,10 +155,18 @@ func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
 			if len(args) > 0 {
 				path = args[0]
 			}
-			if _, err := loadSettings(path); err != nil {
+			s, file, err := loadFile(path)
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(stdout, "%s: ok\n", path)
+			warnings, err := s.filesHere(file)
+			for _, w := range warnings {
+				fmt.Fprintf(stdout, "%s: warning: %s\n", path, w)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(stdout, "%s: ok\n", path)
 			return err
 		}),
 	}

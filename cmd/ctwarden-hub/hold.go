@@ -37,6 +37,12 @@ func (r *reach) flags(cmd *cobra.Command) {
 	f.StringVar(&r.site, "site", "", "only the hosts of this `site`")
 	f.StringVar(&r.host, "host", "", "only this `host`, of the site given with --site")
 	f.StringVar(&r.why, "why", "", "what for; hosts and the page show it")
+	r.connection(cmd)
+}
+
+// connection are the flags of every command that asks the hub.
+func (r *reach) connection(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&r.config, "config", "", "configuration `file` with the servers (default "+defaultConfigPath+")")
 	f.StringSliceVar(&r.servers, "server", nil, "NATS server `URL` instead of the file's; may be given more than once")
 	f.StringVar(&r.creds, "creds", "", "credentials `file` of an operator, instead of the file's")
@@ -175,7 +181,7 @@ func (r *reach) order(ctx context.Context, stdout io.Writer, a web.Action) error
 	if r.output == "json" {
 		return json.NewEncoder(stdout).Encode(result)
 	}
-	_, err = fmt.Fprintln(stdout, result.Text)
+	_, err = fmt.Fprintln(stdout, text(a, result))
 	return err
 }
 

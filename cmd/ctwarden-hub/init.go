@@ -22,12 +22,13 @@ const setupTime = 30 * time.Second
 
 func newInitCommand(stdout io.Writer) *cobra.Command {
 	var (
-		dial     = notify.Dial{Name: "ctwarden-hub init"}
-		maxBytes string
-		replicas int
-		form     string
-		site     string
-		host     string
+		dial      = notify.Dial{Name: "ctwarden-hub init"}
+		maxBytes  string
+		hostBytes string
+		replicas  int
+		form      string
+		site      string
+		host      string
 	)
 	cmd := &cobra.Command{
 		Use:   "init {--server URL | --permissions FORM}",
@@ -58,6 +59,12 @@ server's file), nkey (users with keys in the server's file) or jwt (signing keys
 			if err != nil || size == 0 {
 				return fmt.Errorf("%w: --max-bytes %q is not a size; write one like 10GiB", errUsage, maxBytes)
 			}
+			var hostSize config.Size
+			if hostBytes != "" {
+				if hostSize, err = config.ParseSize(hostBytes); err != nil || hostSize < 1<<20 {
+					return fmt.Errorf("%w: --host-bytes %q; a size from 1MiB on, such as 512MiB", errUsage, hostBytes)
+				}
+			}
 			if replicas < 0 || replicas > 5 {
 				return fmt.Errorf("%w: --replicas %d; 1 to 5, or 0 to choose", errUsage, replicas)
 			}
@@ -67,7 +74,7 @@ server's file), nkey (users with keys in the server's file) or jwt (signing keys
 			if err := dial.Check(); err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
-			return setUp(cmd.Context(), stdout, dial, hub.SetupOptions{MaxBytes: int64(size), Replicas: replicas})
+			return setUp(cmd.Context(), stdout, dial, hub.SetupOptions{MaxBytes: int64(size), HostBytes: int64(hostSize), Replicas: replicas})
 		}),
 	}
 	f := cmd.Flags()
@@ -77,6 +84,7 @@ server's file), nkey (users with keys in the server's file) or jwt (signing keys
 	f.StringVar(&dial.TLS.Cert, "cert", "", "client certificate `file`")
 	f.StringVar(&dial.TLS.Key, "key", "", "client key `file`")
 	f.StringVar(&maxBytes, "max-bytes", clusterMaxBytes.String(), "`size` of the stream beyond which the oldest events go")
+	f.StringVar(&hostBytes, "host-bytes", "", "`size` of the bucket of host states, some 2.5KiB a host (default 256MiB, or as it is)")
 	f.IntVar(&replicas, "replicas", 0, "copies of the stream; 0: three, or as many as there are servers")
 	f.StringVar(&form, "permissions", "", "print who needs which permissions, in the `form` config, nkey or jwt")
 	f.StringVar(&site, "site", "gva", "`site` of the host whose permissions are printed")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -310,4 +312,94 @@ func get(ctx context.Context, url string) ([]byte, error) {
 		err = fmt.Errorf("%s", answer.Status)
 	}
 	return body, err
+}
+
+// TestHubWaitsForNATS starts a hub before its server is there: it says so, serves its page, and is ready once there is one.
+// The service manager hears of it all the time.
+func TestHubWaitsForNATS(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	told := &log{}
+	go func() {
+		b := make([]byte, 4096)
+		for {
+			n, err := l.Read(b)
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(told, "%s;", b[:n])
+		}
+	}()
+	port, page, store := testhost.Port(t), testhost.Port(t), t.TempDir()
+	here := func(o *server.Options) { o.Port, o.StoreDir = port, store }
+	ns := startServer(t, "", here)
+	nc, err := nats.Connect(ns.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hub.Setup(t.Context(), nc, hub.SetupOptions{MaxBytes: 8 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	ns.Shutdown()
+	ns.WaitForShutdown()
+	file := writeConfig(t, fmt.Sprintf("nats: {servers: [\"nats://127.0.0.1:%d\"]}\nlisten: 127.0.0.1:%d\n", port, page))
+	h := launch(t, file, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=1500000")
+	h.says(t, "nats_waited_for")
+	testhost.Eventually(t, "the page says that NATS is away", func() bool {
+		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/healthz", page))
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable
+	})
+	testhost.Eventually(t, "the watchdog is told", func() bool {
+		return strings.Count(told.String(), "WATCHDOG=1") > 3 && strings.Contains(told.String(), "EXTEND_TIMEOUT_USEC=")
+	})
+	if strings.Contains(told.String(), "READY=1") || strings.Count(h.String(), "nats_waited_for") != 1 {
+		t.Errorf("told %s", told)
+	}
+	startServer(t, "", here)
+	h.says(t, "ready at")
+	testhost.Eventually(t, "the service manager is told", func() bool { return strings.Contains(told.String(), "READY=1") })
+	h.stop(t)
+}
+
+// TestPausedLeader stops the process of the leader while a page of it waits for another attempt, until the other hub leads
+// and has sent the page. When the first goes on, its attempt is overdue, and it does not know yet that another leads.
+func TestPausedLeader(t *testing.T) {
+	url, nc := plainServer(t)
+	pager := testpager.Start(t)
+	pager.Answer(func(testpager.Page) int { return http.StatusServiceUnavailable })
+	file := writeConfig(t, paging(url, pager))
+	first := launch(t, file)
+	first.says(t, "hub_leads")
+	second := launch(t, file)
+	second.says(t, "ready at")
+	sendEvents(t, nc, "gva", 5)
+	first.says(t, "page_not_sent")
+	signal := func(s syscall.Signal) {
+		t.Helper()
+		if err := first.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	pager.Answer(nil)
+	second.says(t, "hub_leads")
+	testhost.Eventually(t, "the other hub sends the page", func() bool { return pager.Count("trigger") > 0 })
+	signal(syscall.SIGCONT)
+	first.says(t, "hub_stands_aside")
+	sendEvents(t, nc, "zrh", 5)
+	testhost.Eventually(t, "and the next", func() bool { return pager.Count("trigger") > 1 })
+	first.stop(t)
+	second.stop(t)
+	if r := pager.Repeated(); r != nil || pager.Count("trigger") != 2 {
+		t.Errorf("%d pages; repeated: %q", pager.Count("trigger"), r)
+	}
 }

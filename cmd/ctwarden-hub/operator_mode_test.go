@@ -54,6 +54,7 @@ func newOperatorMode(t *testing.T) *operatorMode {
 		scope := jwt.NewUserScope()
 		scope.Key, scope.Role = signer, role
 		scope.Template.Pub.Allow.Add(p.Publish...)
+		scope.Template.Pub.Deny.Add(p.NoPublish...)
 		scope.Template.Sub.Allow.Add(p.Subscribe...)
 		if p.Respond {
 			scope.Template.Resp = &jwt.ResponsePermission{MaxMsgs: 1, Expires: 2 * time.Minute}
@@ -87,10 +88,13 @@ func readRoles(t *testing.T, text string) map[string]hub.Permissions {
 	out := map[string]hub.Permissions{}
 	for _, c := range regexp.MustCompile(`(?s)nsc edit signing-key .*?--role (\w+) (.*?)--bearer`).FindAllStringSubmatch(text, -1) {
 		var p hub.Permissions
-		for _, f := range regexp.MustCompile(`--allow-(pub|sub) '([^']+)'`).FindAllStringSubmatch(c[2], -1) {
-			if f[1] == "pub" {
+		for _, f := range regexp.MustCompile(`--(allow-pub|allow-sub|deny-pub) '([^']+)'`).FindAllStringSubmatch(c[2], -1) {
+			switch f[1] {
+			case "allow-pub":
 				p.Publish = append(p.Publish, f[2])
-			} else {
+			case "deny-pub":
+				p.NoPublish = append(p.NoPublish, f[2])
+			default:
 				p.Subscribe = append(p.Subscribe, f[2])
 			}
 		}

@@ -70,15 +70,20 @@ func nkeyUsers(all []grant) string {
 // block is the permissions as the server's file has them.
 func (g grant) block(indent string) string {
 	var b strings.Builder
-	list := func(what string, subjects []string) {
-		fmt.Fprintf(&b, "%s%s: { allow: [\n", indent, what)
+	list := func(subjects []string) {
 		for _, s := range subjects {
 			fmt.Fprintf(&b, "%s  %q\n", indent, s)
 		}
-		fmt.Fprintf(&b, "%s] }\n", indent)
 	}
-	list("publish", g.Publish)
-	list("subscribe", g.Subscribe)
+	fmt.Fprintf(&b, "%spublish: { allow: [\n", indent)
+	list(g.Publish)
+	if len(g.NoPublish) > 0 {
+		fmt.Fprintf(&b, "%s], deny: [\n", indent)
+		list(g.NoPublish)
+	}
+	fmt.Fprintf(&b, "%s] }\n%ssubscribe: { allow: [\n", indent, indent)
+	list(g.Subscribe)
+	fmt.Fprintf(&b, "%s] }\n", indent)
 	if g.Respond {
 		fmt.Fprintf(&b, "%sallow_responses: true\n", indent)
 	}
@@ -107,6 +112,9 @@ func signingKeys(site, host string) string {
 		fmt.Fprintf(&b, "nsc edit signing-key --account CTWARDEN --role %s --sk generate \\\n", role.name)
 		for _, s := range role.Publish {
 			fmt.Fprintf(&b, "  --allow-pub '%s' \\\n", s)
+		}
+		for _, s := range role.NoPublish {
+			fmt.Fprintf(&b, "  --deny-pub '%s' \\\n", s)
 		}
 		for _, s := range role.Subscribe {
 			fmt.Fprintf(&b, "  --allow-sub '%s' \\\n", s)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	"go.uber.org/zap"
 
@@ -206,6 +207,7 @@ func TestPermissions(t *testing.T) {
 			}
 			tryHost(t, a)
 			tryHub(t, a)
+			tryReplies(t, a, admin)
 		})
 	}
 }
@@ -303,6 +305,12 @@ func tryHub(t *testing.T, a access) {
 	operator.mayNot("an operator orders without the hub", operator.Publish(notify.CommandToAll(), nil))
 	operator.mayNot("an operator publishes an event", operator.Publish(ev.Subject, ev.Body))
 	operator.mayNot("an operator writes the hub's bucket", operator.Publish("$KV.CTWARDEN_FLEET.lease", nil))
+	for _, api := range []string{
+		"CONSUMER.CREATE.CTWARDEN.hub", "CONSUMER.CREATE.CTWARDEN.hub.ctwarden.v1.ev.>", "CONSUMER.MSG.NEXT.CTWARDEN.hub", "CONSUMER.DELETE.CTWARDEN.hub",
+		"STREAM.INFO.KV_CTWARDEN_FLEET",
+	} {
+		operator.mayNot("an operator asks "+api, operator.Publish("$JS.API."+api, nil))
+	}
 	operator.mayNot("an operator hears a host's inbox", operator.subscribe("_INBOX.gva.>"))
 }
 
@@ -328,5 +336,78 @@ func TestCredentialsThatDoNotDo(t *testing.T) {
 		if !errors.Is(err, notify.ErrUnavailable) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+// tryReplies has a host that was taken over name subjects of the hubs' and of other hosts as those to which the server is to
+// send its acknowledgements: what comes about there is the server's own message, for which nobody's permission is asked.
+// And it has the host ask for its bucket to be rolled up, which leaves one message of all.
+func tryReplies(t *testing.T, a access, admin *guarded) {
+	g := a.connect(t, "hub", hub.InboxPrefix)
+	h, err := hub.New(hub.Options{Conn: g.Conn, Log: zap.NewNop(), Name: "hub", Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("hub: %v", err)
+		}
+	}()
+	testhost.Eventually(t, "the hub leads", func() bool { return h.Status().Leading })
+	operator := a.connect(t, "operator", notify.OperatorInbox)
+	if _, err := hub.Ask(t.Context(), operator.Conn, web.Action{Verb: web.VerbHold, By: "ada", Site: "gva", Until: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(admin.Conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := []byte(`{"host":"` + hostB + `","site":"gva"}`)
+	if _, err := js.Publish(t.Context(), notify.HostStateSubject("gva", hostB), other); err != nil {
+		t.Fatal(err)
+	}
+	evil := a.connect(t, "gva."+notify.HostToken(hostA), notify.InboxPrefix("gva", hostA))
+	before := h.Status().Events
+	replies := []string{
+		"$KV.CTWARDEN_FLEET.control", "$KV.CTWARDEN_FLEET.lease", "$KV.CTWARDEN_FLEET.shard.00", notify.Subject("gva", hostB, remediate.EventStepApplied),
+		"$JS.API.STREAM.PURGE.KV_CTWARDEN_FLEET", "$JS.API.STREAM.PURGE.CTWARDEN", "$JS.API.STREAM.DELETE.KV_CTWARDEN_FLEET",
+		"$JS.API.CONSUMER.DELETE.CTWARDEN.hub", "$JS.API.CONSUMER.MSG.NEXT.CTWARDEN.hub", hub.DoSubject, notify.CommandToAll(),
+	}
+	for i, reply := range replies {
+		ev := opened(t, "gva", hostA, fmt.Sprint("ev-reply-", i))
+		evil.may("publish with reply "+reply, evil.PublishRequest(ev.Subject, reply, ev.Body))
+	}
+	for _, roll := range []string{"all", "sub"} {
+		m := &nats.Msg{Subject: notify.HostStateSubject("gva", hostA), Data: []byte("{}"), Header: nats.Header{"Nats-Rollup": {roll}}}
+		evil.may("roll up", evil.PublishMsg(m))
+	}
+	testhost.Eventually(t, "all events are taken", func() bool { return h.Status().Events == before+uint64(len(replies)) })
+	fleet, err := js.Stream(t.Context(), "KV_CTWARDEN_FLEET")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := fleet.Info(t.Context(), jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reply := range replies {
+		if n := info.State.Subjects[reply]; n > 0 {
+			t.Errorf("%d messages of no hub in its bucket at %s", n, reply)
+		}
+	}
+	st := h.Status()
+	if len(st.Holds) != 1 || st.Holds[0].By != "ada" || !st.Leading || st.Foreign != 0 {
+		t.Errorf("holds %+v, leading %v, of no hub %d", st.Holds, st.Leading, st.Foreign)
+	}
+	hosts, err := js.Stream(t.Context(), "KV_CTWARDEN_HOSTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := hosts.GetLastMsgForSubject(t.Context(), notify.HostStateSubject("gva", hostB)); err != nil || string(m.Data) != string(other) {
+		t.Errorf("the other host's state is %v, %v", m, err)
 	}
 }

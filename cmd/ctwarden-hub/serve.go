@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -131,6 +132,8 @@ type service struct {
 	load     func() (settings, error)
 	// askedForPage is true where the command line says where the page is to be.
 	askedForPage bool
+	// ready is true once the service manager was told so.
+	ready atomic.Bool
 }
 
 // run serves until ctx is done. What it started it stops in the opposite order: the page, the hub, the connection, the
@@ -149,7 +152,7 @@ func (v *service) run(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	link := &connection{log: v.log, dial: dial}
-	nc, err := dial.Connect(link.options()...)
+	nc, err := v.connect(link, dial)
 	if err != nil {
 		return err
 	}
@@ -166,14 +169,16 @@ func (v *service) run(ctx context.Context) error {
 		Conn: nc, Log: v.log, Name: hubName(), Version: versionString(), Settings: v.settings.hub(), Print: v.out.print, Printed: v.out.flush,
 		Fail: failpoint.New(),
 		Ready: func() {
+			v.ready.Store(true)
+			v.notify(daemon.SdNotifyReady + "\nSTATUS=")
 			v.out.say("ctwarden-hub %s: ready at %s", versionString(), notify.Redact(nc.ConnectedUrl()))
-			v.notify(daemon.SdNotifyReady)
 		},
 	})
 	if err != nil {
 		return err
 	}
 	link.follow(nc, h)
+	h.Connected(nc.IsConnected()) // what happened before was told to nobody
 	return v.serve(ctx, h)
 }
 
@@ -185,6 +190,7 @@ func (v *service) serve(ctx context.Context, h *hub.Hub) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.Run(ctx) })
+	g.Go(func() error { return v.beat(ctx, h) })
 	if page != nil {
 		g.Go(func() error { return web.Serve(ctx, l, page) })
 	}

@@ -74,7 +74,7 @@ var allowed = map[string][]string{
 	"internal/imports":     nil,
 	"internal/testhost":    {"internal/testkernel"},
 	"internal/testkernel":  nil,
-	"internal/testpager":   nil,                   // a receiver of pages, for the hub in a process and as one
+	"internal/testpager":   {"internal/testhost"}, // receivers of pages, for the hub in a process and as one
 	"internal/testvm":      {"internal/testhost"}, // emulated machines, for both packages of tests above
 
 	// Apart from the other tests of the whole, since it needs built packages and a Debian to boot: make e2e runs it.

@@ -14,7 +14,8 @@ const (
 	defaultTalkerHosts = 3
 	defaultSilentAfter = 3 * time.Minute
 	defaultSiteShare   = 0.5
-	defaultForgetAfter = 7 * 24 * time.Hour
+	defaultWholeSite   = 15 * time.Minute
+	defaultForgetAfter = 30 * 24 * time.Hour
 )
 
 // GroupBySite is the word in [Config.GroupBy] that means the site; any other is a label's name.
@@ -39,7 +40,10 @@ type Config struct {
 	// SiteSilentShare is which share of a site's hosts, and at least 3, must fall silent within GroupWindow for the site to
 	// count as silent. 0: a half.
 	SiteSilentShare float64
-	// ForgetAfter is how long a host that is silent or stopped stays known. 0: 7 days.
+	// WholeSiteAfter is for how long all hosts of a site must be silent, however few they are and one by one, for the site to
+	// count as silent. Hosts that said goodbye are not among them. 0: 15 minutes.
+	WholeSiteAfter time.Duration
+	// ForgetAfter is how long a host that is silent or stopped stays known; its open incidents are ended then. 0: 30 days.
 	ForgetAfter time.Duration
 	// StepsPerHour is how many automatic steps the fleet may take in an hour before all are held. 0: any number.
 	StepsPerHour int
@@ -128,6 +132,7 @@ func (c Config) withDefaults() Config {
 	set(&c.GroupWait, defaultGroupWait)
 	set(&c.UpdateEvery, defaultUpdateEvery)
 	set(&c.SilentAfter, defaultSilentAfter)
+	set(&c.WholeSiteAfter, defaultWholeSite)
 	set(&c.ForgetAfter, defaultForgetAfter)
 	if c.TalkerHosts <= 0 {
 		c.TalkerHosts = defaultTalkerHosts

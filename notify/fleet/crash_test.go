@@ -113,7 +113,15 @@ func (w *world) add(site, host string, at time.Time, typ remediate.EventType, da
 // someDoing is what people do.
 func (w *world) someDoing(f *Fleet, now time.Time) {
 	groups := f.Groups()
-	switch w.r.IntN(4) {
+	switch w.r.IntN(6) {
+	case 4:
+		if len(groups) > 0 {
+			_ = f.Resolve(groups[w.r.IntN(len(groups))].ID, "leo", now)
+		}
+	case 5:
+		for h := range f.All() {
+			f.Seen(HostSeen{Site: h.Site, Host: h.Host, At: now, Max: 1, Listed: w.r.IntN(4) == 0}, now)
+		}
 	case 0:
 		if len(groups) > 0 {
 			_ = f.Acknowledge(groups[w.r.IntN(len(groups))].ID, "mia", now)
@@ -192,6 +200,7 @@ func (e *engine) batch(events []Event, now time.Time) {
 		for _, ev := range events {
 			e.f.Take(ev, now)
 		}
+		e.acknowledge(events, now)
 		e.f.Tick(now)
 		if e.save() && e.send(now) {
 			return
@@ -206,6 +215,21 @@ func (e *engine) batch(events []Event, now time.Time) {
 		if e.dice.IntN(2) == 0 {
 			for _, ev := range events[:e.dice.IntN(len(events)+1)] {
 				e.f.Take(ev, now)
+			}
+		}
+	}
+}
+
+// acknowledge has somebody take the group of some events, and take it again where the hub died before it was saved.
+func (e *engine) acknowledge(events []Event, now time.Time) {
+	for _, ev := range events {
+		if d, ok := ev.Data.(remediate.Incident); ok && hash64(ev.ID)%11 == 0 {
+			_, list, _ := e.f.Host(ev.Site, ev.Host)
+			for _, i := range list {
+				g, _ := e.f.Group(i.Group)
+				if i.ID == d.ID && len(g.Pages) > 0 && g.Pages[0].DueAt.Before(now) {
+					_ = e.f.Acknowledge(g.ID, "mia", now)
+				}
 			}
 		}
 	}
@@ -331,7 +355,7 @@ func checkSent(t *testing.T, e *engine) {
 		if _, again := first[p.ID]; !again {
 			first[p.ID] = n
 		}
-		key := p.Group + " " + p.To
+		key := p.Group + " " + p.To + " " + p.Key
 		if p.Action != oncall.ActionTrigger {
 			if _, ok := triggers[key]; !ok {
 				t.Errorf("%s went out before a trigger", p.ID)
@@ -365,7 +389,7 @@ func checkSent(t *testing.T, e *engine) {
 		}
 	}
 	for key, id := range triggers {
-		if _, ok := first[strings.Replace(id, ".t.", ".r.", 1)]; !ok {
+		if _, ok := first[strings.Replace(id, ".t", ".r", 1)]; !ok {
 			t.Errorf("%s: there is no end of %s", key, id)
 		}
 	}

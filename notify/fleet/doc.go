@@ -25,5 +25,21 @@
 // An incident joins the open group of its cause and its values of group_by, if there is one that still has open incidents
 // or took its last one within the group window; else it begins one. The same top address on several hosts is one attack:
 // its incidents move into a group of that address, as long as nobody was told of the group that they were in. A group that
-// somebody was told of stays what it is and refers to the other.
+// somebody was told of stays what it is and refers to the other. A private address is another one at each site.
+//
+// # What wakes somebody
+//
+// An update wakes nobody: PagerDuty books a second trigger of a key with the first and rings for neither it nor anything
+// that is acknowledged, and Alertmanager tells again of an alert only when its repeat_interval has passed. So what must wake
+// somebody goes out as a first page under a key of its own:
+//
+//   - A host that begins to refuse connections a group window after the last one of its group did, or in a group that
+//     somebody acknowledged, makes another group, which follows the first. PagerDuty's grouping by time does the same. A
+//     sender is told of it no earlier than UpdateEvery after the last such page.
+//   - A group that turns critical, or has ten times as many hosts as when somebody was woken last, at least UpdateEvery ago,
+//     is told anew: its older key ends with the word that it goes on. Growth tells the next stage of escalation instead where
+//     there is one and nobody has acknowledged the group.
+//
+// A first page that was given up told nobody. It is made again with the next update, and the next stage of its route is
+// told at once where nobody before could be.
 package fleet

@@ -24,8 +24,8 @@ type Fleet struct {
 	sites   map[string]*site
 	classes map[string]*class
 	groups  map[string]*group
-	// byKey has the group that takes the next incident of a cause and values, byTalker of an address.
-	byKey    map[string]*group
+	// byKey has the groups that may take the next incident of a cause and values, byTalker the one of an address.
+	byKey    map[string][]*group
 	byTalker map[string]*group
 	// leads has the open incidents that an address leads.
 	leads    map[string][]*incident
@@ -47,7 +47,7 @@ type Fleet struct {
 func New(cfg Config) *Fleet {
 	return &Fleet{
 		cfg: cfg.withDefaults(), hosts: map[hostKey]*host{}, sites: map[string]*site{}, classes: map[string]*class{},
-		groups: map[string]*group{}, byKey: map[string]*group{}, byTalker: map[string]*group{}, leads: map[string][]*incident{},
+		groups: map[string]*group{}, byKey: map[string][]*group{}, byTalker: map[string]*group{}, leads: map[string][]*incident{},
 		silences: map[string]*Silence{}, due: map[string]*group{}, ledger: newLedger(), silenceAt: never, silent: silentScan{next: never},
 	}
 }

@@ -26,6 +26,8 @@ type group struct {
 	by     map[string]string
 	key    string // the same as text, with the family of the cause
 	talker string
+	// talkerKey is what that address is known by, see [talkerKey].
+	talkerKey string
 	// critical never falls while it is open.
 	critical, historical bool
 	// opened is the earliest time at which a member was opened, by its host; begun when it was first heard of here.
@@ -33,6 +35,8 @@ type group struct {
 	// last is when a member was opened that came last, by its host's clock, quiet since when none is open, and quietEvent
 	// the same by the host's clock; 0: some is open.
 	last, quiet, quietEvent int64
+	// hot is when a member began to refuse connections that did so last, by its host's clock; 0: none did.
+	hot int64
 	// provisional is true for one that is known from its members alone.
 	provisional bool
 	members     []*incident
@@ -43,8 +47,15 @@ type group struct {
 	frozen *Group
 
 	pages []PageState
-	// paged is how things stood at the last page but those to newly told senders.
-	paged told
+	// paged is how things stood at the last page but those to newly told senders, woken at the last that woke those who were
+	// told.
+	paged, woken told
+	// anew is how often they were woken anew, tries how often one was tried again that could not be told, push how many
+	// stages of escalation are told before their time.
+	anew, tries, push int
+	anewWhy           string // why they were woken last
+	// follows is the group beside which this one is news; empty: there was none.
+	follows string
 	// news is true when something changed since, worse when it got worse in a way that pages at once.
 	news, worse bool
 	updates     int // told so far, for IDs; regular counts those that were not at once, for the doubling
@@ -193,7 +204,8 @@ func (f *Fleet) news(g *group, now int64) {
 	}
 	switch {
 	case len(g.pages) == 0:
-	case g.critical && !g.paged.Critical,
+	case g.critical && !g.woken.Critical,
+		g.critical && !g.paged.Critical,
 		g.sums.hosts >= 10*max(g.paged.Hosts, 1),
 		g.sums.steps.Ineffective > 0 && !g.paged.Ineffective:
 		g.worse = true
@@ -201,10 +213,14 @@ func (f *Fleet) news(g *group, now int64) {
 	case g.ackBy == "":
 		g.wake(g.paged.At + f.interval(g))
 	}
+	if len(g.pages) > 0 && g.sums.hosts >= 10*max(g.woken.Hosts, 1) {
+		g.wake(max(now, g.woken.At+int64(f.cfg.UpdateEvery)))
+	}
 }
 
 // raise raises the severity and the cause of a group after one of its incidents.
 func (f *Fleet) raise(g *group, i *incident, now int64) {
+	g.hot = max(g.hot, i.hot)
 	if i.closed || !i.critical || g.critical {
 		return
 	}

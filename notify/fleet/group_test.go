@@ -60,11 +60,22 @@ func TestGrouping(t *testing.T) {
 			s.open("gva/a1/one")
 			s.open("gva/a1/two")
 		}, []string{"full gva 1/1 open"}},
-		{"a group with an open incident takes another after the window", nil, func(s *sim) {
+		{"a group that was told of takes no refusals after the window", nil, func(s *sim) {
 			s.open("gva/a1")
 			s.pass(time.Hour)
 			s.open("gva/a2")
+		}, []string{"full gva 1/1 open", "full gva 1/1 open"}},
+		{"it takes what fills", nil, func(s *sim) {
+			s.open("gva/a1")
+			s.pass(time.Hour)
+			s.open("gva/a2", warning)
 		}, []string{"full gva 2/2 open"}},
+		{"it takes refusals within the window of the last ones", nil, func(s *sim) {
+			for i := range 20 {
+				s.open(fmt.Sprintf("gva/a%d", i))
+				s.pass(2*time.Minute - time.Second)
+			}
+		}, []string{"full gva 20/20 open"}},
 		{"a group that is quiet for less than the wait takes another within the window", nil, func(s *sim) {
 			s.open("gva/a1")
 			s.pass(time.Minute)

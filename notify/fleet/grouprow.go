@@ -23,6 +23,12 @@ type groupRow struct {
 	News       bool   `json:"news,omitempty"`
 	Worse      bool   `json:"worse,omitempty"`
 	Updates    int    `json:"updates,omitempty"`
+	Hot        int64  `json:"hot,omitempty"`
+	Woken      told   `json:"woken,omitzero"`
+	Tries      int    `json:"tries,omitempty"`
+	Push       int    `json:"push,omitempty"`
+	AnewWhy    string `json:"anew_why,omitempty"`
+	TalkerKey  string `json:"talker_key,omitempty"`
 	Regular    int    `json:"regular,omitempty"`
 }
 
@@ -30,6 +36,10 @@ func (f *Fleet) groupRow(g *group) groupRow {
 	r := groupRow{
 		Group: f.outline(g), Key: g.key, Begun: g.begun, Last: g.last, Quiet: g.quiet, QuietEvent: g.quietEvent, Base: g.base,
 		Paged: g.paged, News: g.news, Worse: g.worse, Updates: g.updates, Regular: g.regular,
+		Hot: g.hot, Woken: g.woken, Tries: g.tries, Push: g.push, AnewWhy: g.anewWhy,
+	}
+	if g.talkerKey != g.talker {
+		r.TalkerKey = g.talkerKey
 	}
 	return r
 }
@@ -57,6 +67,11 @@ func (f *Fleet) loadGroup(id string, value []byte) error {
 	g.base, g.pages, g.paged, g.news, g.worse = r.Base, v.Pages, r.Paged, r.News, r.Worse
 	g.updates, g.regular, g.ackBy, g.ackAt = r.Updates, r.Regular, v.AckBy, nanos(v.AckAt)
 	g.escalated, g.mergedInto, g.related, g.silenced, g.timeline = v.Escalated, v.MergedInto, v.Related, v.Silenced, v.Timeline
+	g.hot, g.woken, g.tries, g.push, g.anew, g.anewWhy, g.follows = r.Hot, r.Woken, r.Tries, r.Push, v.Anew, r.AnewWhy, v.Follows
+	g.talkerKey = cmp.Or(r.TalkerKey, v.Talker)
+	if g.woken == (told{}) {
+		g.woken = g.paged // saved by an older hub
+	}
 	g.frozen, g.next, g.savedAs = nil, 0, v.figures()
 	if g.closed != 0 && !g.historical {
 		v.Pages, v.Timeline = nil, nil
@@ -89,11 +104,13 @@ func (f *Fleet) settle(now int64) {
 		return
 	}
 	f.unsettled = false
-	f.byKey, f.byTalker = map[string]*group{}, map[string]*group{}
+	f.byKey, f.byTalker = map[string][]*group{}, map[string]*group{}
 	f.budget.group = nil
+	var restored []*group
 	for _, g := range f.groups {
 		if g.provisional {
 			f.restore(g, now)
+			restored = append(restored, g)
 		}
 		switch {
 		case g.historical:
@@ -102,6 +119,11 @@ func (f *Fleet) settle(now int64) {
 			f.mend(g)
 			f.index(g)
 			g.wake(now)
+		}
+	}
+	for _, g := range restored {
+		if g.closed == 0 {
+			f.followAnew(g, now)
 		}
 	}
 	for who, t := range f.byTalker {
@@ -120,7 +142,7 @@ func (f *Fleet) mend(g *group) {
 		return
 	}
 	for _, i := range g.members {
-		g.last, g.quietEvent = max(g.last, i.opened), max(g.quietEvent, i.at)
+		g.last, g.quietEvent, g.hot = max(g.last, i.opened), max(g.quietEvent, i.at), max(g.hot, i.hot)
 		if i.opened > 0 {
 			g.opened = min(g.opened, i.opened)
 		}
@@ -147,20 +169,17 @@ func (v *Group) figures() string {
 	return fmt.Sprint(v.Hosts, v.OpenHosts, v.Incidents, v.Unverified, v.Drops, v.EarlyDrops, v.Steps, len(v.Sites), v.Severity)
 }
 
-// index has an open group found by what it takes. Of several the one that was begun last is.
+// index has an open group found by what it takes. Of several of an address the one that was begun last is.
 func (f *Fleet) index(g *group) {
-	later := func(o *group) bool {
-		return o == nil || o.closed != 0 || cmp.Or(cmp.Compare(g.begun, o.begun), cmp.Compare(g.last, o.last), cmp.Compare(g.id, o.id)) > 0
-	}
 	if g.kind == KindBudget {
 		f.budget.group = g
 		return
 	}
-	if g.key != "" && later(f.byKey[g.key]) {
-		f.byKey[g.key] = g
+	if g.key != "" {
+		f.byKey[g.key] = append(f.byKey[g.key], g)
 	}
-	if g.talker != "" && later(f.byTalker[g.talker]) {
-		f.byTalker[g.talker] = g
+	if o := f.byTalker[g.talkerKey]; g.talkerKey != "" && (o == nil || o.closed != 0 || later(g, o)) {
+		f.byTalker[g.talkerKey] = g
 	}
 }
 
@@ -170,7 +189,7 @@ func (f *Fleet) restore(g *group, now int64) {
 	g.historical = g.id[:1] == letterHistorical
 	for _, i := range g.members {
 		g.begun, g.opened = min(g.begun, i.taken), min(g.opened, i.opened)
-		g.last = max(g.last, min(i.opened, now))
+		g.last, g.hot = max(g.last, min(i.opened, now)), max(g.hot, i.hot)
 		g.critical = g.critical || i.critical && !i.closed
 		g.by = i.host.class.by
 		g.key = i.host.class.key
@@ -178,7 +197,8 @@ func (f *Fleet) restore(g *group, now int64) {
 	g.cause = oncall.CauseFilling
 	switch g.id[:1] {
 	case letterTalker:
-		g.by, g.key, g.talker = nil, "", g.commonTalker()
+		g.by, g.key = nil, ""
+		f.setTalker(g, g.commonTalker())
 	case letterChains:
 		g.cause = oncall.CauseChains
 	}
@@ -200,11 +220,11 @@ func (f *Fleet) restore(g *group, now int64) {
 	f.note(g, now, nil, "made anew from its incidents after a crash", true)
 }
 
-// commonTalker is the address that leads on most members.
+// commonTalker is the key of the address that leads on most members.
 func (g *group) commonTalker() string {
 	count, best := map[string]int{}, ""
 	for _, i := range g.members {
-		if who := i.talker(); who != "" {
+		if who := i.talkerKey(); who != "" {
 			if count[who]++; count[who] > count[best] || count[who] == count[best] && who < best {
 				best = who
 			}

@@ -8,12 +8,6 @@ import (
 // shards is over how many keys hosts are spread.
 const shards = 256
 
-// The bounds of what is kept of a host.
-const (
-	mostTombs = 32
-	mostSteps = 16
-)
-
 type hostKey struct{ site, name string }
 
 // site is a name that its hosts share, with what the scan for silent hosts counts.
@@ -21,6 +15,11 @@ type site struct {
 	name string
 	// up and recent are the hosts that are heard of, and those that fell silent within the group window.
 	up, recent int
+	// lastFell is when one of those that are silent fell so that did it last, alone how many of them no group tells of, told
+	// whether an open group tells of some.
+	lastFell int64
+	alone    int
+	told     bool
 }
 
 // host is a known host. Times are in ns.
@@ -46,6 +45,8 @@ type host struct {
 	incidents                    []*incident
 	// steps are those that belong to no incident: by hand, at boot, by decay.
 	steps []step
+	// folded counts the open incidents that are no longer listed one by one, since it has too many.
+	folded int
 	// tombs are hashes of incidents that were thrown out, so that their events are recognised.
 	tombs []uint64
 	// silentGroup is the group that tells of its silence, or told of it; silentPos its place there.
@@ -55,6 +56,7 @@ type host struct {
 
 // host returns the host of that name, which is new if it was not known.
 func (f *Fleet) host(siteName, name string) *host {
+	siteName, name = boundName(siteName), boundName(name)
 	if h := f.hosts[hostKey{siteName, name}]; h != nil {
 		return h
 	}
@@ -83,8 +85,10 @@ func (h *host) setVersion(v string) bool {
 	if v == "" || v == h.version {
 		return false
 	}
-	h.version = strings.Clone(v)
-	return true
+	v = text(v, mostWord)
+	changed := v != h.version
+	h.version = v
+	return changed
 }
 
 // forget removes a host with all that belongs to it.

@@ -2,17 +2,9 @@ package fleet
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
-)
-
-// The bounds of what is kept of an incident's words.
-const (
-	mostTop     = 5
-	mostNoStep  = 8
-	mostVerdict = 300
 )
 
 // incident is one incident of one host. Times are in ns.
@@ -31,15 +23,21 @@ type incident struct {
 	cause                                  string
 	// opened and closedAt are the host's times, at the time of the last event taken, taken when the first one came here.
 	opened, closedAt, at, taken int64
-	last                        uint64 // hash of the ID of the event taken last: two may have the same time
-	drops, early, chains        uint64
-	entries, peak, max          uint64
-	top                         []remediate.Talker
-	verdict                     string
-	outcome                     remediate.Outcome
-	steps                       []step
-	dropped                     stepCounts // of steps that are no longer listed
-	noStep                      []remediate.Reason
+	// hot is when the first event came that says that it refuses connections, by the host's clock; 0: none did.
+	hot int64
+	// ended says why it was ended without its host's word; empty: it was not. missed counts the states of its host in a row
+	// that did not list it.
+	ended                string
+	missed               int
+	last                 uint64 // hash of the ID of the event taken last: two may have the same time
+	drops, early, chains uint64
+	entries, peak, max   uint64
+	top                  []remediate.Talker
+	verdict              string
+	outcome              remediate.Outcome
+	steps                []step
+	dropped              stepCounts // of steps that are no longer listed
+	noStep               []remediate.Reason
 	// lead is the address that it is indexed under in Fleet.leads, at leadPos; empty: none.
 	lead    string
 	leadPos int
@@ -52,7 +50,7 @@ func (i *incident) setTop(list []remediate.Talker) {
 	}
 	i.top = slices.Clone(list)
 	for k := range i.top {
-		i.top[k].Address = strings.Clone(i.top[k].Address)
+		i.top[k].Address = text(i.top[k].Address, mostName)
 	}
 }
 
@@ -68,22 +66,24 @@ func (i *incident) severity() remediate.Severity {
 
 // set takes over what an event says of it. The highest severity counts, since events may be missing in between.
 func (i *incident) set(d *remediate.Incident, at int64, closed bool) {
-	i.known, i.at = true, at
-	i.critical = i.critical || d.Severity == remediate.SeverityCritical
+	i.known, i.at, i.missed = true, at, 0
+	if !i.critical && d.Severity == remediate.SeverityCritical {
+		i.critical, i.hot = true, at
+	}
 	i.verified = i.verified || d.Verified
 	i.historical = d.Historical
 	if i.netns != d.NetNS.Name {
-		i.netns = intern(d.NetNS.Name)
+		i.netns = intern(text(d.NetNS.Name, mostName))
 	}
 	i.opened = nanos(d.OpenedAt)
 	i.drops, i.early, i.chains = max(i.drops, d.Drops), max(i.early, d.EarlyDrops), max(i.chains, d.ChainDrops)
 	i.entries, i.peak, i.max = d.Count, max(i.peak, d.PeakCount), d.Max
 	i.setTop(d.Top[:min(len(d.Top), mostTop)])
-	if v := clip(d.Verdict, mostVerdict); v != "" && v != i.verdict {
-		i.verdict = strings.Clone(v)
+	if d.Verdict != "" && d.Verdict != i.verdict {
+		i.verdict = text(d.Verdict, mostVerdict)
 	}
 	if d.Outcome != "" && d.Outcome != i.outcome {
-		i.outcome = remediate.Outcome(strings.Clone(string(d.Outcome)))
+		i.outcome = remediate.Outcome(text(string(d.Outcome), mostWord))
 	}
 	i.cause = i.causeNow()
 	if closed {
@@ -141,17 +141,6 @@ func (i *incident) leadEntries() uint64 {
 		most = max(most, t.Entries)
 	}
 	return most
-}
-
-// clip cuts a text to at most that many bytes, at a character.
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && s[most]&0xc0 == 0x80 {
-		most--
-	}
-	return s[:most]
 }
 
 // drop throws an incident out; its events will be recognised. What it counted stays with a group that is open.

@@ -90,8 +90,7 @@ func (f *Fleet) Encode(key string) ([]byte, error) {
 		if n < 0 {
 			break
 		}
-		f.scratch = f.appendShard(f.scratch[:0], uint8(n))
-		return f.pack(f.scratch), nil
+		return f.encodeShard(uint8(n)), nil
 	case keyGroup:
 		g := f.groups[rest]
 		if g == nil {

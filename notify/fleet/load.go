@@ -118,7 +118,7 @@ func (f *Fleet) loadHost(h *host, r *hostRow) {
 	if r.Told >= h.told {
 		h.told, h.fill, h.count, h.max, h.mode = r.Told, r.Fill, r.Count, r.Max, r.Mode
 	}
-	h.tombs = r.Tombs
+	h.tombs, h.folded = r.Tombs, r.Folded
 	for _, s := range r.Steps {
 		h.steps = append(h.steps, s.step())
 	}
@@ -132,7 +132,7 @@ func (f *Fleet) loadHost(h *host, r *hostRow) {
 			f.enter(f.groupOf(id), i)
 		}
 		if i.live() {
-			f.setLead(i, i.talker())
+			f.setLead(i, i.talkerKey())
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (f *Fleet) clearHost(h *host) {
 		f.setLead(i, "")
 	}
 	f.leaveSilent(h)
-	h.incidents, h.steps, h.tombs, h.silent, h.stopped = nil, nil, nil, false, false
+	h.incidents, h.steps, h.tombs, h.folded, h.silent, h.stopped = nil, nil, nil, 0, false, false
 }
 
 // forgetQuietly removes a host that is no longer saved.
@@ -157,8 +157,11 @@ func (r *incidentRow) incident(h *host) *incident {
 	i := &incident{
 		id: r.ID, host: h, known: r.Flags&flagKnown != 0, critical: r.Flags&flagCritical != 0, verified: r.Flags&flagVerified != 0,
 		historical: r.Flags&flagHistorical != 0, closed: r.Flags&flagClosed != 0, netns: intern(r.NetNS), cause: internCause(r.Cause),
-		opened: r.Opened, closedAt: r.Closed, at: r.At, taken: r.Taken, last: r.Last, drops: r.Drops, early: r.Early, chains: r.Chains,
+		opened: r.Opened, closedAt: r.Closed, at: r.At, taken: r.Taken, hot: r.Hot, ended: r.Ended, last: r.Last, drops: r.Drops, early: r.Early, chains: r.Chains,
 		entries: r.Count, peak: r.Peak, max: r.Max, verdict: r.Verdict, outcome: r.Outcome, noStep: r.NoStep,
+	}
+	if i.hot == 0 && i.critical {
+		i.hot = i.opened // saved by an older hub, which did not note it
 	}
 	for _, t := range r.Top {
 		i.top = append(i.top, remediate.Talker{Address: t.Address, Entries: t.Entries})

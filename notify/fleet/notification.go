@@ -17,13 +17,21 @@ func (f *Fleet) notification(g *group, v *Group, p PageState) oncall.Notificatio
 	if !plain {
 		n = f.summary(g, v, p)
 	}
-	n.ID, n.Key, n.Action, n.At, n.By = p.ID, g.id, p.Action, p.DueAt, v.AckBy
+	n.ID, n.Key, n.Action, n.At, n.By = p.ID, cmp.Or(p.Key, g.id), p.Action, p.DueAt, v.AckBy
 	n.Severity, n.Labels = string(v.Severity), v.By
 	n.Until = time.Time{}
 	if p.Action == oncall.ActionResolve {
 		n.Until = v.ClosedAt
 	}
-	n.Facts = append(n.Facts, v.facts()...)
+	if g.goesOn(&p) {
+		now := n
+		now.Action = oncall.ActionTrigger
+		n.Title, n.Until = "Not over, told anew: "+oncall.Title(now), p.DueAt
+	}
+	if p.Action == oncall.ActionTrigger && p.Key != "" && p.Key == g.keyNow() && g.anewWhy != "" {
+		n.Facts = append(n.Facts, "told anew, since "+g.anewWhy)
+	}
+	n.Facts = append(n.Facts, f.facts(g, v)...)
 	if f.cfg.Link != "" {
 		n.Link = f.cfg.Link + "#/incident/" + g.id
 	}
@@ -118,7 +126,7 @@ func (i *incident) stepEvents() []remediate.Event {
 }
 
 // facts are what is to be known of a group besides what its incidents say.
-func (v *Group) facts() (out []string) {
+func (f *Fleet) facts(g *group, v *Group) (out []string) {
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if v.Unverified > 0 && v.Hosts > 1 {
 		add("%s not borne out by the kernel's counters", count(v.Unverified, "incident"))
@@ -130,7 +138,16 @@ func (v *Group) facts() (out []string) {
 		add("%s holds the most entries on several of them: one attack rather than many failures", v.Talker)
 	}
 	for _, id := range v.Related {
-		add("see also %s, which has the same top address", id)
+		switch o := f.groups[id]; {
+		case id == g.follows && o != nil && o.ackBy != "" && o.closed == 0:
+			add("this is news: %s of the same kind is open since %s and was acknowledged by %s", id, moment(o.opened).Format("15:04 UTC"), o.ackBy)
+		case id == g.follows:
+			add("this is news: people were told of %s of the same kind before", id)
+		case o != nil && o.follows == g.id:
+			add("see also %s, which began later", id)
+		default:
+			add("see also %s, which has the same top address", id)
+		}
 	}
 	return out
 }

@@ -58,55 +58,87 @@ func (f *Fleet) hush(g *group, now int64) bool {
 
 // page decides the pages that are due.
 func (f *Fleet) page(g *group, now int64) {
-	if g.ackBy != "" && !g.worse {
+	told := g.told()
+	why, grew := f.wakes(g, told, now)
+	if g.ackBy != "" && !g.worse && why == "" {
 		return
 	}
 	first := len(g.pages) == 0
-	known := g.toldSenders()
-	for added := true; added; { // again after a page, from which the stages of its route count
-		added = false
-		for _, t := range f.targets(g, now) {
-			if !g.tried(t.to) {
-				f.addPage(g, oncall.ActionTrigger, "t", t.to, t.route, now)
-				added = true
-			}
-		}
+	update := !first && f.updateDue(g, now)
+	if why != "" {
+		told = f.rouse(g, told, why, grew, now)
 	}
-	if first && len(g.pages) > 0 {
+	f.pageOthers(g, update, now)
+	switch {
+	case first && len(g.pages) > 0:
 		g.markTold(now)
-	}
-	if len(known) > 0 {
-		f.pageUpdate(g, known, now)
+		g.woken = g.paged
+	case update:
+		f.pageUpdate(g, told, now)
 	}
 	g.worse = false
 }
 
-// pageUpdate tells those who know of the group what is new, if that is due.
-func (f *Fleet) pageUpdate(g *group, known []PageState, now int64) {
+// pageOthers tells those who were not told, or could not be: these only when an update is due.
+func (f *Fleet) pageOthers(g *group, again bool, now int64) {
+	for added := true; added; { // again after a page, from which the stages of its route count
+		added = false
+		for _, t := range f.targets(g, now) {
+			last := g.lastTrigger(t.to)
+			if last != nil && (last.Status != PageDead || !again) {
+				continue
+			}
+			if at := f.paced(g, t.to); now < at {
+				g.wake(at)
+				continue
+			}
+			p := PageState{Action: oncall.ActionTrigger, To: t.to, Route: t.route, Key: g.keyNow()}
+			if last != nil {
+				g.tries++
+				p.ID = "x" + strconv.Itoa(g.tries)
+			}
+			f.addPage(g, p, now)
+			added = true
+		}
+	}
+}
+
+// updateDue tells whether an update is due, at once or because the time has passed.
+func (f *Fleet) updateDue(g *group, now int64) bool {
 	atOnce := g.critical && !g.paged.Critical || g.sums.hosts >= 10*max(g.paged.Hosts, 1) ||
 		g.sums.steps.Ineffective > 0 && !g.paged.Ineffective
 	due := g.paged.At + f.interval(g)
 	switch {
 	case atOnce:
-	case !g.news || g.ackBy != "" || g.kind == KindBudget:
-		return
+	case !g.news || g.ackBy != "" || g.kind == KindBudget && !g.hasDead():
+		return false
 	case now < due:
 		g.wake(due)
-		return
+		return false
 	default:
 		g.regular++
 	}
-	g.updates++
-	for _, p := range known {
-		f.addPage(g, oncall.ActionUpdate, "u"+strconv.Itoa(g.updates), p.To, p.Route, now)
+	return true
+}
+
+// pageUpdate tells those who know of the group what is new.
+func (f *Fleet) pageUpdate(g *group, told []PageState, now int64) {
+	if len(told) > 0 {
+		g.updates++
+	}
+	for _, p := range told {
+		f.addPage(g, PageState{
+			ID: strconv.Itoa(g.updates), Action: oncall.ActionUpdate, To: p.To, Route: p.Route, Key: p.Key,
+		}, now)
 	}
 	g.markTold(now)
 }
 
 // markTold notes how things stand now that people are told.
-func (g *group) markTold(now int64) {
-	g.paged = told{At: now, Hosts: g.sums.hosts, Critical: g.critical, Ineffective: g.sums.steps.Ineffective > 0}
-	g.news = false
+func (g *group) markTold(now int64) { g.paged, g.news = g.standing(now), false }
+
+func (g *group) standing(now int64) told {
+	return told{At: now, Hosts: g.sums.hosts, Critical: g.critical, Ineffective: g.sums.steps.Ineffective > 0}
 }
 
 // interval is the least time to the next update.
@@ -121,45 +153,46 @@ func (f *Fleet) interval(g *group) int64 {
 	return every
 }
 
-// addPage makes a page due. Its ID is the same whenever it is decided anew.
-func (f *Fleet) addPage(g *group, action oncall.Action, what, to, route string, now int64) {
-	p := PageState{
-		ID: g.id + "." + what + "." + to, To: to, Route: route, Action: action, DueAt: moment(now), Status: PageDue,
-	}
+// addPage makes a page due that says what, to whom and under which key; its ID is what tells it from others of the same. The
+// page's ID is the same whenever it is decided anew.
+func (f *Fleet) addPage(g *group, p PageState, now int64) {
+	again := p.Action == oncall.ActionTrigger && p.ID != ""
+	p.ID = g.id + "." + pageLetter[p.Action] + wave(p.Key) + p.ID + "." + p.To
+	p.DueAt, p.Status = moment(now), PageDue
 	g.pages = append(g.pages, p)
-	if n := slices.IndexFunc(g.pages, func(p PageState) bool {
-		return p.Action == oncall.ActionUpdate && p.Status != PageDue
-	}); len(g.pages) > mostPages && n >= 0 {
-		g.pages = slices.Delete(g.pages, n, n+1)
+	if len(g.pages) > mostPages {
+		if n := slices.IndexFunc(g.pages, g.dispensable); n >= 0 {
+			g.pages = slices.Delete(g.pages, n, n+1)
+		}
 	}
 	f.due[g.id] = g
 	f.ledger.mark(groupKey(g.id))
-	if action != oncall.ActionUpdate {
-		f.note(g, now, nil, string(action)+" to "+to, true)
+	if p.Action != oncall.ActionUpdate && !g.goesOn(&p) {
+		f.note(g, now, nil, string(p.Action)+" to "+p.To, !again)
 	}
 }
 
-// tried tells whether a sender was to be told of the group.
-func (g *group) tried(to string) bool {
-	return slices.ContainsFunc(g.pages, func(p PageState) bool { return p.To == to && p.Action == oncall.ActionTrigger })
+// pageLetter is what a page's ID begins with.
+var pageLetter = map[oncall.Action]string{
+	oncall.ActionTrigger: "t", oncall.ActionUpdate: "u", oncall.ActionAcknowledge: "a", oncall.ActionResolve: "r",
 }
 
-// toldSenders are the first pages to those who were told, or will be.
-func (g *group) toldSenders() []PageState {
-	var out []PageState
-	for _, p := range g.pages {
-		if p.Action == oncall.ActionTrigger && p.Status != PageDead {
-			out = append(out, p)
-		}
+// dispensable tells whether a page may give way to others: an update that went out, or one that a later one of its kind
+// has made old.
+func (g *group) dispensable(p PageState) bool {
+	if p.Status == PageDue {
+		return false
 	}
-	return out
+	return p.Action == oncall.ActionUpdate || slices.ContainsFunc(g.pages, func(o PageState) bool {
+		return o.To == p.To && o.Action == p.Action && o.DueAt.After(p.DueAt)
+	})
 }
 
 // finish closes a group, and tells so those who were told of it.
 func (f *Fleet) finish(g *group, now int64) {
-	for _, p := range g.toldSenders() {
+	for _, p := range g.told() {
 		if f.resolves(p.Route) {
-			f.addPage(g, oncall.ActionResolve, "r", p.To, p.Route, now)
+			f.addPage(g, PageState{Action: oncall.ActionResolve, To: p.To, Route: p.Route, Key: p.Key}, now)
 		}
 	}
 	switch {
@@ -209,11 +242,15 @@ func (f *Fleet) Delivered(id string, d Delivery, now time.Time) {
 		return
 	}
 	p := &g.pages[n]
-	p.At, p.Attempts, p.Err = d.At.UTC(), d.Attempts, clip(d.Err, mostVerdict)
+	p.At, p.Attempts, p.Err = d.At.UTC(), d.Attempts, text(d.Err, mostVerdict)
 	switch {
 	case d.Dead:
 		p.Status = PageDead
-		f.note(g, nanos(now), nil, string(p.Action)+" to "+p.To+" did not get through: "+p.Err, true)
+		f.note(g, nanos(now), nil, string(p.Action)+" to "+p.To+" did not get through: "+p.Err, p.Action != oncall.ActionTrigger || g.tries == 0)
+		if p.Action == oncall.ActionTrigger && g.closed == 0 {
+			g.news = true // it is tried again with the next update, and others may be told now
+			g.wake(nanos(now))
+		}
 	case d.Replaced:
 		p.Status = PageReplaced
 	default:
@@ -246,10 +283,14 @@ func (f *Fleet) Acknowledge(id, by string, now time.Time) error {
 	case g.ackBy != "":
 		return nil
 	}
-	g.ackBy, g.ackAt, g.changed = cmp.Or(by, "somebody"), at, at
+	g.ackBy, g.ackAt, g.changed = cmp.Or(clip(by, mostName), "somebody"), at, at
 	f.note(g, at, nil, "acknowledged by "+g.ackBy, true)
-	for _, p := range g.toldSenders() {
-		f.addPage(g, oncall.ActionAcknowledge, "a", p.To, p.Route, at)
+	for _, p := range g.told() {
+		ack := PageState{Action: oncall.ActionAcknowledge, To: p.To, Route: p.Route, Key: p.Key}
+		if p.Key != g.keyNow() {
+			ack.ID = "-" + wave(g.keyNow()) // it was acknowledged before, under the same key
+		}
+		f.addPage(g, ack, at)
 	}
 	g.wake(at)
 	return nil

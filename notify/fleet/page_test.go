@@ -168,10 +168,20 @@ func TestTurnsCritical(t *testing.T) {
 		s.want("trigger ops")
 		s.update("gva/a1", critical)
 		s.pass(0)
-		if p := s.last(); p.Severity != "critical" || p.Cause != oncall.CauseFull {
-			t.Errorf("the update is %s, %s", p.Severity, p.Cause)
+		if p := s.sent[0]; p.Severity != "critical" || p.Cause != oncall.CauseFull || p.Key != p.Group+"-2" || p.ID != p.Group+".t2.ops" ||
+			!strings.Contains(oncall.Text(p.Notification), "told anew, since it turned critical") {
+			t.Errorf("the page is %+v", p)
 		}
-		s.want("update ops")
+		if p := s.last(); p.Key != p.Group || !strings.HasPrefix(oncall.Title(p.Notification), "Not over, told anew: Critical: conntrack table full on a1") || p.Until.IsZero() {
+			t.Errorf("the older one ends with %+v", p)
+		}
+		s.want("trigger ops, resolve ops")
+		s.close("gva/a1")
+		s.pass(time.Minute)
+		if p := s.last(); p.Key != p.Group+"-2" || p.ID != p.Group+".r2.ops" || p.Title != "" {
+			t.Errorf("the end is %+v", p)
+		}
+		s.want("resolve ops")
 	})
 	t.Run("where warnings are nobody's", func(t *testing.T) {
 		cfg := basic()
@@ -299,16 +309,19 @@ func TestAcknowledge(t *testing.T) {
 	s.want("")
 	s.update("gva/a1", critical)
 	s.pass(0)
-	s.want("update ops")
-	for i := range 9 {
-		s.open(fmt.Sprintf("gva/b%d", i))
+	s.want("trigger ops, resolve ops")
+	if g := s.only(); g.AckBy != "" || !g.says("the acknowledgement by mia counts no longer") {
+		t.Errorf("it turned critical, and is acknowledged by %q", g.AckBy)
+	}
+	if err := s.f.Acknowledge(id, "leo", s.now); err != nil {
+		t.Fatal(err)
 	}
 	s.pass(0)
-	s.want("update ops")
-	s.close("gva/a1")
-	for i := range 9 {
-		s.close(fmt.Sprintf("gva/b%d", i))
+	if p := s.last(); p.Key != id+"-2" || p.ID != id+".a2.ops" || p.By != "leo" {
+		t.Errorf("the second acknowledgement is %+v", p)
 	}
+	s.want("acknowledge ops")
+	s.close("gva/a1")
 	s.pass(time.Minute)
 	s.want("resolve ops")
 	if err := s.f.Acknowledge(id, "leo", s.now); !errors.Is(err, ErrOver) {

@@ -10,12 +10,9 @@ const (
 	pruneEvery = int64(time.Minute)
 	// keepClosed is how long what is closed stays.
 	keepClosed = 24 * int64(time.Hour)
-	// mostClosed bounds the closed incidents of one host, mostShard those of one shard, mostGroups the closed groups.
-	mostClosed = 8
+	// mostShard bounds the closed incidents of one shard, mostGroups the closed groups.
 	mostShard  = 1000
 	mostGroups = 2000
-	// mostListed is from how many incidents of a host on the closed ones are thrown out without waiting.
-	mostListed = 24
 	// keepUnsent is how long a closed group stays at most that has pages to be sent.
 	keepUnsent = 7 * keepClosed
 )
@@ -67,8 +64,10 @@ func (f *Fleet) pruneShard(n uint8, old map[*group]bool, now int64) {
 	var closed []*incident
 	for _, h := range slices.Clone(f.shards[n]) {
 		if (h.silent || h.stopped) && now-max(h.seen, h.stateAt) >= int64(f.cfg.ForgetAfter) {
-			f.forget(h)
-			continue
+			if !f.endAll(h, "the host was not heard of for long", now) {
+				f.forget(h)
+				continue
+			}
 		}
 		closed = append(closed, f.pruneHost(h, old, now)...)
 	}

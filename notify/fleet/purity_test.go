@@ -11,13 +11,13 @@ import (
 // pureImports is all that the core may import: nothing that reads, writes, waits, or tells the time by itself. The two of
 // our own are types and texts; s2 turns bytes into bytes.
 var pureImports = []string{
-	"bytes", "cmp", "crypto/sha256", "encoding/hex", "encoding/json", "errors", "fmt", "iter", "maps", "math", "path", "slices", "strconv",
+	"bytes", "cmp", "crypto/sha256", "encoding/hex", "encoding/json", "errors", "fmt", "iter", "maps", "math", "net/netip", "path", "slices", "strconv",
 	"strings", "time", "unicode/utf8",
 	"github.com/ctwarden/ctwarden/notify/oncall", "github.com/ctwarden/ctwarden/remediate", "github.com/klauspost/compress/s2",
 }
 
 // pureOncall is what the core may use of the senders' package.
-var pureOncall = []string{"Notification", "Action", "Situation", "NextFor", "FromIncident"}
+var pureOncall = []string{"Notification", "Action", "Situation", "NextFor", "FromIncident", "Title"}
 
 // impureNames are what it may not use of the others.
 var impureNames = map[string][]string{

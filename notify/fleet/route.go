@@ -1,6 +1,10 @@
 package fleet
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/ctwarden/ctwarden/notify/oncall"
+)
 
 // target is a sender to be told, and the route that says so.
 type target struct{ to, route string }
@@ -79,7 +83,7 @@ func (f *Fleet) escalate(g *group, r *Route, out []target, now int64) []target {
 	}
 	for n, stage := range r.Escalate {
 		at := since + int64(stage.After)
-		if now < at {
+		if now < at && n >= g.push && !g.lost(r, n) {
 			g.wake(at)
 			continue
 		}
@@ -94,11 +98,15 @@ func (f *Fleet) escalate(g *group, r *Route, out []target, now int64) []target {
 	return out
 }
 
-// toldSince is when a route's senders were first told; 0: not yet.
+// toldSince is when a route's senders were first told under the last key, or were to be; 0: not yet.
 func (g *group) toldSince(r *Route) int64 {
 	var first int64
 	for i := range g.pages {
-		if p := &g.pages[i]; slices.Contains(r.To, p.To) && (first == 0 || nanos(p.DueAt) < first) {
+		p := &g.pages[i]
+		if p.Action != oncall.ActionTrigger || !slices.Contains(r.To, p.To) || g.lastTrigger(p.To).Key != p.Key {
+			continue
+		}
+		if first == 0 || nanos(p.DueAt) < first {
 			first = nanos(p.DueAt)
 		}
 	}

@@ -35,6 +35,7 @@ type hostRow struct {
 	Incidents []incidentRow `json:"i"`
 	Steps     []stepRow     `json:"q"`
 	Tombs     []uint64      `json:"b"`
+	Folded    int           `json:"d"`
 }
 
 type incidentRow struct {
@@ -47,6 +48,8 @@ type incidentRow struct {
 	Closed  int64              `json:"e"`
 	At      int64              `json:"t"`
 	Taken   int64              `json:"k"`
+	Hot     int64              `json:"f"`
+	Ended   string             `json:"s"`
 	Last    uint64             `json:"y"`
 	Drops   uint64             `json:"d"`
 	Early   uint64             `json:"l"`
@@ -166,17 +169,21 @@ func appendText(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// appendShard writes a shard, its hosts in the order in which they came.
-func (f *Fleet) appendShard(b []byte, n uint8) []byte {
+// appendShard writes a shard, its hosts in the order in which they came; rows above a size at a leanness, where that is not
+// zero.
+func (f *Fleet) appendShard(b []byte, n uint8, over, leanness int) []byte {
 	hosts := f.shards[n]
 	o := object{b: append(b, '{')}
 	o.list('h', len(hosts), func(b []byte, i int) []byte {
 		h := hosts[i]
-		if h.row == nil {
+		switch {
+		case h.row == nil:
 			from := len(b)
 			b = h.append(b)
 			h.row = bytes.Clone(b[from:])
 			return b
+		case leanness > 0 && len(h.row) > over:
+			return h.lean(leanness).append(b)
 		}
 		return append(b, h.row...)
 	})
@@ -202,6 +209,7 @@ func (h *host) append(b []byte) []byte {
 	if h.silentGroup != nil {
 		o.text('g', h.silentGroup.id)
 	}
+	o.int('d', int64(h.folded))
 	o.list('i', len(h.incidents), func(b []byte, i int) []byte { return h.incidents[i].append(b) })
 	o.list('q', len(h.steps), func(b []byte, i int) []byte { return h.steps[i].append(b) })
 	o.list('b', len(h.tombs), func(b []byte, i int) []byte { return strconv.AppendUint(b, h.tombs[i], 10) })
@@ -221,6 +229,8 @@ func (i *incident) append(b []byte) []byte {
 	o.int('e', i.closedAt)
 	o.int('t', i.at)
 	o.int('k', i.taken)
+	o.int('f', i.hot)
+	o.text('s', i.ended)
 	o.uint('y', i.last)
 	o.uint('d', i.drops)
 	o.uint('l', i.early)

@@ -1,20 +1,9 @@
 package fleet
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-	"time"
+import "time"
 
-	"github.com/ctwarden/ctwarden/notify/oncall"
-)
-
-const (
-	// fewestSilent is how many hosts of a site must fall silent for the site to count as silent.
-	fewestSilent = 3
-	// scanRest is the least time between two looks at all hosts.
-	scanRest = int64(time.Second)
-)
+// scanRest is the least time between two looks at all hosts.
+const scanRest = int64(time.Second)
 
 // silentScan is when to look for silent hosts. Times are in ns.
 type silentScan struct {
@@ -42,18 +31,21 @@ func (f *Fleet) Seen(s HostSeen, now time.Time) {
 	if at < h.told {
 		return // it came late
 	}
-	if h.told == 0 || s.Version != "" && s.Version != h.version || string(s.Mode) != h.mode {
+	first, fresh := h.told == 0, at > h.told
+	if h.setVersion(s.Version) || first || string(s.Mode) != h.mode {
 		f.touch(h) // the rest is told again soon, and saved along with what is worth it
 	}
-	h.setVersion(s.Version)
 	if string(s.Mode) != h.mode {
-		h.mode = strings.Clone(string(s.Mode))
+		h.mode = text(string(s.Mode), mostWord)
 	}
 	h.told, h.fill, h.count, h.max = at, s.Fill, s.Count, s.Max
 	if s.Stopped || at > h.stateAt || !h.stopped {
 		f.setStopped(h, s.Stopped, at, ns)
 	}
 	f.silent.next = min(f.silent.next, h.seen+int64(f.cfg.SilentAfter))
+	if fresh && s.Listed && len(h.incidents) > 0 {
+		f.unlisted(h, s.Incidents, at, ns)
+	}
 }
 
 // setStopped takes whether a host's agent said goodbye.
@@ -110,10 +102,10 @@ func (f *Fleet) returned(h *host, now int64) {
 // findSilent looks at all hosts, marks those that fell silent, and tells of sites that did.
 func (f *Fleet) findSilent(now int64) {
 	for _, s := range f.sites {
-		s.up, s.recent = 0, 0
+		s.up, s.recent, s.lastFell, s.alone, s.told = 0, 0, 0, 0, false
 	}
 	next := int64(never)
-	var fell []*host
+	fell := false
 	for _, list := range f.shards {
 		for _, h := range list {
 			due := h.seen + int64(f.cfg.SilentAfter)
@@ -123,7 +115,7 @@ func (f *Fleet) findSilent(now int64) {
 			case h.silent:
 			case now >= due:
 				f.fall(h, now)
-				fell = append(fell, h)
+				fell = true
 			default:
 				h.site.up++
 				next = min(next, due)
@@ -132,10 +124,18 @@ func (f *Fleet) findSilent(now int64) {
 			if now-h.stateAt <= int64(f.cfg.GroupWindow) {
 				h.site.recent++
 			}
+			h.site.lastFell = max(h.site.lastFell, h.stateAt)
+			switch g := h.silentGroup; {
+			case h.alone():
+				h.site.alone++
+			case g.closed == 0:
+				h.site.told = true
+			}
 		}
 	}
-	f.silent.next = max(next, now+scanRest)
-	if len(fell) > 0 {
+	small, due := f.wholeSites(now)
+	f.silent.next = max(min(next, due), now+scanRest)
+	if fell || small {
 		f.findSilentSites(now)
 	}
 }
@@ -151,90 +151,6 @@ func (f *Fleet) fall(h *host, now int64) {
 			f.news(i.group, now)
 		}
 	}
-}
-
-// findSilentSites makes one group of the sites of which enough hosts fell silent within the group window.
-func (f *Fleet) findSilentSites(now int64) {
-	var alone []*host
-	for _, list := range f.shards {
-		for _, h := range list {
-			if h.silent && (h.silentGroup == nil || h.silentGroup.closed != 0) && now-h.stateAt <= int64(f.cfg.GroupWindow) {
-				alone = append(alone, h)
-			}
-		}
-	}
-	slices.SortFunc(alone, compareHosts) // the first site gives the group its ID
-	of := map[*site]*group{}
-	for _, h := range alone {
-		g, found := of[h.site]
-		if !found {
-			g = f.silentGroup(h.site, now)
-			of[h.site] = g
-		}
-		if g != nil {
-			f.joinSilent(g, h, now)
-		}
-	}
-}
-
-// silentGroup is the group that tells of a site's silence; nil: the site is not silent.
-func (f *Fleet) silentGroup(s *site, now int64) *group {
-	isSilent := s.recent >= fewestSilent && float64(s.recent) >= f.cfg.SiteSilentShare*float64(s.up+s.recent)
-	var recent *group
-	for _, g := range f.openGroups() {
-		if g.kind != KindSilent {
-			continue
-		}
-		if g.sums.sites[s] > 0 && g.sums.openHosts > 0 && now-g.last <= int64(f.cfg.GroupWindow) {
-			return g
-		}
-		if now-g.last <= int64(f.cfg.GroupWindow) {
-			recent = g
-		}
-	}
-	switch {
-	case !isSilent:
-		return nil
-	case recent != nil:
-		return recent
-	}
-	g := f.begin(groupID(letterSilent, s.name, moment(now).Format(time.RFC3339Nano)), KindSilent, oncall.CauseSilent, now)
-	g.critical = true
-	return g
-}
-
-// joinSilent makes a silent host a member.
-func (f *Fleet) joinSilent(g *group, h *host, now int64) {
-	before := len(g.sums.sites)
-	f.leaveSilent(h)
-	f.enterSilent(g, h)
-	g.last, g.quiet = now, 0
-	f.touch(h)
-	f.news(g, now)
-	if len(g.sums.sites) > before {
-		f.note(g, now, nil, fmt.Sprintf("site %s fell silent", h.site.name), true)
-		g.worse = g.worse || len(g.pages) > 0
-		g.wake(now)
-	}
-}
-
-func (f *Fleet) enterSilent(g *group, h *host) {
-	h.silentGroup, h.silentPos, h.row = g, len(g.hosts), nil
-	g.hosts = append(g.hosts, h)
-	f.countSilent(h, 1)
-}
-
-func (f *Fleet) leaveSilent(h *host) {
-	g := h.silentGroup
-	if g == nil {
-		return
-	}
-	f.countSilent(h, -1)
-	last := g.hosts[len(g.hosts)-1]
-	g.hosts[h.silentPos], last.silentPos = last, h.silentPos
-	g.hosts[len(g.hosts)-1] = nil
-	g.hosts = g.hosts[:len(g.hosts)-1]
-	h.silentGroup, h.row = nil, nil
 }
 
 // countSilent adds a host to the sums of the group of its silence, or takes it away.

@@ -139,7 +139,7 @@ func TestSilentSite(t *testing.T) {
 			s.seen("gva", 0, 10)
 			s.live(5*time.Minute, func() { s.seen("gva", 0, 6) })
 		}, nil, ""},
-		{"all of two hosts are not enough", func(s *sim) {
+		{"all of two hosts are not enough at once", func(s *sim) {
 			s.seen("gva", 0, 2)
 			s.pass(10 * time.Minute)
 		}, nil, ""},
@@ -244,7 +244,11 @@ func TestHostsAreForgotten(t *testing.T) {
 	s := silentSim(t)
 	s.seen("gva", 0, 2)
 	s.open("gva/h0")
-	s.live(8*24*time.Hour, func() { s.seen("gva", 1, 1) })
+	s.live(30*24*time.Hour-time.Hour, func() { s.seen("gva", 1, 1) })
+	if h, _, known := s.f.Host("gva", "h0"); !known || h.Open != 1 {
+		t.Errorf("within 30 days: %+v, known: %v", h, known)
+	}
+	s.live(2*time.Hour, func() { s.seen("gva", 1, 1) })
 	if _, _, known := s.f.Host("gva", "h0"); known {
 		t.Error("a host that is silent for a week is still known")
 	}

@@ -3,7 +3,6 @@ package fleet
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -115,8 +114,8 @@ func (s *step) merge(typ remediate.EventType, o step) bool {
 // takeStep takes a step event.
 func (f *Fleet) takeStep(h *host, ev *Event, d *remediate.Step, now int64) {
 	s := step{
-		key: hash64(cmp.Or(d.ID, ev.ID)), at: min(nanos(d.At), now), from: d.From, to: d.To, why: strings.Clone(clip(d.Error, mostVerdict)),
-		reason: remediate.Reason(strings.Clone(string(d.Reason))), outcome: remediate.Outcome(strings.Clone(string(d.Outcome))),
+		key: hash64(cmp.Or(d.ID, ev.ID)), at: min(nanos(d.At), now), from: d.From, to: d.To, why: text(d.Error, mostVerdict),
+		reason: remediate.Reason(text(string(d.Reason), mostWord)), outcome: remediate.Outcome(text(string(d.Outcome), mostWord)),
 	}
 	if ev.Type == remediate.EventStepReverted {
 		s.from, s.to = s.to, s.from // it is told as what was undone
@@ -128,17 +127,20 @@ func (f *Fleet) takeStep(h *host, ev *Event, d *remediate.Step, now int64) {
 		f.takeLoneStep(h, ev.Type, s, now)
 		return
 	}
-	i := h.find(d.IncidentID)
+	id := boundID(d.IncidentID)
+	i := h.find(id)
 	if i == nil {
-		if h.buried(d.IncidentID) {
+		if h.buried(id) {
 			return
 		}
-		f.thin(h)
-		i = &incident{id: strings.Clone(d.IncidentID), host: h, taken: now}
-		h.incidents = append(h.incidents, i)
+		if h.folded > 0 {
+			f.takeLoneStep(h, ev.Type, s, now) // it may be of an incident that is only counted
+			return
+		}
+		i = f.newIncident(h, id, now)
 	}
 	if ev.Type == remediate.EventStepRefused {
-		f.takeRefusal(i, d.Reason, s.at, now)
+		f.takeRefusal(i, s.reason, s.at, now)
 		return
 	}
 	f.takeIncidentStep(i, ev.Type, s, now)
@@ -185,7 +187,7 @@ func (f *Fleet) takeRefusal(i *incident, why remediate.Reason, at, now int64) {
 	if slices.Contains(i.noStep, why) || len(i.noStep) >= mostNoStep {
 		return
 	}
-	f.change(i, func() { i.noStep = append(i.noStep, remediate.Reason(strings.Clone(string(why)))) })
+	f.change(i, func() { i.noStep = append(i.noStep, why) })
 	f.touch(i.host)
 	if g := i.group; g != nil {
 		if milestone(g.sums.noStep[why]) {

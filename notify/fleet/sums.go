@@ -143,6 +143,7 @@ func (g *group) stepSummary() StepSummary {
 		for why, n := range g.base.NoStep {
 			bump(out.Refused, why, n)
 		}
+		out.Refused = fewReasons(out.Refused)
 	}
 	return out
 }

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"strings"
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
@@ -43,20 +42,28 @@ func (f *Fleet) heard(h *host, ev *Event, now int64) {
 
 func (f *Fleet) takeIncident(h *host, ev *Event, d *remediate.Incident, now int64) {
 	at, closing := min(nanos(ev.Time), now), ev.Type == remediate.EventIncidentClosed
-	i := h.find(d.ID)
+	id := boundID(d.ID)
+	i := h.find(id)
 	switch {
-	case i == nil && h.buried(d.ID):
+	case i == nil && h.folded > 0 && ev.Type != remediate.EventIncidentOpened:
+		if closing {
+			h.folded--
+			f.touch(h)
+		}
+		return // one that is only counted
+	case i == nil && h.buried(id):
 		return
 	case i == nil:
-		f.thin(h)
-		i = &incident{id: strings.Clone(d.ID), host: h, taken: now}
-		h.incidents = append(h.incidents, i)
+		i = f.newIncident(h, id, now)
 		fallthrough
 	case !i.known:
 		i.set(d, at, closing)
 		i.last = hash64(ev.ID)
 		f.touch(h)
 		f.admit(i, now)
+		return
+	case i.closed && i.ended != "":
+		f.takeEnded(i, ev, d, at, now)
 		return
 	case i.closed, !closing && (at < i.at || at == i.at && i.last == hash64(ev.ID)):
 		return // it came again, or late
@@ -73,6 +80,11 @@ func (f *Fleet) update(i *incident, d *remediate.Incident, at int64, closing boo
 	g := i.group
 	if g == nil {
 		f.setLead(i, "")
+		return
+	}
+	if !was && g.closed == 0 && f.past(g, i) {
+		f.moveOn(i, now)
+		f.lead(i, now)
 		return
 	}
 	f.raise(g, i, now)
@@ -92,7 +104,10 @@ func (f *Fleet) noteClosed(g *group, i *incident, now int64) {
 		f.closePast(g, now)
 		return
 	}
-	if g.sums.hosts <= manyHosts {
+	switch {
+	case i.ended != "":
+		f.note(g, now, i.host, whereIs(i)+": its incident has ended: "+i.ended, g.sums.hosts <= manyHosts)
+	case g.sums.hosts <= manyHosts:
 		f.note(g, i.closedAt, i.host, whereIs(i)+" is quiet again", false)
 	}
 	if !g.isOpen() {
@@ -113,47 +128,12 @@ func (f *Fleet) admit(i *incident, now int64) {
 	f.lead(i, now)
 }
 
-// groupFor is the group that takes an incident, which is new if there is none.
-func (f *Fleet) groupFor(i *incident, now int64) *group {
-	if g := f.byTalker[i.talker()]; g != nil && !i.closed && f.takes(g, i) {
-		return g
-	}
-	key := family(i.cause) + i.host.class.key
-	if g := f.byKey[key]; g != nil && f.takes(g, i) {
-		return g
-	}
-	letter := letterConntrack
-	if i.cause == oncall.CauseChains {
-		letter = letterChains
-	}
-	id := f.freeID(letter, i.host.site.name, i.host.name, i.id)
-	if g := f.groups[id]; g != nil {
-		return g // the one that it began before a crash, which others joined
-	}
-	g := f.begin(id, KindConntrack, i.cause, now)
-	g.by, g.key, g.opened = i.host.class.by, key, i.opened
-	f.byKey[key] = g
-	return g
-}
-
-// takes tells whether a group takes one more incident: it has open ones, or took its last one a short while ago and is not
-// over.
-func (f *Fleet) takes(g *group, i *incident) bool {
-	if g.closed != 0 {
-		return false
-	}
-	if g.isOpen() || i.at <= g.quietEvent {
-		return true // then, if not now
-	}
-	return i.at-g.last < int64(f.cfg.GroupWindow) && i.at-g.quietEvent < int64(f.cfg.GroupWait)
-}
-
 // join makes an incident a member of an open group.
 func (f *Fleet) join(g *group, i *incident, now int64) {
 	classes, hosts := len(g.sums.classes), g.sums.hosts
 	f.leave(i)
 	f.enter(g, i)
-	g.last = max(g.last, min(i.opened, now))
+	g.last, g.hot = max(g.last, min(i.opened, now)), max(g.hot, i.hot)
 	if i.opened > 0 {
 		g.opened = min(g.opened, i.opened)
 	}

@@ -33,16 +33,20 @@ func (f *Fleet) setLead(i *incident, who string) {
 func (f *Fleet) lead(i *incident, now int64) {
 	who := ""
 	if i.live() {
-		who = i.talker()
+		who = i.talkerKey()
 	}
 	if who == i.lead {
 		return
 	}
 	f.setLead(i, who)
-	if who == "" || i.group == nil || i.group.talker == who {
+	if who == "" || i.group == nil || i.group.talkerKey == who {
 		return
 	}
 	if t := f.byTalker[who]; t != nil && t.closed == 0 && t.isOpen() {
+		if movable(i) && f.past(t, i) {
+			f.beginWave(who, t, i, now)
+			return
+		}
 		f.gather(t, []*incident{i}, now)
 		return
 	}
@@ -51,9 +55,9 @@ func (f *Fleet) lead(i *incident, now int64) {
 		return
 	}
 	if g := f.adopt(who, list); g != nil {
-		g.talker = who
+		f.setTalker(g, who)
 		f.byTalker[who] = g
-		f.note(g, now, nil, fmt.Sprintf("%s holds the most entries on several of its hosts", who), true)
+		f.note(g, now, nil, g.talker+" holds the most entries on several of its hosts", true)
 		f.news(g, now)
 		f.gather(g, slices.Clone(list), now)
 		return
@@ -109,15 +113,32 @@ func (f *Fleet) beginTalker(who string, list []*incident, now int64) {
 	if first == nil {
 		return
 	}
+	t := f.talkerGroup(who, first, now)
+	f.note(t, now, nil, fmt.Sprintf("%s holds the most entries on %d hosts: one attack", t.talker, f.cfg.TalkerHosts), true)
+	f.gather(t, slices.Clone(list), now)
+}
+
+// talkerGroup is the group of an address that an incident begins.
+func (f *Fleet) talkerGroup(who string, first *incident, now int64) *group {
 	id := f.freeID(letterTalker, first.host.site.name, first.host.name, first.id, who)
 	t := f.groups[id]
 	if t == nil {
 		t = f.begin(id, KindConntrack, first.cause, now)
 		t.opened, t.begun = first.opened, first.group.begun
 	}
-	t.talker, f.byTalker[who] = who, t
-	f.note(t, now, nil, fmt.Sprintf("%s holds the most entries on %d hosts: one attack", who, f.cfg.TalkerHosts), true)
-	f.gather(t, slices.Clone(list), now)
+	f.setTalker(t, who)
+	f.byTalker[who] = t
+	return t
+}
+
+// beginWave makes another group of an address, of an incident that is news to those who were told of the one that there is.
+func (f *Fleet) beginWave(who string, before *group, i *incident, now int64) {
+	t := f.talkerGroup(who, i, now)
+	if t == before {
+		return
+	}
+	f.follow(t, before, now)
+	f.gather(t, []*incident{i}, now)
 }
 
 // movable tells whether nobody was told of the group that an incident is in.
@@ -132,6 +153,7 @@ func (f *Fleet) gather(t *group, list []*incident, now int64) {
 	for _, i := range list {
 		switch g := i.group; {
 		case g == t, g == nil:
+		case movable(i) && f.past(t, i): // a crash came between it and its group
 		case movable(i):
 			if !slices.Contains(from, g) {
 				from = append(from, g)
@@ -161,6 +183,9 @@ func (f *Fleet) merge(t, g *group, now int64) {
 	}
 	for len(g.members) > 0 {
 		f.move(t, g.members[len(g.members)-1], now)
+	}
+	if before := f.groups[g.follows]; before != nil && t.follows == "" && before != t && before.closed == 0 {
+		f.follow(t, before, now)
 	}
 	g.mergedInto = t.id
 	f.note(g, now, nil, "its incidents moved to the group of "+t.talker, true)

@@ -11,7 +11,7 @@ func (f *Fleet) Told() []Page {
 	for _, g := range f.openGroups() {
 		last := map[string]PageState{}
 		for _, p := range g.pages {
-			if p.Status == PageDelivered && p.Action != oncall.ActionResolve {
+			if p.Status == PageDelivered && p.Action != oncall.ActionResolve && g.lastTrigger(p.To).Key == p.Key {
 				last[p.To] = p
 			}
 		}

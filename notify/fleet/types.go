@@ -35,6 +35,10 @@ type HostSeen struct {
 	Mode       remediate.Mode
 	// Stopped is true for the last word of an agent that was stopped.
 	Stopped bool
+	// Incidents are the IDs of its open incidents, and Listed is true where the state has them all: one without the list, or
+	// with a list that was cut, says nothing of what is over.
+	Incidents []string
+	Listed    bool
 }
 
 // Kind is what a group is about.
@@ -95,7 +99,11 @@ type Group struct {
 	Escalated int `json:"escalated,omitempty"`
 	// MergedInto is the group that its incidents moved to before anybody was told; it is closed then.
 	MergedInto string `json:"merged_into,omitempty"`
-	// Related are groups with the same top address.
+	// Follows is the open group of the same cause beside which this one is news that had to wake somebody.
+	Follows string `json:"follows,omitempty"`
+	// Anew is how often those who were told were told anew, under another key, since it got worse.
+	Anew int `json:"anew,omitempty"`
+	// Related are groups with the same top address, and those beside which this one is news, or which are news beside it.
 	Related  []string    `json:"related,omitempty"`
 	Pages    []PageState `json:"pages"`
 	Timeline []Entry     `json:"timeline"`
@@ -130,8 +138,10 @@ type PageState struct {
 	To     string        `json:"to"`
 	Route  string        `json:"route"`
 	Action oncall.Action `json:"action"`
-	DueAt  time.Time     `json:"due_at"`
-	Status PageStatus    `json:"status"`
+	// Key is what the sender knows the trouble by; empty: the group's ID.
+	Key    string     `json:"key,omitempty"`
+	DueAt  time.Time  `json:"due_at"`
+	Status PageStatus `json:"status"`
 	// At, Attempts and Err tell of the delivery.
 	At       time.Time `json:"at,omitzero"`
 	Attempts int       `json:"attempts,omitempty"`
@@ -198,6 +208,8 @@ type Host struct {
 	Severity remediate.Severity `json:"severity,omitempty"`
 	Open     int                `json:"open,omitempty"`
 	Group    string             `json:"group,omitempty"`
+	// Folded counts further open incidents, the oldest, of a host that has more than 64: they are only counted.
+	Folded int `json:"folded,omitempty"`
 }
 
 // HostIncident is one incident of one host.
@@ -220,7 +232,9 @@ type HostIncident struct {
 	Top        []remediate.Talker `json:"top,omitempty"`
 	Verdict    string             `json:"verdict,omitempty"`
 	Outcome    remediate.Outcome  `json:"outcome,omitempty"`
-	Steps      []HostStep         `json:"steps,omitempty"`
+	// Ended says why it was ended without its host's word; empty: it was not.
+	Ended string     `json:"ended,omitempty"`
+	Steps []HostStep `json:"steps,omitempty"`
 	// NoStep lists why no step was taken.
 	NoStep []remediate.Reason `json:"no_step,omitempty"`
 }

@@ -68,6 +68,7 @@ func (f *Fleet) outline(g *group) Group {
 	}
 	v.ChangedAt, v.ClosedAt, v.Silenced = moment(g.changed), moment(g.closed), g.silenced
 	v.AckBy, v.AckAt, v.Escalated, v.MergedInto = g.ackBy, moment(g.ackAt), g.escalated, g.mergedInto
+	v.Follows, v.Anew = g.follows, g.anew
 	v.Related, v.Pages, v.Timeline = slices.Clone(g.related), slices.Clone(g.pages), slices.Clone(g.timeline)
 	return v
 }
@@ -84,6 +85,7 @@ func (f *Fleet) sumUp(g *group, v *Group) {
 	for at, n := range s.sites {
 		v.Sites[at.name] = n
 	}
+	fewSites(v.Sites)
 	v.Steps = g.stepSummary()
 	if v.Top = s.top(); s.openHosts == 1 && s.open > 0 {
 		i := g.worst()
@@ -203,7 +205,7 @@ func (f *Fleet) Host(siteName, name string) (Host, []HostIncident, bool) {
 func (h *host) view() Host {
 	v := Host{
 		Site: h.site.name, Host: h.name, Version: h.version, Labels: h.class.labels, State: h.state(), SeenAt: moment(h.seen),
-		StateAt: moment(h.stateAt), Fill: h.fill, Count: h.count, Max: h.max, Mode: remediate.Mode(h.mode),
+		StateAt: moment(h.stateAt), Fill: h.fill, Count: h.count, Max: h.max, Mode: remediate.Mode(h.mode), Folded: h.folded,
 	}
 	for _, i := range h.incidents {
 		if !i.live() {
@@ -224,7 +226,7 @@ func (i *incident) view() HostIncident {
 		ID: i.id, NetNS: i.netns, Severity: i.severity(), Cause: i.cause, Verified: i.verified, Historical: i.historical,
 		OpenedAt: moment(i.opened), ClosedAt: moment(i.closedAt), Drops: i.drops, EarlyDrops: i.early, ChainDrops: i.chains,
 		Count: i.entries, Peak: i.peak, Max: i.max, Top: slices.Clone(i.top), Verdict: i.verdict, Outcome: i.outcome,
-		NoStep: slices.Clone(i.noStep),
+		Ended: i.ended, NoStep: slices.Clone(i.noStep),
 	}
 	if i.group != nil {
 		v.Group = i.group.id

@@ -10,7 +10,8 @@ const controlKey = "control"
 
 // control is what the fleet's hosts are ordered: the holds that stand, each with its reach.
 type control struct {
-	// Rev counts the changes. Each order carries it, so that a host can tell a newer one from an older.
+	// Rev rises with each change, and is no less than the seconds from 1970 to it. Each order carries it, so that a host can
+	// tell a newer one from an older, also where the bucket was made anew in between.
 	Rev   uint64 `json:"rev"`
 	Holds []hold `json:"holds,omitempty"`
 
@@ -47,36 +48,47 @@ func (h hold) outlasts(o hold) bool {
 }
 
 // add puts a hold in force. One of the same reach gives way, unless the hub and a person mean different things by them.
-func (c *control) add(h hold) {
+func (c *control) add(h hold, now time.Time) {
 	c.Holds = slices.DeleteFunc(c.Holds, func(o hold) bool {
 		return o.Site == h.Site && o.Host == h.Host && (o.Budget == "") == (h.Budget == "")
 	})
 	c.Holds = append(c.Holds, h)
-	c.bump()
+	c.bump(now)
 }
 
 // release ends the holds of exactly this reach, also the hub's own. It tells whether there was any.
-func (c *control) release(site, host string) bool {
+func (c *control) release(site, host string, now time.Time) bool {
 	before := len(c.Holds)
 	c.Holds = slices.DeleteFunc(c.Holds, func(o hold) bool { return o.Site == site && o.Host == host })
 	if len(c.Holds) == before {
 		return false
 	}
-	c.bump()
+	c.bump(now)
 	return true
 }
 
-func (c *control) bump() {
-	c.Rev++
+func (c *control) bump(now time.Time) {
+	c.Rev = max(c.Rev+1, seconds(now))
 	c.dirty = true
 }
 
-// catchUp goes on from a revision that a host has heard, where that is higher: the bucket was made anew.
-func (c *control) catchUp(rev uint64) {
+// revSlack is by how much more than the seconds since 1970 a revision may be: several changes in a second, or a clock that
+// was ahead.
+const revSlack = 3600
+
+// catchUp goes on from a revision that a host has heard, where that is higher: the bucket was made anew. A host may say
+// anything, so one that no hub can have given by now counts for nothing; false.
+func (c *control) catchUp(rev uint64, now time.Time) bool {
+	if rev > seconds(now)+revSlack {
+		return rev <= c.Rev
+	}
 	if rev > c.Rev {
 		c.Rev, c.dirty = rev, true
 	}
+	return true
 }
+
+func seconds(now time.Time) uint64 { return uint64(max(now.Unix(), 0)) }
 
 // expire forgets what has ended by itself.
 func (c *control) expire(now time.Time) {

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -38,27 +39,36 @@ func TestWantedHold(t *testing.T) {
 func TestControlCounts(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var c control
-	c.add(hold{By: "ada", Site: "gva", Until: now.Add(time.Minute)})
-	c.add(hold{By: "bob", Site: "gva"})
-	c.add(hold{By: "hub", Budget: "b1"})
-	c.add(hold{By: "eve"})
-	if len(c.Holds) != 3 || c.Rev != 4 || c.wanted("gva", "x", now).By == "ada" {
+	c.add(hold{By: "ada", Site: "gva", Until: now.Add(time.Minute)}, now)
+	c.add(hold{By: "bob", Site: "gva"}, now)
+	c.add(hold{By: "hub", Budget: "b1"}, now)
+	c.add(hold{By: "eve"}, now)
+	if len(c.Holds) != 3 || c.Rev != 1003 || c.wanted("gva", "x", now).By == "ada" {
 		t.Errorf("got %+v", c)
 	}
-	if c.release("zrh", "") || c.Rev != 4 {
+	if c.release("zrh", "", now) || c.Rev != 1003 {
 		t.Errorf("released what is not there: %+v", c)
 	}
-	if !c.release("", "") || len(c.Holds) != 1 || c.Rev != 5 {
+	if !c.release("", "", now) || len(c.Holds) != 1 || c.Rev != 1004 {
 		t.Errorf("released all: %+v", c)
 	}
 	c.dirty = false
-	if c.catchUp(3); c.dirty || c.Rev != 5 {
+	for _, rev := range []uint64{1000 + revSlack + 1, 1 << 63, math.MaxUint64} {
+		if c.catchUp(rev, now) || c.dirty || c.Rev != 1004 {
+			t.Errorf("believed revision %d: %+v", rev, c)
+		}
+	}
+	if !c.catchUp(3, now) || c.dirty || c.Rev != 1004 {
 		t.Errorf("went back: %+v", c)
 	}
-	if c.catchUp(9); !c.dirty || c.Rev != 9 {
+	if !c.catchUp(1009, now) || !c.dirty || c.Rev != 1009 {
 		t.Errorf("did not catch up: %+v", c)
 	}
-	c.add(hold{Site: "bsl", Until: now.Add(time.Second)})
+	if c.release("gva", "", now.Add(time.Hour)); c.Rev != 4600 {
+		t.Errorf("an hour later: %+v", c)
+	}
+	c.add(hold{By: "bob", Site: "gva"}, now)
+	c.add(hold{Site: "bsl", Until: now.Add(time.Second)}, now)
 	c.expire(now.Add(time.Second))
 	if len(c.Holds) != 1 || c.Holds[0].By != "bob" {
 		t.Errorf("expired: %+v", c)

@@ -104,7 +104,7 @@ func (r refusal) Error() string { return r.text }
 func (r refusal) Unwrap() error { return r.kind }
 
 // take hands a request to the loop. It is called from the subscription's goroutine.
-func (h *Hub) take(ctx context.Context, m *nats.Msg) {
+func (l *leading) take(ctx context.Context, m *nats.Msg) {
 	answer := func(r web.Result, err error) {
 		t := told{Result: r}
 		if err != nil {
@@ -116,12 +116,11 @@ func (h *Hub) take(ctx context.Context, m *nats.Msg) {
 			}
 		}
 		body, err := json.Marshal(t)
-		if err == nil {
-			err = m.Respond(body)
-		}
 		if err != nil {
-			h.o.Log.Warn("request_not_answered", zap.Error(err))
+			l.log.Warn("request_not_answered", zap.Error(err))
+			return
 		}
+		l.outbox.put(outgoing{subject: m.Reply, body: body})
 	}
 	var q ask
 	if err := readAsk(m.Data, &q); err != nil {
@@ -133,7 +132,7 @@ func (h *Hub) take(ctx context.Context, m *nats.Msg) {
 		a.Silence = *q.Silence
 	}
 	select {
-	case h.asked <- request{a, answer}:
+	case l.h.asked <- request{a, answer}:
 	case <-ctx.Done():
 		answer(web.Result{}, web.ErrNoLeader)
 	}
@@ -181,6 +180,8 @@ func (l *leading) act(a web.Action, now time.Time) (id string, err error) {
 	switch a.Verb {
 	case web.VerbAcknowledge:
 		return "", l.fleet.Acknowledge(a.Incident, a.By, now)
+	case web.VerbResolve:
+		return "", l.fleet.Resolve(a.Incident, a.By, now)
 	case web.VerbSilence:
 		a.Silence.By = a.By
 		return l.fleet.Silence(a.Silence, now)
@@ -197,14 +198,14 @@ func (l *leading) order(r request, now time.Time) {
 		r.reply(web.Result{}, err)
 		return
 	}
-	reply := func(c counts) {
-		r.reply(web.Result{Text: c.text(h), Reached: c.Reached, Done: c.Done, Refused: c.Refused, Missing: c.Missing}, nil)
+	reply := func(c counts, err error) {
+		r.reply(web.Result{Text: c.text(h), Reached: c.Reached, Done: c.Done, Refused: c.Refused, Missing: c.Missing}, err)
 	}
 	if r.Verb == web.VerbHold {
-		l.orders.hold(h, reply)
+		l.orders.hold(h, now, reply)
 		return
 	}
-	if !l.orders.unhold(h, reply) {
+	if !l.orders.unhold(h, now, reply) {
 		r.reply(web.Result{}, fmt.Errorf("%w: there is no hold of exactly %s", web.ErrNotFound, h.whom()))
 	}
 }

@@ -22,6 +22,9 @@ type hostState struct {
 	Drops, EarlyDrops uint64
 	// Held is the host's own hold.
 	Held bool
+	// Incidents are the ids of its open incidents, all of them where Listed is true. They are not kept with the row.
+	Incidents []string
+	Listed    bool
 	// Fleet is what the host heard of the hub; Known is false where its agent says nothing of that.
 	Fleet fleetState
 }
@@ -46,6 +49,7 @@ func (s hostState) fill() float64 {
 
 // stateDocument is what is read of internal/agent.Status. The decoder passes over the rest.
 type stateDocument struct {
+	Running bool            `json:"running"`
 	Version string          `json:"version"`
 	Host    string          `json:"host"`
 	Site    string          `json:"site"`
@@ -63,8 +67,14 @@ type stateDocument struct {
 			EarlyDrop uint64 `json:"early_drop"`
 		} `json:"counters"`
 	} `json:"netns"`
+	Incidents []struct {
+		ID string `json:"id"`
+	} `json:"incidents"`
 	Fleet *notify.FleetState `json:"fleet"`
 }
+
+// mostListed is from how many incidents on a host's list may have been cut (internal/agent, sharedIncidents).
+const mostListed = 100
 
 // readHostState reads a host's state. The key is what the server's permissions vouch for, so a state in another host's name
 // is refused.
@@ -85,6 +95,11 @@ func readHostState(key string, body []byte) (hostState, error) {
 		s.Drops += ns.Counters.Drop
 		s.EarlyDrops += ns.Counters.EarlyDrop
 	}
+	for _, i := range d.Incidents[:min(len(d.Incidents), mostListed)] {
+		s.Incidents = append(s.Incidents, i.ID)
+	}
+	// A state without the list, or of a command that no agent answered, says nothing of what is over.
+	s.Listed = d.Running && d.Incidents != nil && len(d.Incidents) < mostListed
 	if f := d.Fleet; f != nil {
 		s.Fleet = fleetState{Known: true, Awaits: f.Awaits, Hold: f.Hold != nil, Rev: f.Rev, Mode: word(f.Mode)}
 		if f.Hold != nil {

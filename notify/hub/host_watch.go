@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,6 +30,41 @@ func (h *Hub) watchHosts(ctx context.Context) error {
 	return nil
 }
 
+// watch is how far the bucket of host states was read.
+type watch struct {
+	// seq is the sequence number of the last message that was read.
+	seq atomic.Uint64
+	// stop begins anew; nil: it is about to.
+	stop atomic.Pointer[func()]
+
+	// stuck is seq as it was when the last message of the bucket was found to be another one, since then. Both belong to the
+	// goroutine that asks.
+	stuck uint64
+	since time.Time
+}
+
+// watchStale is for how long nothing may come of a bucket that has more.
+const watchStale = 10 * time.Second
+
+// look has the bucket read anew where it has messages that do not come: where a server died, the library may wait for it for
+// ever, and every host would look silent. It tells whether it did.
+func (w *watch) look(last uint64, now time.Time) bool {
+	seq := w.seq.Load()
+	if seq >= last || seq != w.stuck || w.since.IsZero() {
+		w.stuck, w.since = seq, now
+		return false
+	}
+	if now.Sub(w.since) < watchStale {
+		return false
+	}
+	w.since = time.Time{}
+	stop := w.stop.Swap(nil)
+	if stop != nil {
+		(*stop)()
+	}
+	return stop != nil
+}
+
 func (h *Hub) followHosts(ctx context.Context) error {
 	msgs, err := follow(ctx, h.js, "KV_"+notify.HostsBucket)
 	if err != nil {
@@ -37,10 +73,17 @@ func (h *Hub) followHosts(ctx context.Context) error {
 	defer msgs.Stop()
 	stop := context.AfterFunc(ctx, msgs.Stop) // the library does not hear of ctx while it looks for the stream
 	defer stop()
+	unreadable := sometimes()
+	again := msgs.Stop
+	h.watch.stop.Store(&again)
+	defer h.watch.stop.Store(nil)
 	for {
 		m, err := msgs.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return err
+		}
+		if meta, err := m.Metadata(); err == nil {
+			h.watch.seq.Store(meta.Sequence.Stream)
 		}
 		key, ok := strings.CutPrefix(m.Subject(), hostPrefix)
 		if !ok || m.Headers().Get(opHeader) != "" {
@@ -48,7 +91,7 @@ func (h *Hub) followHosts(ctx context.Context) error {
 		}
 		s, err := readHostState(key, m.Data())
 		if err != nil {
-			h.o.Log.Warn("host_state_unreadable", zap.Error(err))
+			unreadable.Do(func() { h.o.Log.Warn("host_state_unreadable", zap.Error(err)) })
 			continue
 		}
 		h.hostSeen(s, arrived(m))

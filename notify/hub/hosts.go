@@ -113,6 +113,7 @@ func (h *hosts) see(s hostState, at time.Time) {
 		refused = s.refused() - had
 	}
 	s.Version, s.Site, s.Host = h.word(s.Version), r.site, r.host
+	s.Incidents, s.Listed = nil, false
 	r.state, r.seen, r.silent, r.stopped = s, at, false, false
 	r.ring.add(point{uint32(at.Unix()), clip(s.Count), clip(s.Max), clip(refused)})
 	h.touch(r)

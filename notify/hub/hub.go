@@ -1,11 +1,13 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,12 +35,13 @@ type Options struct {
 	// Settings are what [Hub.Configure] can change.
 	Settings Settings
 	// Print gets each event once that this hub took as the leader and saved; nil: nobody wants them. It is called from one
-	// goroutine. Its error ends Run.
+	// goroutine and may block: some thousand events wait for it, more are left out and counted. Its error ends Run.
 	Print func(r notify.Received, raw []byte) error
 	// Printed is called, from the same goroutine, before events that Print got are acknowledged, so that Print may collect
 	// lines until then. Its error ends Run; nil: Print collects nothing.
 	Printed func() error
-	// Ready is called once, when everything that was saved has been read and there is a leader; it may be nil.
+	// Ready is called once, when everything that was saved has been read and there is a leader, from the goroutine of Print; it
+	// may be nil.
 	Ready func()
 	// Fail is called at the stages; it may be nil.
 	Fail func(stage string)
@@ -60,7 +63,7 @@ type Hub struct {
 	o  Options
 	id string
 	js jetstream.JetStream
-	// ready is closed when Ready is due.
+	// ready has Ready called, once.
 	ready   func()
 	hosts   *hosts
 	backlog backlog
@@ -68,10 +71,21 @@ type Hub struct {
 	asked chan request
 	// reconfigured has room for one: a second change adds nothing to the first.
 	reconfigured chan struct{}
-	// printed has the ids of the last events that were printed. It belongs to the goroutine that leads.
-	printed *recent
-	// seen has the host states for the leader. It is full where the leader is busy; then the state is taken a minute later.
-	seen chan hostState
+	printer      *printer
+	// alive is when the goroutine that leads or stands by last went on.
+	alive atomic.Pointer[time.Time]
+	// aside is until when this hub leaves the lease to others. It belongs to the goroutine that leads.
+	aside time.Time
+	// seen has the host states for the leader. It is full where the leader is busy; then missed is true, and the leader looks
+	// at the last state of every host: a busy leader must not take a host for silent.
+	seen   chan hostState
+	missed atomic.Bool
+	// room is how full the bucket of host states is.
+	room room
+	// watch is how far the bucket of host states was read.
+	watch watch
+	// readers bounds how much page readers take of the hub.
+	readers readers
 
 	// mu guards what follows, with all that hangs on it.
 	mu        sync.Mutex
@@ -96,7 +110,11 @@ type Hub struct {
 type counters struct {
 	events uint64
 	again  uint64 // of these, those that the stream has delivered before
-	pages  map[pageResult]uint64
+	// foreign are values in the bucket that no hub wrote.
+	foreign uint64
+	// unprinted are events that Print did not get, since it was too slow.
+	unprinted uint64
+	pages     map[pageResult]uint64
 }
 
 // New makes a hub. It does no I/O.
@@ -109,44 +127,57 @@ func New(o Options) (*Hub, error) {
 		o.Fail = func(string) {}
 	}
 	h := &Hub{
-		o: o, js: js, id: rand.Text(), hosts: newHosts(), printed: newRecent(remembered), set: o.Settings, connected: o.Conn.IsConnected(), since: time.Now(),
-		asked: make(chan request), reconfigured: make(chan struct{}, 1), seen: make(chan hostState, 1024),
+		o: o, js: js, id: rand.Text(), hosts: newHosts(), set: o.Settings, connected: o.Conn.IsConnected(), since: time.Now(),
+		asked: make(chan request), reconfigured: make(chan struct{}, 1), seen: make(chan hostState, 1024), readers: readers{details: make(chan struct{}, maxDetails)},
 		tally: counters{pages: map[pageResult]uint64{}},
 	}
-	h.ready = sync.OnceFunc(func() {
-		if o.Ready != nil {
-			o.Ready()
-		}
-	})
+	h.printer = newPrinter(h)
+	h.moved()
+	h.ready = sync.OnceFunc(func() { close(h.printer.ready) })
 	return h, nil
 }
 
-// Run takes part until ctx is done, then returns nil: a leader saves what it has and gives the lease back first. It fails at
-// once where streams or buckets are missing or may not be read, and when Print does. It outlasts every loss of the
+// Run takes part until ctx is done, then returns nil: a leader saves what it has and gives the lease back first. It waits for
+// NATS, and fails at once where streams or buckets are missing there, and when Print does. It outlasts every loss of the
 // connection.
 func (h *Hub) Run(ctx context.Context) error {
-	if err := h.check(ctx); err != nil || ctx.Err() != nil {
+	if err := h.await(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
+	go h.printer.run() // in no group: a write to a terminal that is stopped has no end
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.watchHosts(ctx) })
 	g.Go(func() error { return h.askBacklog(ctx) })
 	g.Go(func() error {
+		select {
+		case <-h.printer.done:
+			return h.printer.err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	g.Go(func() error {
 		for ctx.Err() == nil {
-			err := h.turn(ctx)
-			var printed *printError
-			if errors.As(err, &printed) {
-				return err
-			}
-			if err != nil && ctx.Err() == nil {
+			h.moved()
+			if err := h.turn(ctx); err != nil && ctx.Err() == nil {
 				h.note(err)
 				pause(ctx, rest)
 			}
 		}
 		return nil
 	})
-	return g.Wait()
+	err := g.Wait()
+	return cmp.Or(err, h.printer.end())
 }
+
+// moved notes a sign of life.
+func (h *Hub) moved() {
+	now := time.Now()
+	h.alive.Store(&now)
+}
+
+// Moves tells whether this hub did anything within that time: a hub that does not hangs, and should be ended.
+func (h *Hub) Moves(within time.Duration) bool { return time.Since(*h.alive.Load()) < within }
 
 // turn stands by until this hub leads, and leads until it does not.
 func (h *Hub) turn(ctx context.Context) error {
@@ -162,21 +193,61 @@ func (h *Hub) turn(ctx context.Context) error {
 	if err == nil && ctx.Err() == nil {
 		err = errLeaseLost
 	}
+	if !errors.Is(err, errOvertaken) {
+		// What made this hub fail may last; another one may be better off.
+		h.aside = time.Now().Add(asideTime)
+	}
 	return err
 }
+
+// await returns when all is there that init makes, or fails where it is not. That nobody answers is waited out, and said.
+func (h *Hub) await(ctx context.Context) error {
+	for ctx.Err() == nil {
+		h.moved()
+		err := errNotConnected
+		if h.o.Conn.IsConnected() {
+			err = h.check(ctx)
+		}
+		var lacks *setupError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &lacks):
+			return err
+		case ctx.Err() == nil:
+			h.note(err)
+			pause(ctx, rest)
+		}
+	}
+	return nil
+}
+
+// errNotConnected is why a hub does nothing before it has reached a server.
+var errNotConnected = errors.New("no NATS server lets this hub in so far; it is waited for")
+
+// setupError says that something is missing that init makes. Time does not mend it.
+type setupError struct{ err error }
+
+func (e *setupError) Error() string { return e.err.Error() }
+func (e *setupError) Unwrap() error { return e.err }
 
 // check looks for what makes a start useless: what is missing is to be told, not waited for.
 func (h *Hub) check(ctx context.Context) error {
 	start, cancel := context.WithTimeout(ctx, attach)
 	defer cancel()
 	for _, name := range []string{notify.StreamName, "KV_" + notify.HostsBucket, "KV_" + FleetBucket} {
-		_, err := h.js.Stream(start, name)
+		s, err := h.js.Stream(start, name)
+		if err == nil && name == "KV_"+FleetBucket {
+			if _, err := prefixOf(s); err != nil {
+				return &setupError{err}
+			}
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
 		case errors.Is(err, jetstream.ErrStreamNotFound) && name == notify.StreamName:
-			return fmt.Errorf("%w: %w", notify.ErrNoStream, err)
+			return &setupError{fmt.Errorf("%w: %w", notify.ErrNoStream, err)}
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return missing("bucket", name, err)
 		default:
@@ -195,7 +266,7 @@ func (h *Hub) check(ctx context.Context) error {
 
 // missing says what init makes.
 func missing(what, name string, err error) error {
-	return fmt.Errorf("%w: the %s %s is missing; run ctwarden-hub init --server URL: %w", notify.ErrUnavailable, what, name, err)
+	return &setupError{fmt.Errorf("%w: the %s %s is missing; run ctwarden-hub init --server URL: %w", notify.ErrUnavailable, what, name, err)}
 }
 
 // note keeps and logs why this hub takes no part at the moment.
@@ -215,8 +286,13 @@ func (h *Hub) Connected(is bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.connected, h.since = is, time.Now()
+	h.listening()
+}
+
+// listening tells the fleet whether this hub can hear of hosts at all. The caller holds mu.
+func (h *Hub) listening() {
 	if h.leading != nil {
-		h.leading.fleet.Connected(is, time.Now())
+		h.leading.fleet.Connected(h.connected && !h.room.full, time.Now())
 	}
 }
 
@@ -280,5 +356,6 @@ func (h *Hub) hostSeen(s hostState, at time.Time) {
 	select {
 	case h.seen <- s:
 	default:
+		h.missed.Store(true)
 	}
 }

@@ -77,11 +77,12 @@ func TestTheNextHubGoesOn(t *testing.T) {
 // TestOvertaken has a leader that was held up try to write once another leads: not even to a key that nobody else touched.
 func TestOvertaken(t *testing.T) {
 	_, _, js := newLab(t)
-	old := newStore(js, 0)
+	prefix := prefixIn(t, js)
+	old := newStore(js, prefix, "old", 0)
 	if err := old.write(t.Context(), []entry{{"lease", []byte("1")}, {"shard.00", []byte("x")}}); err != nil {
 		t.Fatal(err)
 	}
-	next := newStore(js, 2)
+	next := newStore(js, prefix, "next", 2)
 	if err := next.write(t.Context(), []entry{{"lease", []byte("2")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -146,28 +147,70 @@ func TestHubNeedsWhatInitMakes(t *testing.T) {
 // TestUnreadableState has a value in the bucket that this version cannot read: the hub does not lead, and overwrites nothing.
 func TestUnreadableState(t *testing.T) {
 	_, nc, js := newLab(t)
-	kv, err := js.KeyValue(t.Context(), FleetBucket)
-	if err != nil {
-		t.Fatal(err)
+	put := func(value string, header nats.Header) uint64 {
+		t.Helper()
+		header[writerHeader] = []string{"newer"}
+		ack, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: prefixIn(t, js) + "shard.00", Data: []byte(value), Header: header})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ack.Sequence
 	}
-	if _, err := kv.Put(t.Context(), "shard.00", []byte("{ of a newer hub")); err != nil {
-		t.Fatal(err)
-	}
+	written := put("{ of a newer hub", nats.Header{})
 	h := startHub(t, "old", nc, Settings{})
 	testhost.Eventually(t, "the hub says why it does nothing", func() bool {
 		st := h.Status()
 		return !st.Leading && st.Problem != ""
 	})
-	if e, err := kv.Get(t.Context(), "shard.00"); err != nil || e.Revision() != 1 {
-		t.Errorf("got %v, %v", e, err)
+	if s, err := js.Stream(t.Context(), "KV_"+FleetBucket); err != nil || s.CachedInfo().State.LastSeq != written {
+		t.Errorf("got %+v, %v", s, err)
 	}
-	if _, err := kv.Put(t.Context(), "shard.00", nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := kv.Delete(t.Context(), "shard.00"); err != nil {
-		t.Fatal(err)
-	}
+	put("", nats.Header{opHeader: {opDelete}})
 	leads(t, h)
+}
+
+// TestResolved ends what its hosts will not: by their states, which no longer list it, and by a person.
+func TestResolved(t *testing.T) {
+	srv, nc, _ := newLab(t)
+	pager := testpager.Start(t)
+	s := paging(pager)
+	s.Fleet.Routes = []fleet.Route{{To: []string{"pager", "nobody"}, Resolve: true}}
+	first := startHub(t, "first", nc, s)
+	leads(t, first)
+	nc2, _ := connect(t, srv.URL())
+	second := startHub(t, "second", nc2, s)
+	publish(t, nc, began("gva", "a", 1), began("zrh", "b", 1))
+	testhost.Eventually(t, "the pages arrive", func() bool { return pager.Count("trigger") == 2 })
+	testhost.Eventually(t, "both hubs show those that nobody can be told", func() bool {
+		return len(first.Status().DeadLetters) == 2 && len(second.Status().DeadLetters) == 2
+	})
+	if d := second.Status().DeadLetters[0]; d.Sender != "nobody" || d.Title == "" || d.Incident == "" || d.Error == "" || d.Action != "trigger" {
+		t.Errorf("dead letter %+v", d)
+	}
+	var zrh string
+	for _, g := range (pageIncidents{first.Hub}).Groups() {
+		if g.Sites["zrh"] > 0 {
+			zrh = g.ID
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := second.Do(ctx, web.Action{Verb: web.VerbResolve, Incident: zrh, By: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id   string
+		want error
+	}{{zrh, web.ErrConflict}, {"nope", web.ErrNotFound}} {
+		if _, err := second.Do(ctx, web.Action{Verb: web.VerbResolve, Incident: c.id, By: "ada"}); !errors.Is(err, c.want) {
+			t.Errorf("resolve %s: %v", c.id, err)
+		}
+	}
+	testhost.Eventually(t, "its end is told", func() bool { return pager.Count("resolve") == 1 })
+	testhost.Eventually(t, "states without it end the other", func() bool {
+		putState(t, nc, "gva", "a", stateOf("gva", "a", 5, nil))
+		return pager.Count("resolve") == 2
+	})
 }
 
 func TestAskedOfAnyHub(t *testing.T) {
@@ -277,7 +320,8 @@ func TestHoldIsAnsweredJournalledAndRepeated(t *testing.T) {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	c := <-orders
-	if c.Verb != notify.CommandHold || c.By != "ada" || c.Why != "change" || c.Rev != 1 || c.Until.IsZero() {
+	held := c.Rev
+	if c.Verb != notify.CommandHold || c.By != "ada" || c.Why != "change" || c.Rev == 0 || c.Until.IsZero() {
 		t.Errorf("order %+v", c)
 	}
 	if held := h.Status().Holds; len(held) != 1 || held[0].Done != 1 || held[0].Refused != 1 || held[0].Missing != 1 {
@@ -298,7 +342,7 @@ func TestHoldIsAnsweredJournalledAndRepeated(t *testing.T) {
 		t.Errorf("unhold: %+v, %v", r, err)
 	}
 	for range 2 {
-		if c := <-orders; c.Verb != notify.CommandUnhold || c.Rev != 2 {
+		if c := <-orders; c.Verb != notify.CommandUnhold || c.Rev <= held {
 			t.Errorf("order %+v", c)
 		}
 	}

@@ -72,10 +72,11 @@ func TestSetupMakesWhatTheContractSays(t *testing.T) {
 	if st, err := kv.Status(t.Context()); err != nil || st.TTL() != HostTTL || st.History() != 1 {
 		t.Errorf("got %+v, %v", st, err)
 	}
-	if _, err := js.CreateOrUpdateKeyValue(t.Context(), jetstream.KeyValueConfig{
-		Bucket: "CTWARDEN_HOSTS", Description: "State of each host of ctwarden", TTL: HostTTL, MaxBytes: hostBytes,
-	}); err != nil {
-		t.Errorf("as the library makes one: %v", err)
+	if _, err := kv.PutString(t.Context(), "gva.a", "{}"); err != nil {
+		t.Error(err)
+	}
+	if e, err := kv.Get(t.Context(), "gva.a"); err != nil || string(e.Value()) != "{}" {
+		t.Errorf("as the library reads one: %v, %v", e, err)
 	}
 	if changes, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 8 << 20}); err != nil || len(changes) != 0 {
 		t.Errorf("the second time: %q, %v", changes, err)

@@ -220,3 +220,17 @@ func settled(t *testing.T, js jetstream.JetStream) {
 		return i.NumPending == 0 && i.NumAckPending == 0
 	})
 }
+
+// prefixIn is what precedes the keys in the bucket.
+func prefixIn(t *testing.T, js jetstream.JetStream) string {
+	t.Helper()
+	s, err := js.Stream(t.Context(), "KV_"+FleetBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefix, err := prefixOf(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return prefix
+}

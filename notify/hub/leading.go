@@ -3,8 +3,6 @@ package hub
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +20,8 @@ const (
 	busySave = 250 * time.Millisecond
 	// tickEvery is how often the fleet's timers are looked at, at least.
 	tickEvery = 250 * time.Millisecond
+	// recountEvery is the least time between two looks at the last states of all hosts, where some were passed over.
+	recountEvery = 10 * time.Second
 	// sweepEvery is how often marks of deleted keys are looked at, and markAge how old they get.
 	sweepEvery = time.Hour
 	markAge    = 24 * time.Hour
@@ -39,8 +39,11 @@ type leading struct {
 	fleet   *fleet.Fleet
 	control *control
 	deleted map[string]time.Time
+	// foreign are keys that are written over, since something lies there that no hub wrote.
+	foreign map[string]bool
 	queues  *queues
 	orders  *orders
+	outbox  *outbox
 
 	// batches has no room: the receiver collects while the loop is busy.
 	batches chan Batch
@@ -56,21 +59,23 @@ type leading struct {
 	replies, inSaveReplies []func()
 	// due are the pages that the save under way makes sure of.
 	due []fleet.Page
-	// submitted are the pages that a sender has, with its name.
-	submitted map[string]string
+	// submitted are the pages that a sender has.
+	submitted map[string]*sender
 	saving    bool
 	// changed is true where something may have become dirty since the last save began.
 	changed bool
+	// recounted is when the last states of all hosts were looked at.
+	recounted time.Time
 	// notBefore is when the next save may begin.
 	notBefore time.Time
 }
 
 func (h *Hub) newLeading(p *picture, st *store) *leading {
 	return &leading{
-		h: h, log: h.o.Log, store: st, fleet: p.fleet, control: &p.control, deleted: p.deleted,
+		h: h, log: h.o.Log, store: st, fleet: p.fleet, control: &p.control, deleted: p.deleted, foreign: p.foreign,
 		lease:   lease{Hub: h.o.Name, ID: h.id, Term: p.lease.Term + 1, Version: h.o.Version},
 		batches: make(chan Batch), outcomes: make(chan delivered, 256), writes: make(chan []entry), stored: make(chan error, 1),
-		submitted: map[string]string{}, changed: true,
+		submitted: map[string]*sender{}, changed: true, outbox: newOutbox(h.o.Conn, h.o.Log),
 	}
 }
 
@@ -84,7 +89,7 @@ func (h *Hub) lead(ctx context.Context, l *leading) error {
 		defer h.mu.Unlock()
 		h.leading = nil
 	})()
-	l.queues = newQueues(within, h, l.outcomes)
+	l.queues = newQueues(within, l)
 	defer l.queues.wait()
 	l.orders = newOrders(l)
 	stop, err := l.listen(within)
@@ -94,6 +99,7 @@ func (h *Hub) lead(ctx context.Context, l *leading) error {
 	defer stop()
 	l.takeOver()
 	g.Go(func() error { return l.keepLease(within) })
+	g.Go(func() error { return l.watchLease(within) })
 	g.Go(func() error {
 		r := Receiver{Conn: h.o.Conn, Log: l.log, Take: func(b Batch) error {
 			select {
@@ -107,6 +113,7 @@ func (h *Hub) lead(ctx context.Context, l *leading) error {
 	})
 	g.Go(func() error { return l.sweep(within) })
 	g.Go(func() error { return l.write(within) })
+	g.Go(func() error { return l.outbox.run(within) })
 	g.Go(func() error { return l.loop(within) })
 	err = g.Wait()
 	if ctx.Err() != nil {
@@ -123,9 +130,9 @@ func (l *leading) takeOver() {
 	defer h.mu.Unlock()
 	h.fleet, h.control, h.leader, h.leading, h.problem = l.fleet, l.control, l.lease, l, ""
 	l.fleet.Configure(h.set.Fleet)
-	l.fleet.Connected(h.connected, now)
+	l.fleet.Connected(h.connected && !h.room.full, now)
 	h.hosts.each(func(s hostState, seen time.Time) { l.fleet.Seen(s.short(seen), now) })
-	l.queues.keep(l.fleet)
+	l.queues.keep(l.fleet, nil)
 	h.revision++
 	h.markAll()
 	h.ready()
@@ -134,6 +141,7 @@ func (l *leading) takeOver() {
 func (s hostState) short(seen time.Time) fleet.HostSeen {
 	return fleet.HostSeen{
 		Site: s.Site, Host: s.Host, Version: s.Version, At: seen, Fill: s.fill(), Count: s.Count, Max: s.Max, Mode: s.Mode,
+		Incidents: s.Incidents, Listed: s.Listed,
 	}
 }
 
@@ -143,6 +151,7 @@ func (l *leading) loop(ctx context.Context) error {
 	defer tick.Stop()
 	var ticked time.Time
 	for {
+		l.h.moved()
 		if err := l.save(ctx); err != nil {
 			return err
 		}
@@ -163,6 +172,10 @@ func (l *leading) loop(ctx context.Context) error {
 			l.answer(r)
 		case a := <-l.orders.answers:
 			l.orders.heard(a)
+		case u := <-l.outbox.failed:
+			l.h.mu.Lock()
+			l.orders.unsent(u)
+			l.h.mu.Unlock()
 		case <-l.h.reconfigured:
 			l.reconfigure()
 		case <-tick.C:
@@ -216,6 +229,10 @@ func (l *leading) seen(s hostState) {
 func (l *leading) tick(now time.Time) {
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
+	if now.Sub(l.recounted) >= recountEvery && l.h.missed.Swap(false) {
+		l.recounted = now
+		l.h.hosts.each(func(s hostState, seen time.Time) { l.fleet.Seen(s.short(seen), now) })
+	}
 	l.fleet.Tick(now)
 	l.orders.tick(now)
 	l.changed = true
@@ -224,10 +241,12 @@ func (l *leading) tick(now time.Time) {
 	}
 }
 
-// reconfigure has the senders follow the settings. What waits at one that has ended is due again.
+// reconfigure has the senders follow the settings. One that is new is told what its name was told of before.
 func (l *leading) reconfigure() {
-	ended := l.queues.configure(l.h.settings().Senders)
-	maps.DeleteFunc(l.submitted, func(_, to string) bool { return slices.Contains(ended, to) })
+	added := l.queues.configure(l.h.settings().Senders)
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	l.queues.keep(l.fleet, added)
 	l.changed = true
 }
 
@@ -249,9 +268,7 @@ func (l *leading) finish() error {
 		if err := <-l.stored; err != nil {
 			return nil
 		}
-		if err := l.settle(); err != nil {
-			return err
-		}
+		l.settle()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastSave)
 	defer cancel()
@@ -264,7 +281,8 @@ func (l *leading) finish() error {
 		return nil
 	}
 	l.inSave, l.unsaved = l.unsaved, nil
-	return l.settle()
+	l.settle()
+	return nil
 }
 
 // sweep removes the marks of keys that were deleted long ago, until ctx is done. A hub that stands by has seen them by then.
@@ -280,7 +298,7 @@ func (l *leading) sweep(ctx context.Context) error {
 		s, err := l.h.js.Stream(ctx, "KV_"+FleetBucket)
 		for _, key := range l.deletedBefore(time.Now().Add(-markAge)) {
 			if err == nil {
-				err = s.Purge(ctx, jetstream.WithPurgeSubject(keyPrefix+key))
+				err = s.Purge(ctx, jetstream.WithPurgeSubject(l.store.prefix+key))
 			}
 		}
 		if err != nil && ctx.Err() == nil {
@@ -304,7 +322,7 @@ func (l *leading) deletedBefore(before time.Time) (keys []string) {
 
 // listen subscribes to what users ask of the leader and to what hosts answer.
 func (l *leading) listen(ctx context.Context) (stop func(), err error) {
-	asks, err := l.h.o.Conn.Subscribe(DoSubject, func(m *nats.Msg) { l.h.take(ctx, m) })
+	asks, err := l.h.o.Conn.Subscribe(DoSubject, func(m *nats.Msg) { l.take(ctx, m) })
 	if err != nil {
 		return nil, err
 	}

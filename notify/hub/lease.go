@@ -21,6 +21,19 @@ const (
 	takeAfter = 6 * time.Second
 )
 
+const (
+	// loopPatience is how long the loop may show no sign of life before the lease is no longer renewed: a save of much, or a
+	// batch, takes a second or two.
+	loopPatience = 10 * time.Second
+	// asideTime is how long a hub whose term failed leaves the lease to the others, by its own wait for it and some.
+	asideTime = takeAfter + 2*time.Second
+	// leaseWatch is how often it is looked whether the lease still holds.
+	leaseWatch = 100 * time.Millisecond
+)
+
+// errHung says that the loop takes nothing and tells nothing: another hub is to lead.
+var errHung = errors.New("the loop hangs")
+
 // errLeaseLost says that this hub must not act as the leader any more.
 var errLeaseLost = errors.New("the lease is lost")
 
@@ -68,6 +81,9 @@ func (l *leading) keepLease(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		if !l.h.Moves(loopPatience) {
+			return fmt.Errorf("%w: %w for more than %s", errLeaseLost, errHung, loopPatience)
+		}
 		if err := l.renew(ctx); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("%w: %w", errLeaseLost, err)
 		}
@@ -82,5 +98,22 @@ func (l *leading) renew(ctx context.Context) error {
 	return l.store.put(ctx, l.lease.entry(time.Now()))
 }
 
-// holds tells whether this hub may act as the leader at this moment.
-func (l *leading) holds() bool { return time.Now().Before(l.store.until()) }
+// watchLease ends the term when the lease has run out, whatever else is under way: the process was stopped or the machine
+// slept, and another hub may lead.
+func (l *leading) watchLease(ctx context.Context) error {
+	tick := time.NewTicker(leaseWatch)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if !l.holds() {
+			return fmt.Errorf("%w: it was not renewed in time", errLeaseLost)
+		}
+	}
+}
+
+// holds tells whether this hub may act as the leader at this moment. It may be called from any goroutine.
+func (l *leading) holds() bool { return l.store.left() > 0 }

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,6 +34,8 @@ type orders struct {
 	tallies map[string]*tally
 	oldest  []string // the ids of tallies, in order
 	again   map[string]resend
+	// disbelieved counts what hosts claim and cannot have heard, as far as it is logged.
+	disbelieved int
 }
 
 // tally counts the answers to one order.
@@ -43,7 +46,7 @@ type tally struct {
 	answers map[string]notify.CommandReason // by host key; empty: done
 	// ends is when the answers that are missing are given up; reply is told then, or when all are there. Nil: it was told.
 	ends  time.Time
-	reply func(counts)
+	reply func(counts, error)
 }
 
 // counts are what became of an order.
@@ -86,16 +89,17 @@ func (o *orders) listen(context.Context) (*nats.Subscription, error) {
 	})
 }
 
-// hold orders what h says, once it is saved. reply is told the answers; it may be nil. The caller has the hub's mutex.
-func (o *orders) hold(h hold, reply func(counts)) {
+// hold orders what h says, once it is saved. reply is told the answers, or why it could not be sent; it may be nil. The
+// caller has the hub's mutex.
+func (o *orders) hold(h hold, now time.Time, reply func(counts, error)) {
 	h.ID = rand.Text()
-	o.l.control.add(h)
+	o.l.control.add(h, now)
 	o.afterSave(func(now time.Time) { o.send(h, o.command(h.ID, h.By, h.Why, &h, now), reply) })
 }
 
 // unhold releases the holds of a reach. Where others reach some of its hosts, each host is told what is in force there.
-func (o *orders) unhold(h hold, reply func(counts)) bool {
-	if !o.l.control.release(h.Site, h.Host) {
+func (o *orders) unhold(h hold, now time.Time, reply func(counts, error)) bool {
+	if !o.l.control.release(h.Site, h.Host, now) {
 		return false
 	}
 	h.ID = rand.Text()
@@ -122,7 +126,7 @@ func (o *orders) command(id, by, why string, h *hold, now time.Time) notify.Comm
 }
 
 // send publishes an order to all whom it reaches, by one message where the same is to be in force on all of them.
-func (o *orders) send(reach hold, c notify.Command, reply func(counts)) {
+func (o *orders) send(reach hold, c notify.Command, reply func(counts, error)) {
 	now := c.At
 	t := &tally{reach: reach, answers: map[string]notify.CommandReason{}, ends: now.Add(answerTime), reply: reply}
 	o.count(c.ID, t)
@@ -137,7 +141,7 @@ func (o *orders) send(reach hold, c notify.Command, reply func(counts)) {
 		}
 	})
 	if c.Verb == notify.CommandHold || len(apart) == 0 {
-		o.publish(subjectOf(reach), c)
+		o.publish(subjectOf(reach), c.ID, c)
 	}
 	for _, s := range apart {
 		w := o.l.control.wanted(s.Site, s.Host, now)
@@ -145,12 +149,12 @@ func (o *orders) send(reach hold, c notify.Command, reply func(counts)) {
 		if c.Verb == notify.CommandHold {
 			each.ID = rand.Text() // the order to all has its id already
 		}
-		o.publish(notify.CommandToHost(s.Site, s.Host), each)
+		o.publish(notify.CommandToHost(s.Site, s.Host), c.ID, each)
 	}
 	if c.Verb == notify.CommandUnhold && len(apart) > 0 {
 		o.l.h.hosts.each(func(s hostState, seen time.Time) {
 			if reach.reaches(s.Site, s.Host) && now.Sub(seen) <= HostTTL && o.l.control.wanted(s.Site, s.Host, now) == nil {
-				o.publish(notify.CommandToHost(s.Site, s.Host), c)
+				o.publish(notify.CommandToHost(s.Site, s.Host), c.ID, c)
 			}
 		})
 	}
@@ -174,14 +178,22 @@ func subjectOf(h hold) string {
 	return notify.CommandToAll()
 }
 
-func (o *orders) publish(subject string, c notify.Command) {
+// publish has a command sent. order is the id under which a user waits for it; empty: nobody does.
+func (o *orders) publish(subject, order string, c notify.Command) {
 	body, err := c.Encode()
-	if err == nil {
-		err = o.l.h.o.Conn.Publish(subject, body)
-	}
 	if err != nil {
-		// The hosts' states tell that they did not hear it; then they are told again.
-		o.l.log.Warn("order_not_sent", zap.String("subject", subject), zap.Error(err))
+		o.l.log.Error("order_not_sent", zap.String("subject", subject), zap.Error(err))
+		o.unsent(unsent{order, err})
+		return
+	}
+	o.l.outbox.put(outgoing{subject, body, order})
+}
+
+// unsent tells who waits for an order that it could not be sent. The caller has the hub's mutex.
+func (o *orders) unsent(u unsent) {
+	if t := o.tallies[u.order]; t != nil && t.reply != nil {
+		t.reply(t.counts(), fmt.Errorf("it stands, and the hosts will hear of it within minutes, but it could not be sent to all just now: %w", u.err))
+		t.reply = nil
 	}
 }
 
@@ -198,7 +210,7 @@ func (o *orders) count(id string, t *tally) {
 func (o *orders) heard(a notify.Answer) {
 	o.l.h.mu.Lock()
 	defer o.l.h.mu.Unlock()
-	o.l.control.catchUp(a.Rev)
+	o.believe(a.Rev, a.Site, a.Host, time.Now())
 	t := o.tallies[a.ID]
 	if t == nil {
 		return
@@ -218,9 +230,20 @@ func (o *orders) heard(a notify.Answer) {
 
 func (t *tally) finish() {
 	if t.reply != nil {
-		t.reply(t.counts())
+		t.reply(t.counts(), nil)
 		t.reply = nil
 	}
+}
+
+// believe goes on from a revision that a host says it has heard, where a hub can have given it. The caller has the hub's
+// mutex.
+func (o *orders) believe(rev uint64, site, host string, now time.Time) {
+	if o.l.control.catchUp(rev, now) || o.disbelieved > maxTold {
+		return
+	}
+	o.disbelieved++
+	o.l.log.Warn("revision_not_believed", zap.String("site", site), zap.String("host", host), zap.Uint64("revision", rev),
+		zap.String("meaning", "no hub can have given it; orders to this host may be refused as old"))
 }
 
 // tick ends what is over, has answers that are missing given up, and orders what the fleet wants by itself. The caller has
@@ -236,7 +259,7 @@ func (o *orders) tick(now time.Time) {
 		if w.Verb != string(notify.CommandHold) || !now.Before(w.Until) || o.has(w.ID) {
 			continue
 		}
-		o.hold(hold{Since: now.UTC().Truncate(time.Second), Until: w.Until, By: hubName, Why: w.Why, Budget: w.ID}, nil)
+		o.hold(hold{Since: now.UTC().Truncate(time.Second), Until: w.Until, By: hubName, Why: w.Why, Budget: w.ID}, now, nil)
 	}
 }
 
@@ -253,7 +276,7 @@ func (o *orders) has(budget string) bool {
 // reconcile tells a host again what its state shows that it has not heard. The caller has the hub's mutex.
 func (o *orders) reconcile(s hostState, now time.Time) {
 	key := notify.HostKey(s.Site, s.Host)
-	o.l.control.catchUp(s.Fleet.Rev)
+	o.believe(s.Fleet.Rev, s.Site, s.Host, now)
 	c, differs := o.missing(s, now)
 	if !differs {
 		delete(o.again, key)
@@ -266,7 +289,7 @@ func (o *orders) reconcile(s hostState, now time.Time) {
 	r.wait = min(max(2*r.wait, firstAgain), lastAgain)
 	r.next = now.Add(r.wait)
 	o.again[key] = r
-	o.publish(notify.CommandToHost(s.Site, s.Host), c)
+	o.publish(notify.CommandToHost(s.Site, s.Host), "", c)
 }
 
 // missing is the order that brings a host to what is wanted. A host whose agent says nothing of the fleet is told only what

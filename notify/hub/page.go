@@ -36,18 +36,27 @@ func (p pageFleet) Host(ctx context.Context, site, host string) (web.HostDetail,
 	h := p.h
 	d, seen := h.hosts.detail(site, host)
 	known := false
-	h.mu.Lock()
-	if h.fleet != nil {
+	h.readers.look(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.fleet == nil {
+			return
+		}
 		_, d.Incidents, known = h.fleet.Host(site, host)
 		if w := h.control.wanted(site, host, time.Now()); w != nil {
-			d.Hold = h.heldBy(*w)
+			h.summarize(time.Now())
+			d.Hold = h.summary.hold(*w)
 		}
-	}
-	h.mu.Unlock()
+	})
 	if !seen && !known {
 		return d, fmt.Errorf("%w: nothing is known of host %s at %s", web.ErrNotFound, host, site)
 	}
 	d.Site, d.Host = site, host
+	done, err := h.readers.detail(ctx)
+	if err != nil {
+		return d, err
+	}
+	defer done()
 	status, err := h.status(ctx, site, host)
 	if err != nil {
 		return d, err
@@ -72,8 +81,11 @@ func (h *Hub) status(ctx context.Context, site, host string) (json.RawMessage, e
 	if err != nil {
 		return nil, unavailable("read the state of "+host, err)
 	}
-	if m.Header.Get(opHeader) != "" || !json.Valid(m.Data) {
+	if m.Header.Get(opHeader) != "" {
 		return nil, nil
+	}
+	if _, err := readHostState(notify.HostKey(site, host), m.Data); err != nil {
+		return nil, nil // not the host's own document
 	}
 	return m.Data, nil
 }
@@ -120,22 +132,26 @@ func (p pageIncidents) Revision() uint64 {
 
 // Groups implements web.Incidents.
 func (p pageIncidents) Groups() []fleet.Group {
-	p.h.mu.Lock()
-	defer p.h.mu.Unlock()
-	if p.h.fleet == nil {
-		return nil
-	}
-	return p.h.fleet.Groups()
+	return p.h.readers.all(p.Revision, func() []fleet.Group {
+		p.h.mu.Lock()
+		defer p.h.mu.Unlock()
+		if p.h.fleet == nil {
+			return nil
+		}
+		return p.h.fleet.Groups()
+	})
 }
 
 // Group implements web.Incidents.
-func (p pageIncidents) Group(id string) (fleet.Group, bool) {
-	p.h.mu.Lock()
-	defer p.h.mu.Unlock()
-	if p.h.fleet == nil {
-		return fleet.Group{}, false
-	}
-	return p.h.fleet.Group(id)
+func (p pageIncidents) Group(id string) (g fleet.Group, known bool) {
+	p.h.readers.look(func() {
+		p.h.mu.Lock()
+		defer p.h.mu.Unlock()
+		if p.h.fleet != nil {
+			g, known = p.h.fleet.Group(id)
+		}
+	})
+	return g, known
 }
 
 // backlog is what waits in the stream, as last asked.
@@ -162,6 +178,9 @@ func (h *Hub) askBacklog(ctx context.Context) error {
 			info := cons.CachedInfo()
 			h.backlog.pending.Store(info.NumPending + uint64(info.NumAckPending))
 		}
+		within, cancel = context.WithTimeout(ctx, backlogEvery)
+		h.askRoom(within)
+		cancel()
 	}
 }
 

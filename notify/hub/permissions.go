@@ -8,6 +8,8 @@ const InboxPrefix = "_INBOX.ctwarden-hub"
 // Permissions are the subjects that a user of the NATS account needs, and no more.
 type Permissions struct {
 	Publish, Subscribe []string
+	// NoPublish are exceptions from Publish.
+	NoPublish []string
 	// Respond is true where the user answers requests, on whatever subject they name.
 	Respond bool
 }
@@ -40,7 +42,7 @@ func HubPermissions() Permissions {
 			"$JS.ACK." + notify.StreamName + "." + Consumer + ".>",
 			"$JS.API.DIRECT.GET.KV_" + notify.HostsBucket + ".>",
 			"$JS.API.STREAM.PURGE.KV_" + FleetBucket,
-			keyPrefix + ">",
+			bucketPrefix + ">",
 			notify.CommandPrefix + ".>",
 			DoSubject,
 		},
@@ -57,6 +59,13 @@ func HubPermissions() Permissions {
 func OperatorPermissions() Permissions {
 	p := Permissions{
 		Publish: []string{DoSubject}, Subscribe: []string{notify.OperatorInbox + ".>"},
+		// The hubs' own consumer: whoever reads from it or removes it takes events away from them.
+		NoPublish: []string{
+			"$JS.API.CONSUMER.CREATE." + notify.StreamName + "." + Consumer,
+			"$JS.API.CONSUMER.CREATE." + notify.StreamName + "." + Consumer + ".>",
+			"$JS.API.CONSUMER.MSG.NEXT." + notify.StreamName + "." + Consumer,
+			"$JS.API.CONSUMER.DELETE." + notify.StreamName + "." + Consumer,
+		},
 	}
 	for _, stream := range []string{notify.StreamName, "KV_" + notify.HostsBucket} {
 		p.Publish = append(p.Publish, reading(stream)...)

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -19,6 +20,8 @@ type queues struct {
 	ctx      context.Context
 	h        *Hub
 	outcomes chan<- delivered
+	// leads tells whether this hub still may send.
+	leads func() bool
 	// all is changed by the loop alone, under the hub's mutex, since others read it for the page.
 	all map[string]*sender
 	g   *errgroup.Group
@@ -29,11 +32,15 @@ type sender struct {
 	*oncall.Queue
 	config oncall.Config
 	stop   context.CancelFunc
+	// ended is closed when it sends no more and has told all that it has to tell.
+	ended chan struct{}
 }
 
 // delivered is what became of a page.
 type delivered struct {
-	page string
+	// ended is a sender that tells no more; nil: it is a page.
+	ended *sender
+	page  string
 	fleet.Delivery
 	pageResult
 }
@@ -44,51 +51,75 @@ type pageResult struct {
 	result oncall.Result
 }
 
-func newQueues(ctx context.Context, h *Hub, outcomes chan<- delivered) *queues {
-	q := &queues{ctx: ctx, h: h, outcomes: outcomes, all: map[string]*sender{}, g: &errgroup.Group{}}
-	q.configure(h.settings().Senders)
+func newQueues(ctx context.Context, l *leading) *queues {
+	q := &queues{ctx: ctx, h: l.h, outcomes: l.outcomes, leads: l.holds, all: map[string]*sender{}, g: &errgroup.Group{}}
+	q.configure(l.h.settings().Senders)
 	return q
 }
 
-// configure starts the queues of new senders and ends those of senders that are gone or changed. What waits in them is due
-// still: it is submitted again where a sender of its name is there.
-func (q *queues) configure(senders []oncall.Config) (ended []string) {
+// configure starts the queues of new senders and ends those of senders that are gone or changed. What waits in one that
+// ends is due again once it has ended: until then it may still get through. It returns the names that were not there.
+func (q *queues) configure(senders []oncall.Config) (added []string) {
 	q.h.mu.Lock()
 	defer q.h.mu.Unlock()
-	for name, s := range q.all {
+	before := maps.Clone(q.all)
+	for name, s := range before {
 		same := func(c oncall.Config) bool { return c.Name == name && reflect.DeepEqual(c, s.config) }
 		if !slices.ContainsFunc(senders, same) {
 			s.stop()
 			delete(q.all, name)
-			ended = append(ended, name)
 		}
 	}
 	for _, c := range senders {
 		if q.all[c.Name] == nil {
-			q.start(c)
+			q.start(c, before[c.Name])
+		}
+		if before[c.Name] == nil {
+			added = append(added, c.Name)
 		}
 	}
-	return ended
+	return added
 }
 
-func (q *queues) start(c oncall.Config) {
-	queue, err := oncall.Open(c, oncall.Options{Program: "ctwarden-hub/" + q.h.o.Version}, q.h.o.Log)
+// start begins a queue, once the one whose place it takes has ended: it goes on with what that has told.
+func (q *queues) start(c oncall.Config, old *sender) {
+	queue, err := oncall.Open(c, oncall.Options{Program: "ctwarden-hub/" + q.h.o.Version, May: q.leads}, q.h.o.Log)
 	if err != nil {
 		q.h.o.Log.Error("sender_unusable", zap.String("sender", c.Name), zap.Error(err))
 		return
 	}
 	ctx, cancel := context.WithCancel(q.ctx)
-	q.all[c.Name] = &sender{queue, c, cancel}
-	q.g.Go(func() error { return queue.Run(ctx) })
+	s := &sender{queue, c, cancel, make(chan struct{})}
+	q.all[c.Name] = s
+	q.g.Go(func() error {
+		defer close(s.ended)
+		if old != nil {
+			<-old.ended // two seconds at most (oncall.Queue.Run)
+			for _, n := range old.Open() {
+				q.kept(s, n)
+			}
+		}
+		err := queue.Run(ctx)
+		select {
+		case q.outcomes <- delivered{ended: s}:
+		case <-q.ctx.Done():
+		}
+		return err
+	})
 }
 
-// keep has senders to a place that forgets tell again what was told in another term. The caller has the hub's mutex.
-func (q *queues) keep(f *fleet.Fleet) {
+func (q *queues) kept(s *sender, n oncall.Notification) {
+	if err := s.Keep(n); err != nil {
+		q.h.o.Log.Warn("page_not_repeated", zap.String("sender", s.config.Name), zap.Error(err))
+	}
+}
+
+// keep has senders to a place that forgets tell again what was told in another term, those of the names, nil: all. The
+// caller has the hub's mutex.
+func (q *queues) keep(f *fleet.Fleet, names []string) {
 	for _, p := range f.Told() {
-		if s := q.all[p.To]; s != nil {
-			if err := s.Keep(p.Notification); err != nil {
-				q.h.o.Log.Warn("page_not_repeated", zap.String("sender", p.To), zap.Error(err))
-			}
+		if s := q.all[p.To]; s != nil && (names == nil || slices.Contains(names, p.To)) {
+			q.kept(s, p.Notification)
 		}
 	}
 }
@@ -98,18 +129,18 @@ func (q *queues) wait() { _ = q.g.Wait() }
 
 // submit hands a page to its sender. A page that no sender takes has its outcome at once. Neither is where the sender has
 // enough to do: the page stays due.
-func (q *queues) submit(p fleet.Page) (taken bool, dead *delivered) {
+func (q *queues) submit(p fleet.Page) (taken *sender, dead *delivered) {
 	s := q.all[p.To]
 	if s == nil {
-		return false, ending(p, oncall.Outcome{Result: oncall.ResultDead, At: time.Now(), Err: "no sender of the name " + p.To + " is configured"})
+		return nil, ending(p, oncall.Outcome{Result: oncall.ResultDead, At: time.Now(), Err: "no sender of the name " + p.To + " is configured"})
 	}
 	switch err := s.Submit(p.Notification, func(o oncall.Outcome) { q.tell(p, o) }); {
 	case errors.Is(err, oncall.ErrFull):
-		return false, nil
+		return nil, nil
 	case err != nil:
-		return false, ending(p, oncall.Outcome{Result: oncall.ResultDead, At: time.Now(), Err: err.Error()})
+		return nil, ending(p, oncall.Outcome{Result: oncall.ResultDead, At: time.Now(), Err: err.Error()})
 	}
-	return true, nil
+	return s, nil
 }
 
 // ending is an outcome as the fleet wants it.

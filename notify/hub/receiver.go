@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/ctwarden/ctwarden/notify"
 )
@@ -36,7 +37,13 @@ type Receiver struct {
 	Take func(b Batch) error
 	// Ready is called once the consumer was found, before the first event; it may be nil.
 	Ready func()
+
+	// unreadable bounds what is logged of events that cannot be read: a host that was taken over can send many.
+	unreadable rate.Sometimes
 }
+
+// sometimes is how much of what a host can cause at will is logged.
+func sometimes() rate.Sometimes { return rate.Sometimes{First: 20, Interval: 10 * time.Second} }
 
 // Batch is a number of events, with the right to acknowledge them.
 type Batch struct {
@@ -76,6 +83,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
+	r.unreadable = sometimes()
 	start, cancel := context.WithTimeout(ctx, attach)
 	defer cancel()
 	cons, err := js.Consumer(start, notify.StreamName, Consumer)
@@ -162,7 +170,7 @@ func (r *Receiver) decode(m jetstream.Msg) (Delivery, bool) {
 	}
 	if err != nil {
 		// It will not get better: ended, and said, rather than delivered for ever.
-		r.Log.Error("event_unreadable", zap.String("subject", m.Subject()), zap.Error(err))
+		r.unreadable.Do(func() { r.Log.Error("event_unreadable", zap.String("subject", m.Subject()), zap.Error(err)) })
 		_ = m.Term()
 		return Delivery{}, false
 	}
@@ -188,6 +196,9 @@ func (r *Receiver) take(read <-chan Delivery) error {
 }
 
 func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

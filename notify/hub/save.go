@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify/fleet"
@@ -65,6 +67,16 @@ func (l *leading) snapshot(now time.Time) (entries []entry, due []fleet.Page, er
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
 	keys := l.fleet.Dirty()
+	for key := range l.foreign {
+		if key == controlKey {
+			l.control.dirty = true
+			continue
+		}
+		if _, err := l.fleet.Encode(key); err == nil && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	l.foreign = nil
 	if len(keys) > 0 {
 		l.h.revision++
 		l.h.unmarked = true
@@ -103,9 +115,7 @@ func (l *leading) afterSave(err error) error {
 	if err != nil {
 		return err
 	}
-	if err := l.settle(); err != nil {
-		return err
-	}
+	l.settle()
 	if len(l.due) > 0 {
 		l.h.o.Fail(StageSaved)
 	}
@@ -114,8 +124,8 @@ func (l *leading) afterSave(err error) error {
 	}
 	for _, p := range l.due {
 		taken, dead := l.queues.submit(p)
-		if taken {
-			l.submitted[p.ID] = p.To
+		if taken != nil {
+			l.submitted[p.ID] = taken
 		}
 		if dead != nil {
 			l.delivered(*dead)
@@ -129,46 +139,26 @@ func (l *leading) afterSave(err error) error {
 	return nil
 }
 
-// settle acknowledges and prints what the last save covers.
-func (l *leading) settle() error {
+// settle has what the last save covers printed and acknowledged.
+func (l *leading) settle() {
 	done := l.inSave
 	l.inSave = nil
 	for _, b := range done {
-		if err := l.print(b); err != nil {
-			return err
-		}
-		b.Ack()
+		l.h.printer.take(b)
 		if at := b.Events[len(b.Events)-1].At; !at.IsZero() {
 			l.h.backlog.saved.Store(at.UnixNano())
 		}
 	}
-	return nil
-}
-
-func (l *leading) print(b Batch) error {
-	if l.h.o.Print == nil {
-		return nil
-	}
-	for _, d := range b.Events {
-		if l.h.printed.has(d.Event.ID) {
-			continue
-		}
-		if err := l.h.o.Print(d.Received, d.Raw); err != nil {
-			return &printError{err}
-		}
-		l.h.printed.add(d.Event.ID)
-	}
-	if l.h.o.Printed == nil {
-		return nil
-	}
-	if err := l.h.o.Printed(); err != nil {
-		return &printError{err}
-	}
-	return nil
 }
 
 // delivered notes what became of a page, and has it saved.
 func (l *leading) delivered(d delivered) {
+	if d.ended != nil {
+		// What it has not told of is due again.
+		maps.DeleteFunc(l.submitted, func(_ string, s *sender) bool { return s == d.ended })
+		l.changed = true
+		return
+	}
 	now := time.Now()
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()

@@ -52,6 +52,8 @@ const (
 type SetupOptions struct {
 	// MaxBytes bounds the stream; beyond it the oldest events go. It must be positive.
 	MaxBytes int64
+	// HostBytes bounds the bucket of host states; 0 makes a new one for 100,000 hosts, and leaves the bound of an old one.
+	HostBytes int64
 	// Replicas is the number of copies; 0 makes a new stream with as many of 3 as there are servers, and leaves the
 	// number of an old one.
 	Replicas int
@@ -97,8 +99,9 @@ func hostStream(o SetupOptions) jetstream.StreamConfig {
 		Name: "KV_" + notify.HostsBucket, Description: "State of each host of ctwarden",
 		Subjects:  []string{"$KV." + notify.HostsBucket + ".>"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
-		MaxAge: HostTTL, MaxBytes: hostBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
-		AllowRollup: true, DenyDelete: true, AllowDirect: true,
+		MaxAge: HostTTL, MaxBytes: o.HostBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
+		// Without roll-ups: a host could empty the bucket by one.
+		DenyDelete: true, AllowDirect: true,
 	}
 }
 
@@ -106,10 +109,10 @@ func hostStream(o SetupOptions) jetstream.StreamConfig {
 func fleetStream(o SetupOptions) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: "KV_" + FleetBucket, Description: "What the hubs of ctwarden know and decided",
-		Subjects:  []string{"$KV." + FleetBucket + ".>"},
+		Subjects:  []string{guardedSubject()},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 		MaxBytes: fleetBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
-		AllowRollup: true, DenyDelete: true, AllowDirect: true,
+		DenyDelete: true, AllowDirect: true,
 	}
 }
 
@@ -135,6 +138,12 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	if want.Replicas == 0 {
 		want.Replicas = have.Replicas
 	}
+	if want.MaxBytes == 0 {
+		want.MaxBytes = have.MaxBytes
+	}
+	if _, ok := guardedPrefix(have.Subjects); ok && want.Name == "KV_"+FleetBucket {
+		want.Subjects = have.Subjects
+	}
 	diff := differences(have, want)
 	if len(diff) == 0 {
 		return nil, nil
@@ -148,6 +157,9 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 
 // createStream tries 3, 2, 1 replicas where the number is left open: the servers know best how many there are.
 func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) ([]string, error) {
+	if want.MaxBytes == 0 {
+		want.MaxBytes = hostBytes
+	}
 	tries := []int{want.Replicas}
 	if want.Replicas == 0 {
 		tries = []int{3, 2, 1}
@@ -198,7 +210,11 @@ func differences(have, want jetstream.StreamConfig) []string {
 	}
 	m := merged(have, want)
 	add("description", have.Description == m.Description, have.Description, m.Description)
-	add("subjects", slices.Equal(have.Subjects, m.Subjects), have.Subjects, m.Subjects)
+	subjects := any(m.Subjects)
+	if _, ok := guardedPrefix(m.Subjects); ok {
+		subjects = "(hidden from hosts)"
+	}
+	add("subjects", slices.Equal(have.Subjects, m.Subjects), have.Subjects, subjects)
 	add("discard", have.Discard == m.Discard, have.Discard, m.Discard)
 	add("max age", have.MaxAge == m.MaxAge, have.MaxAge, m.MaxAge)
 	add("max bytes", have.MaxBytes == m.MaxBytes, have.MaxBytes, m.MaxBytes)

@@ -25,8 +25,16 @@ type picture struct {
 	fleet   *fleet.Fleet
 	control control
 	lease   sighting
+	// prefix precedes the keys in the subjects of the bucket's messages.
+	prefix string
+	// foreign are the keys under which something lies that no hub wrote.
+	foreign map[string]bool
 	// last is the sequence number of the bucket's last message that was read.
 	last uint64
+	// refused is the last that a try for the lease was refused with, since something was written behind it; since is when that
+	// was first so.
+	refused uint64
+	since   time.Time
 	// complete is true once all was read that was there at the start.
 	complete bool
 	// deleted has the keys that were deleted, with the time of that.
@@ -40,6 +48,7 @@ func (h *Hub) standBy(ctx context.Context) (*leading, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.moved()
 	msgs, err := follow(ctx, h.js, "KV_"+FleetBucket)
 	if err != nil {
 		return nil, err
@@ -52,6 +61,7 @@ func (h *Hub) standBy(ctx context.Context) (*leading, error) {
 	stuck := time.AfterFunc(stuckAfter, msgs.Stop)
 	defer stuck.Stop()
 	for {
+		h.moved()
 		stuck.Reset(stuckAfter)
 		m, err := msgs.Next(jetstream.NextMaxWait(lookEvery))
 		switch {
@@ -69,8 +79,8 @@ func (h *Hub) standBy(ctx context.Context) (*leading, error) {
 			continue
 		}
 		looked = time.Now()
-		if l := h.seize(ctx, p); l != nil {
-			return l, nil
+		if l, err := h.seize(ctx, p); l != nil || err != nil {
+			return l, err
 		}
 	}
 }
@@ -86,10 +96,14 @@ func (h *Hub) begin(ctx context.Context) (*picture, error) {
 	if err != nil {
 		return nil, unavailable("read the bucket "+FleetBucket, err)
 	}
+	prefix, err := prefixOf(s)
+	if err != nil {
+		return nil, err
+	}
 	state := s.CachedInfo().State
 	p := &picture{
-		fleet: fleet.New(h.settings().Fleet), last: state.LastSeq, deleted: map[string]time.Time{},
-		lease: sighting{moved: time.Now()},
+		fleet: fleet.New(h.settings().Fleet), last: state.LastSeq, deleted: map[string]time.Time{}, foreign: map[string]bool{},
+		lease: sighting{moved: time.Now()}, prefix: prefix,
 	}
 	if state.Msgs == 0 {
 		h.show(p)
@@ -99,12 +113,17 @@ func (h *Hub) begin(ctx context.Context) (*picture, error) {
 
 // read takes one message of the bucket into the picture.
 func (h *Hub) read(p *picture, m jetstream.Msg) error {
-	s, err := readSaved(m)
+	s, err := readSaved(p.prefix, m)
 	if err != nil {
 		return err
 	}
 	h.mu.Lock()
-	err = p.take(s, time.Now())
+	if s.ours {
+		err = p.take(s, time.Now())
+	} else {
+		p.last = max(p.last, s.seq)
+		h.passOver(p, s)
+	}
 	h.mu.Unlock()
 	if err != nil {
 		// A value that cannot be read is of a newer hub or damaged. To lead without it would overwrite it.
@@ -112,7 +131,7 @@ func (h *Hub) read(p *picture, m jetstream.Msg) error {
 	}
 	if s.pending == 0 && !p.complete {
 		h.show(p)
-	} else if p.complete {
+	} else if p.complete && s.ours {
 		h.changed(p, s.key)
 	}
 	return nil
@@ -122,6 +141,7 @@ func (p *picture) take(s saved, now time.Time) error {
 	p.last = max(p.last, s.seq)
 	p.lease.moved = now
 	delete(p.deleted, s.key)
+	delete(p.foreign, s.key)
 	if s.value == nil {
 		p.deleted[s.key] = s.at
 	}
@@ -142,23 +162,41 @@ func (p *picture) take(s saved, now time.Time) error {
 	return p.fleet.Load(s.key, s.value)
 }
 
-// seize takes the lease where it is free. It returns nil where it is not, or another hub was faster.
-func (h *Hub) seize(ctx context.Context, p *picture) *leading {
-	if !p.complete || !p.lease.free(h.id, time.Now()) || !h.o.Conn.IsConnected() {
-		return nil
+// staleAfter is how long what was written behind the last message that was read may take to come.
+const staleAfter = 2 * time.Second
+
+// errStale says that the bucket has messages that do not come: the consumer is of no use, though nobody says so. Where a
+// server died, the library may wait for it for ever.
+var errStale = errors.New("what was written does not come; the bucket is read anew")
+
+// stale tells whether a try was refused with the same last message for too long.
+func (p *picture) stale(now time.Time) bool {
+	if p.refused != p.last || p.since.IsZero() {
+		p.refused, p.since = p.last, now
 	}
-	st := newStore(h.js, p.last)
+	return now.Sub(p.since) >= staleAfter
+}
+
+// seize takes the lease where it is free. It returns nil where it is not, or another hub was faster; an error where the
+// bucket has to be read anew.
+func (h *Hub) seize(ctx context.Context, p *picture) (*leading, error) {
+	if !p.complete || time.Now().Before(h.aside) || !p.lease.free(h.id, time.Now()) || !h.o.Conn.IsConnected() {
+		return nil, nil
+	}
+	st := newStore(h.js, p.prefix, h.o.Name, p.last)
 	l := h.newLeading(p, st)
 	within, cancel := context.WithTimeout(ctx, storeAck)
 	defer cancel()
 	switch err := st.write(within, []entry{l.lease.entry(time.Now())}); {
+	case errors.Is(err, errOvertaken) && p.stale(time.Now()):
+		return nil, fmt.Errorf("%w: %w", errStale, errOvertaken)
 	case errors.Is(err, errOvertaken):
-		return nil // what was written instead is about to be read
+		return nil, nil // what was written instead is about to be read
 	case err != nil && ctx.Err() == nil:
 		h.o.Log.Warn("lease_not_taken", zap.Error(err))
-		return nil
+		return nil, nil
 	case err != nil:
-		return nil
+		return nil, nil
 	}
-	return l
+	return l, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/fleet"
 	"github.com/ctwarden/ctwarden/notify/hub/web"
 	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -19,17 +20,21 @@ func (h *Hub) Status() web.Status {
 	s := web.Status{
 		Version: h.o.Version, Hub: h.o.Name, Leader: h.leader.Hub, Leading: h.leading != nil, Connected: h.connected,
 		Since: h.since, Loaded: h.fleet != nil, Problem: h.problem, Events: h.tally.events, Duplicates: h.tally.again, Pending: h.backlog.pending.Load(),
+		Foreign: h.tally.foreign, Unprinted: h.tally.unprinted,
 	}
 	if at := h.backlog.saved.Load(); s.Pending > 0 && at > 0 {
 		s.Lag = time.Since(time.Unix(0, at))
 	}
-	s.Senders, s.DeadLetters = h.senders()
+	if s.Problem == "" {
+		s.Problem = h.room.problem
+	}
+	s.Senders = h.senders()
 	if h.fleet == nil {
 		return s
 	}
 	s.Silences = h.fleet.Silences()
 	h.summarize(time.Now())
-	s.Holds, s.Rollout = h.summary.holds, h.summary.rollout
+	s.Holds, s.Rollout, s.DeadLetters = h.summary.holds, h.summary.rollout, h.summary.dead
 	s.Budget.PerHour = h.set.Fleet.StepsPerHour
 	s.Budget.Used = h.fleet.StepsUsed()
 	s.Budget.Spent = slices.ContainsFunc(h.control.Holds, func(o hold) bool { return o.Budget != "" && !o.over(time.Now()) })
@@ -42,6 +47,7 @@ type summary struct {
 	rev     uint64
 	holds   []web.Hold
 	rollout web.Rollout
+	dead    []web.DeadLetter
 }
 
 // summarize brings the summary up to date. The caller holds mu.
@@ -50,6 +56,9 @@ func (h *Hub) summarize(now time.Time) {
 		return
 	}
 	h.summary = summary{at: now, rev: h.control.Rev, rollout: h.rollout()}
+	for _, d := range h.fleet.DeadPages() {
+		h.summary.dead = append(h.summary.dead, deadLetter(d))
+	}
 	for _, o := range h.control.Holds {
 		if !o.over(now) {
 			h.summary.holds = append(h.summary.holds, *h.heldBy(o))
@@ -57,28 +66,35 @@ func (h *Hub) summarize(now time.Time) {
 	}
 }
 
+// hold is a hold as the page shows it; nil: it is newer than the summary.
+func (s summary) hold(o hold) *web.Hold {
+	for _, h := range s.holds {
+		if h.Site == o.Site && h.Host == o.Host && h.By == o.By && h.Since.Equal(o.Since) {
+			return &h
+		}
+	}
+	return nil
+}
+
 // senders are those of this term, or those that the configuration has, where another hub leads. The caller holds mu.
-func (h *Hub) senders() (all []web.Sender, dead []web.DeadLetter) {
+func (h *Hub) senders() (all []web.Sender) {
 	for _, c := range h.set.Senders {
 		w := web.Sender{Name: c.Name, Kind: c.Kind()}
 		if h.leading != nil && h.leading.queues.all[c.Name] != nil {
 			q := h.leading.queues.all[c.Name]
 			st := q.Status()
 			w.Waiting, w.Delivered, w.Retried, w.Dead, w.Error, w.At = st.Waiting, st.Delivered, st.Retries, st.Dead, st.Problem, st.Since
-			for _, d := range q.Dead() {
-				dead = append(dead, deadLetter(d))
-			}
 		}
 		all = append(all, w)
 	}
-	slices.SortFunc(dead, func(a, b web.DeadLetter) int { return b.At.Compare(a.At) })
-	return all, dead
+	return all
 }
 
-func deadLetter(d oncall.DeadLetter) web.DeadLetter {
-	n, o := d.Notification, d.Outcome
+// deadLetter is a page that was given up, as saved with its incident: every hub shows it, also after a restart.
+func deadLetter(d fleet.DeadPage) web.DeadLetter {
 	return web.DeadLetter{
-		ID: n.ID, Sender: o.Sender, Incident: n.Key, Title: oncall.Title(n), Action: string(n.Action), At: o.At, Attempts: o.Attempts, Error: o.Err,
+		ID: d.State.ID, Sender: d.State.To, Incident: d.Page.Group, Title: oncall.Title(d.Page.Notification), Action: string(d.State.Action),
+		At: d.State.At, Attempts: d.State.Attempts, Error: d.State.Err,
 	}
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,11 @@ import (
 const (
 	// storeAck is how long the acknowledgement of a write may take.
 	storeAck = 3 * time.Second
-	// keyPrefix precedes a key in the subject of the bucket's messages.
-	keyPrefix = "$KV." + FleetBucket + "."
+	// writerHeader is on everything that hubs write to the bucket, with the hub's name. What a server writes by itself, such as
+	// an acknowledgement, has none.
+	writerHeader = "Ctwarden-Hub"
+	// electionRest is the wait between two attempts while the stream has no leader.
+	electionRest = 100 * time.Millisecond
 	// opHeader and opDelete mark a deleted key, as the key-value library does.
 	opHeader = "KV-Operation"
 	opDelete = "DEL"
@@ -38,6 +42,8 @@ type entry struct {
 // new leader's writes have come to.
 type store struct {
 	js jetstream.JetStream
+	// prefix precedes a key in the subject of a message, name is this hub's.
+	prefix, name string
 
 	mu sync.Mutex // held over a write
 	// last is the sequence number that the next write expects.
@@ -51,11 +57,13 @@ type store struct {
 }
 
 // newStore begins behind the message with the sequence number last.
-func newStore(js jetstream.JetStream, last uint64) *store { return &store{js: js, last: last} }
+func newStore(js jetstream.JetStream, prefix, name string, last uint64) *store {
+	return &store{js: js, prefix: prefix, name: cmp.Or(name, "hub"), last: last}
+}
 
 // put makes one write. Where it fails, or its outcome is not known, the store is of no use any more.
 func (s *store) put(ctx context.Context, e entry) error {
-	m := &nats.Msg{Subject: keyPrefix + e.key, Data: e.value, Header: nats.Header{}}
+	m := &nats.Msg{Subject: s.prefix + e.key, Data: e.value, Header: nats.Header{writerHeader: {s.name}}}
 	if e.value == nil {
 		m.Header.Set(opHeader, opDelete)
 	}
@@ -67,8 +75,14 @@ func (s *store) put(ctx context.Context, e entry) error {
 	ctx, cancel := context.WithTimeout(ctx, storeAck)
 	defer cancel()
 	at := time.Now()
-	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequence(s.last),
-		jetstream.WithExpectStream("KV_"+FleetBucket), jetstream.WithRetryAttempts(0))
+	ack, err := s.publish(ctx, m)
+	for errors.Is(err, jetstream.ErrNoStreamResponse) && ctx.Err() == nil {
+		// The stream has no leader at the moment, so nothing was stored, and whoever leads next may store it: an election must
+		// not cost the hub its own lead.
+		pause(ctx, electionRest)
+		at = time.Now()
+		ack, err = s.publish(ctx, m)
+	}
 	if err != nil {
 		if isOvertaken(err) {
 			err = errOvertaken
@@ -87,6 +101,22 @@ func (s *store) until() time.Time {
 		return at.Add(leaseSafe)
 	}
 	return time.Time{}
+}
+
+func (s *store) publish(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+	return s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequence(s.last), jetstream.WithExpectStream("KV_"+FleetBucket),
+		jetstream.WithRetryAttempts(0))
+}
+
+// left is how long this hub may act as the leader yet, unless another write is acknowledged. The monotonic clock stands still
+// while a machine sleeps, and the other may be set; the one that says less counts.
+func (s *store) left() time.Duration {
+	at := s.alive.Load()
+	if at == nil {
+		return 0
+	}
+	now := time.Now()
+	return leaseSafe - max(now.Sub(*at), now.Round(0).Sub(at.Round(0)))
 }
 
 // write saves the entries in their order: each is there only where all before it are.
@@ -112,19 +142,22 @@ type saved struct {
 	at  time.Time
 	// pending is how many more there were behind it when the server sent it.
 	pending uint64
+	// ours is false for what no hub wrote: it has no key, or no hub's name.
+	ours bool
 }
 
 // readSaved takes a message of the bucket apart.
-func readSaved(m jetstream.Msg) (saved, error) {
+func readSaved(prefix string, m jetstream.Msg) (saved, error) {
 	meta, err := m.Metadata()
 	if err != nil {
 		return saved{}, fmt.Errorf("read the bucket %s: %w", FleetBucket, err)
 	}
-	key, ok := strings.CutPrefix(m.Subject(), keyPrefix)
+	key, ok := strings.CutPrefix(m.Subject(), prefix)
 	if !ok {
-		return saved{}, fmt.Errorf("read the bucket %s: a message of %s", FleetBucket, m.Subject())
+		key = ""
 	}
 	e := saved{entry: entry{key: key, value: m.Data()}, seq: meta.Sequence.Stream, at: meta.Timestamp, pending: meta.NumPending}
+	e.ours = key != "" && m.Headers().Get(writerHeader) != ""
 	if op := m.Headers().Get(opHeader); op != "" {
 		e.value = nil
 	} else if e.value == nil {

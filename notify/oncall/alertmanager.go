@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/secret"
@@ -30,15 +29,30 @@ const (
 // is open, with an end four repeats ahead, and for 15 minutes what is over: one that was restarted knows all again within
 // the time of one repeat.
 type alertmanager struct {
-	config AlertmanagerConfig
-	post   *poster
+	config  AlertmanagerConfig
+	post    *poster
+	members []member
 }
+
+// member is one Alertmanager of the cluster.
+type member struct {
+	base string
+	// asked has room for the one post that is under way.
+	asked chan struct{}
+}
+
+// grace is how long the others of a cluster are waited for once one of them has taken the alerts.
+const grace = time.Second
 
 func newAlertmanager(c AlertmanagerConfig, timeout time.Duration, o Options) (Sender, error) {
 	if c.Resend == 0 {
 		c.Resend = defaultResend
 	}
-	return &alertmanager{config: c, post: newPoster(c.TLS, timeout, o)}, nil
+	a := &alertmanager{config: c, post: newPoster(c.TLS, timeout, o)}
+	for _, base := range c.URLs {
+		a.members = append(a.members, member{base, make(chan struct{}, 1)})
+	}
+	return a, nil
 }
 
 // Repeat implements [Repeater].
@@ -56,21 +70,68 @@ type alert struct {
 // Send tells all members of the cluster at once. It is delivered where one has taken it, as with Prometheus: the others
 // are told at the next repeat.
 func (a *alertmanager) Send(ctx context.Context, n Notification) error {
+	return a.toAll(ctx, a.alerts(n, time.Now()))
+}
+
+// Again implements [Repeater].
+func (a *alertmanager) Again(ctx context.Context, all []Notification) error {
+	var alerts []alert
+	for _, n := range all {
+		alerts = append(alerts, a.alerts(n, time.Now())...)
+	}
+	return a.toAll(ctx, alerts)
+}
+
+func (a *alertmanager) toAll(ctx context.Context, alerts []alert) error {
 	header, err := a.header()
 	if err != nil {
 		return retryAfter(0, "%w", err)
 	}
-	body, err := json.Marshal(a.alerts(n, time.Now()))
+	body, err := json.Marshal(alerts)
 	if err != nil {
-		return permanent("encode the alert: %w", err)
+		return permanent("encode the alerts: %w", err)
 	}
-	failed := make([]error, len(a.config.URLs))
-	var all sync.WaitGroup
-	for i, base := range a.config.URLs {
-		all.Go(func() { failed[i] = a.tell(ctx, base, body, header) })
+	failed := make([]error, len(a.members))
+	// told has room for every member, so that one that answers late waits for nobody.
+	told := make(chan answered, len(a.members))
+	asked := map[int]bool{}
+	for i, m := range a.members {
+		select {
+		case m.asked <- struct{}{}:
+			asked[i] = true
+			// In no group: one that does not answer must not hold up those that do. It ends with ctx and the timeout.
+			go func() {
+				err := a.tell(ctx, m.base, body, header)
+				<-m.asked
+				told <- answered{i, err}
+			}()
+		default:
+			failed[i] = retryAfter(0, "%s has not answered to what it was told before", hostOf(m.base))
+		}
 	}
-	all.Wait()
+	var late <-chan time.Time
+	for len(asked) > 0 {
+		select {
+		case t := <-told:
+			delete(asked, t.member)
+			failed[t.member] = t.err
+			if t.err == nil && late == nil {
+				late = time.After(grace)
+			}
+		case <-late:
+			for i := range asked {
+				failed[i] = retryAfter(0, "%s did not answer while another one did", hostOf(a.members[i].base))
+			}
+			return together(failed)
+		}
+	}
 	return together(failed)
+}
+
+// answered is what became of a post to a member.
+type answered struct {
+	member int
+	err    error
 }
 
 // together makes one outcome of those of all members.

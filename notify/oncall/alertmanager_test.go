@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -192,5 +194,38 @@ func TestAlertmanagerLogIn(t *testing.T) {
 			}
 			wantFailure(t, senderOf(t, Config{Alertmanager: &c.config}).Send(context.Background(), oneHost()), true, 0, "answered 401")
 		})
+	}
+}
+
+// TestDeadMemberSlowsNobody has a cluster with a member that takes connections and never answers: the other one is told of
+// each alert within seconds, the dead one is asked once at a time.
+func TestDeadMemberSlowsNobody(t *testing.T) {
+	gate := make(chan struct{})
+	var hanging atomic.Int64
+	dead := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		hanging.Add(1)
+		<-gate
+	}))
+	defer dead.Close()
+	defer close(gate)
+	live := receive(t, plain, answerWith(200, ""))
+	s := senderOf(t, Config{Timeout: time.Minute, Alertmanager: &AlertmanagerConfig{URLs: []string{dead.URL, live.URL}, Resend: time.Minute}})
+	begun := time.Now()
+	for i := range 20 {
+		n := samples()["one_host_full"]
+		n.Key = fmt.Sprint("k", i)
+		err := s.Send(t.Context(), n)
+		if !Delivered(err) || err == nil || !strings.Contains(err.Error(), hostOf(dead.URL)) {
+			t.Fatalf("alert %d: %v", i, err)
+		}
+	}
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("20 alerts took %v", took)
+	}
+	if n := hanging.Load(); n != 1 {
+		t.Errorf("the dead member was asked %d times at once", n)
+	}
+	if n := len(live.requests()); n != 20 {
+		t.Errorf("the live member was told %d times", n)
 	}
 }

@@ -2,6 +2,7 @@ package oncall
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,8 +20,10 @@ type scripted struct {
 	begun  time.Time
 	answer func(ctx context.Context, n Notification) error
 	sent   []string // "id at seconds"
-	every  time.Duration
-	after  time.Duration
+	// together is how many notifications each attempt of repeats had.
+	together []int
+	every    time.Duration
+	after    time.Duration
 }
 
 func (s *scripted) Send(ctx context.Context, n Notification) error {
@@ -35,6 +38,17 @@ func (s *scripted) Send(ctx context.Context, n Notification) error {
 }
 
 func (s *scripted) Repeat() (every, after time.Duration) { return s.every, s.after }
+
+func (s *scripted) Again(ctx context.Context, all []Notification) error {
+	s.mu.Lock()
+	s.together = append(s.together, len(all))
+	s.mu.Unlock()
+	var errs []error
+	for _, n := range all {
+		errs = append(errs, s.Send(ctx, n))
+	}
+	return errors.Join(errs...)
+}
 
 // got is what was sent so far: IDs alone, or with the second of each.
 func (s *scripted) got(times bool) []string {

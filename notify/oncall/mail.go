@@ -23,6 +23,7 @@ type mailer struct {
 	timeout time.Duration
 	from    *mail.Address
 	to      []*mail.Address
+	taken   taken
 }
 
 func newMail(c MailConfig, timeout time.Duration, _ Options) (Sender, error) {
@@ -53,12 +54,17 @@ func hello() string {
 	return name
 }
 
-// Send hands in one message for all recipients. Where the server takes some of them and not others, those it takes get it.
+// Send hands in one message for all recipients. Where the server takes some of them and not others, those it takes get it,
+// once, and those that it does not take for now are tried again for ten minutes.
 // A refusal for now (4xx) is retryable and one for good (5xx) is not, unless it is of the log-in: that lies in the
 // configuration, and the message goes out once that is mended.
 func (m *mailer) Send(ctx context.Context, n Notification) error {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
+	return m.taken.outcome(n.ID, m.attempt(ctx, n), time.Now())
+}
+
+func (m *mailer) attempt(ctx context.Context, n Notification) error {
 	c, err := m.open(ctx)
 	if err != nil {
 		return retryAfter(0, "%s: %s", m.config.Server, m.told(ctx, err))
@@ -204,18 +210,21 @@ func (m *mailer) hand(ctx context.Context, c *smtp.Client, n Notification) error
 		return m.refused(ctx, "the sender "+m.from.Address, err)
 	}
 	var refused []error
-	taken := 0
+	var taken []string
 	for _, to := range m.to {
+		if m.taken.has(n.ID, to.Address) {
+			continue
+		}
 		switch err := c.Rcpt(to.Address); {
 		case err == nil:
-			taken++
+			taken = append(taken, to.Address)
 		case isReply(err):
 			refused = append(refused, m.refused(ctx, "the recipient "+to.Address, err))
 		default:
 			return m.refused(ctx, "the recipient "+to.Address, err)
 		}
 	}
-	if taken == 0 {
+	if len(taken) == 0 {
 		return together(refused)
 	}
 	w, err := c.Data()
@@ -229,10 +238,15 @@ func (m *mailer) hand(ctx context.Context, c *smtp.Client, n Notification) error
 		return m.refused(ctx, "the message", err)
 	}
 	_ = c.Quit() // the server has it, whatever it says to that
-	if len(refused) > 0 {
-		return &partial{errors.Join(refused...)}
+	if len(refused) == 0 {
+		return nil
 	}
-	return nil
+	err = together(refused)
+	if _, again := Retryable(err); again {
+		m.taken.add(n.ID, taken, time.Now())
+		return err
+	}
+	return &partial{err}
 }
 
 func isReply(err error) bool {

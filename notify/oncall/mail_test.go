@@ -2,6 +2,7 @@ package oncall
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"mime"
 	"mime/quotedprintable"
@@ -185,7 +186,6 @@ func TestMailRefusals(t *testing.T) {
 		{"greylisted", map[string]string{"RCPT": "450 4.2.0 greylisted"}, nil, true, false, "the recipient oncall@example.net: 450"},
 		{"nobody of that name", map[string]string{"RCPT": "550 5.1.1 unknown"}, nil, false, false, "550"},
 		{"one of two unknown", map[string]string{"RCPT TO:<b@x.net>": "550 5.1.1 unknown"}, []string{"a@x.net", "b@x.net"}, false, true, "the recipient b@x.net: 550"},
-		{"one of two later", map[string]string{"RCPT TO:<a@x.net>": "451 later"}, []string{"a@x.net", "b@x.net"}, true, true, "the recipient a@x.net: 451"},
 		{"one unknown, one later", map[string]string{"RCPT TO:<a@x.net>": "451 later", "RCPT TO:<b@x.net>": "550 unknown"}, []string{"a@x.net", "b@x.net"}, true, false, "b@x.net: 550"},
 		{"no data now", map[string]string{"DATA": "451 later"}, nil, true, false, "the message: 451"},
 		{"the message for now", map[string]string{".": "452 4.3.1 disk full"}, nil, true, false, "the message: 452"},
@@ -283,4 +283,66 @@ func FuzzMailServer(f *testing.F) {
 			t.Errorf("got %q", err)
 		}
 	})
+}
+
+// TestMailForThoseWhoMissedIt: of three recipients the server takes one for now only (451): it is tried again, and nobody
+// gets the message twice. It is given up for that one after a while, and no dead letter, since others have it.
+func TestMailForThoseWhoMissedIt(t *testing.T) {
+	s := startMail(t, &mailServer{replies: map[string]string{"RCPT TO:<b@x.net>": "451 4.7.1 greylisted"}})
+	c := mailConfig(s)
+	c.To = []string{"a@x.net", "b@x.net", "c@x.net"}
+	sender := mailSender(t, c)
+	first, other := samples()["one_host_full"], samples()["many_hosts"]
+	for range 3 {
+		if err := sender.Send(t.Context(), first); err == nil || Delivered(err) || !strings.Contains(err.Error(), "b@x.net") {
+			t.Fatalf("got %v", err)
+		} else if _, again := Retryable(err); !again {
+			t.Fatalf("not retried: %v", err)
+		}
+	}
+	if err := sender.Send(t.Context(), other); Delivered(err) {
+		t.Fatalf("another message: %v", err)
+	}
+	s.mu.Lock()
+	s.replies = nil
+	s.mu.Unlock()
+	for _, n := range []Notification{first, other} {
+		if err := sender.Send(t.Context(), n); err != nil {
+			t.Errorf("the last attempt: %v", err)
+		}
+	}
+	var got []string
+	for _, m := range s.got() {
+		got = append(got, strings.Join(m.to, " "))
+	}
+	if want := []string{"a@x.net c@x.net", "a@x.net c@x.net", "b@x.net", "b@x.net"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestTakenIsBounded(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var m taken
+	later := retryAfter(0, "later")
+	if err := m.outcome("x", later, now); Delivered(err) {
+		t.Errorf("nobody has it: %v", err)
+	}
+	for i := range maxTaken + 7 {
+		m.add(fmt.Sprint(i), []string{"a"}, now)
+	}
+	if len(m.byID) != maxTaken || len(m.oldest) != maxTaken || m.has("6", "a") || !m.has("7", "a") || m.has("7", "b") {
+		t.Errorf("%d and %d kept", len(m.byID), len(m.oldest))
+	}
+	if err := m.outcome("7", later, now.Add(missedFor-1)); Delivered(err) || !m.has("7", "a") {
+		t.Errorf("within the time: %v", err)
+	}
+	if err := m.outcome("7", later, now.Add(missedFor)); !Delivered(err) || err == nil || m.has("7", "a") {
+		t.Errorf("given up: %v", err)
+	}
+	if err := m.outcome("8", permanent("no"), now); !Delivered(err) {
+		t.Errorf("refused for good, and others have it: %v", err)
+	}
+	if len(m.byID) != len(m.oldest) {
+		t.Errorf("%d and %d kept", len(m.byID), len(m.oldest))
+	}
 }

@@ -34,5 +34,7 @@ func Open(c Config, o Options, log *zap.Logger) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewQueue(c, s, log), nil
+	q := NewQueue(c, s, log)
+	q.may = o.May
+	return q, nil
 }

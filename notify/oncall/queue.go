@@ -18,6 +18,8 @@ const (
 	// maxHeld bounds what waits and what is repeated, together; maxPerKey what waits of one trouble.
 	maxHeld   = 4096
 	maxPerKey = 16
+	// mayNotRest is the wait where no attempt may be made.
+	mayNotRest = time.Second
 	// maxDead is how many dead letters are kept.
 	maxDead = 100
 )
@@ -43,8 +45,11 @@ type Queue struct {
 	sender     Sender
 	limit      *rate.Limiter
 	log        *zap.Logger
+	// may is asked before each attempt; nil: it may always be made.
+	may func() bool
 	// every and resolvedFor are those of a Repeater; zero: nothing is repeated.
 	every, resolvedFor time.Duration
+	repeater           Repeater
 	// wake has room for one: a second wish to look at the queue adds nothing to the first.
 	wake chan struct{}
 
@@ -82,6 +87,7 @@ func NewQueue(c Config, s Sender, log *zap.Logger) *Queue {
 		wake:  make(chan struct{}, 1), waiting: map[string][]*item{}, open: map[string]*repeat{},
 	}
 	if r, ok := s.(Repeater); ok {
+		q.repeater = r
 		q.every, q.resolvedFor = r.Repeat()
 	}
 	return q
@@ -174,7 +180,12 @@ func (q *Queue) Run(ctx context.Context) error {
 			q.sleep(ctx, wait)
 			continue
 		}
-		err := q.sender.Send(sending, job.n)
+		if q.may != nil && !q.may() {
+			q.abandon(job)
+			q.sleep(ctx, mayNotRest)
+			continue
+		}
+		err := q.attempt(sending, job)
 		if err != nil && sending.Err() != nil {
 			q.abandon(job)
 			break
@@ -183,6 +194,13 @@ func (q *Queue) Run(ctx context.Context) error {
 	}
 	q.tell()
 	return nil
+}
+
+func (q *Queue) attempt(ctx context.Context, j job) error {
+	if j.it != nil {
+		return q.sender.Send(ctx, j.n)
+	}
+	return q.repeater.Again(ctx, j.notifications())
 }
 
 // sleep waits until there may be something to do; a wait of zero is one for something to be handed in.

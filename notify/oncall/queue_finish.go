@@ -51,8 +51,11 @@ func (q *Queue) finish(j job, err error, now time.Time) {
 	}
 	after, again := Retryable(err)
 	switch {
-	case j.rep != nil:
-		j.rep.next = now.Add(min(backoff(q.failures+1, lastRetry), q.every))
+	case j.it == nil:
+		next := now.Add(min(backoff(q.failures+1, lastRetry), q.every))
+		for _, r := range j.reps {
+			r.next = next
+		}
 	case !again:
 		q.bury(j.it, line(err.Error()), now)
 	default:
@@ -76,9 +79,11 @@ func (q *Queue) through(j job, err error, now time.Time) {
 		}
 	}
 	q.failures, q.gate, q.status.LastDelivered = 0, time.Time{}, now
-	if j.rep != nil {
-		q.status.Repeated++
-		j.rep.next = now.Add(q.every)
+	if j.it == nil {
+		q.status.Repeated += uint64(len(j.reps))
+		for _, r := range j.reps {
+			r.next = now.Add(q.every)
+		}
 		return
 	}
 	o := Outcome{Result: ResultDelivered, At: now}
@@ -116,6 +121,17 @@ func (q *Queue) Keep(n Notification) error {
 	q.open[n.Key] = r
 	q.stir()
 	return nil
+}
+
+// Open are what a sender to a place that forgets was told last of each trouble, and is told again.
+func (q *Queue) Open() []Notification {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := make([]Notification, 0, len(q.open))
+	for _, r := range q.open {
+		all = append(all, r.n)
+	}
+	return all
 }
 
 // bury makes an item a dead letter. The oldest gives way where there are too many.

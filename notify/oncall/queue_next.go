@@ -13,11 +13,38 @@ type repeat struct {
 	until time.Time
 }
 
-// job is one attempt: of an item that waits, or of a repeat.
+// maxTogether is how many repeats one attempt has at most.
+const maxTogether = 500
+
+// job is one attempt: of an item that waits, or of repeats. n is the item's, or the first repeat's.
 type job struct {
-	n   Notification
-	it  *item
-	rep *repeat
+	n    Notification
+	it   *item
+	reps []*repeat
+}
+
+func (j job) notifications() []Notification {
+	all := make([]Notification, len(j.reps))
+	for i, r := range j.reps {
+		all[i] = r.n
+	}
+	return all
+}
+
+// together are the repeats that go with one that is due: all that are due soon, so that a place with much open is told all
+// of it at once.
+func (q *Queue) together(first *repeat, now time.Time) []*repeat {
+	all := []*repeat{first}
+	soon := now.Add(q.every / 10)
+	for _, r := range q.open {
+		if len(all) == maxTogether {
+			break
+		}
+		if r != first && !r.next.After(soon) {
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // next is what to send at now; without one, how long to wait for the next: zero where only a new one can bring it.
@@ -39,7 +66,7 @@ func (q *Queue) next(now time.Time) (job, time.Duration) {
 		return job{}, max(wait, time.Millisecond)
 	}
 	if it == nil {
-		return job{n: rep.n, rep: rep}, 0
+		return job{n: rep.n, reps: q.together(rep, now)}, 0
 	}
 	it.sending = true
 	it.attempts++

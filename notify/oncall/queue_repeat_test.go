@@ -153,3 +153,21 @@ func TestKeepIsBounded(t *testing.T) {
 		d.submit("r1 k7")
 	})
 }
+
+// TestRepeatTogether: what is open is told again in one attempt, whenever it began.
+func TestRepeatTogether(t *testing.T) {
+	repeating(t, func(d *desk) {
+		d.run()
+		for i := range 40 {
+			d.submit(fmt.Sprintf("t%d k%d", i, i))
+			time.Sleep(time.Second / 10)
+		}
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		d.s.mu.Lock()
+		defer d.s.mu.Unlock()
+		if len(d.s.together) != 3 || d.s.together[0] != 40 || d.s.together[2] != 40 {
+			t.Errorf("attempts of %v", d.s.together)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -378,5 +379,20 @@ func TestQueueKeepsTheLastDeadLetters(t *testing.T) {
 		if len(dead) != maxDead || dead[0].Notification.ID != "t20" || d.Status().Dead != maxDead+20 {
 			t.Errorf("%d dead letters from %s on; %+v", len(dead), dead[0].Notification.ID, d.Status())
 		}
+	})
+}
+
+// TestMayNotSend: a queue that may not send keeps what waits, and sends it when it may again.
+func TestMayNotSend(t *testing.T) {
+	inBubble(t, func(d *desk) {
+		var may atomic.Bool
+		d.may = may.Load
+		d.run()
+		d.submit("t1 a")
+		time.Sleep(time.Minute)
+		d.wantSent()
+		may.Store(true)
+		time.Sleep(2 * mayNotRest)
+		d.wantSent("t1")
 	})
 }

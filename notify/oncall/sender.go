@@ -17,10 +17,15 @@ type Sender interface {
 type Repeater interface {
 	// Repeat is how often an open trouble is told, and for how long one that is over.
 	Repeat() (every, resolvedFor time.Duration)
+	// Again tells several notifications once more, in one attempt, as Send does.
+	Again(ctx context.Context, all []Notification) error
 }
 
 // Options are what senders need to know of the program.
 type Options struct {
 	// Program is the name and version that the other end sees, such as "ctwarden-hub/0.4.0".
 	Program string
+	// May is asked before each attempt of a queue, from its Run, whether it may be made; nil: it may. Where it may not, what
+	// waits goes on waiting.
+	May func() bool
 }

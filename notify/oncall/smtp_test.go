@@ -142,7 +142,10 @@ func (c *session) fault(format string, args ...any) {
 
 // instead answers what the test has for a command, if it has something.
 func (c *session) instead(command string) bool {
-	for begin, reply := range c.replies {
+	c.mu.Lock()
+	replies := c.replies
+	c.mu.Unlock()
+	for begin, reply := range replies {
 		if command == begin || begin != "" && strings.HasPrefix(strings.ToUpper(command), strings.ToUpper(begin)) {
 			switch reply {
 			case "hang":

@@ -48,6 +48,10 @@ func (h *Handler) acknowledge(w http.ResponseWriter, r *http.Request, by string)
 	h.perform(w, r, Action{Verb: VerbAcknowledge, By: by, Incident: r.PathValue("id")})
 }
 
+func (h *Handler) resolve(w http.ResponseWriter, r *http.Request, by string) {
+	h.perform(w, r, Action{Verb: VerbResolve, By: by, Incident: r.PathValue("id")})
+}
+
 // newSilence is the body of POST /api/v1/silences.
 type newSilence struct {
 	Site    string            `json:"site"`

@@ -20,6 +20,7 @@ var actions = []struct {
 	want               Action
 }{
 	{"acknowledge", "POST", "/api/v1/incidents/g1/acknowledge", struct{}{}, Action{Verb: VerbAcknowledge, Incident: "g1"}},
+	{"resolve", "POST", "/api/v1/incidents/g1/resolve", struct{}{}, Action{Verb: VerbResolve, Incident: "g1"}},
 	{"silence", "POST", "/api/v1/silences", newSilence{Site: "gva", Host: "k8s-*", Seconds: 3600, Comment: "upgrade"},
 		Action{Verb: VerbSilence, Silence: fleet.Silence{Site: "gva", Host: "k8s-*", Comment: "upgrade"}}},
 	{"unsilence", "DELETE", "/api/v1/silences/s1", nil, Action{Verb: VerbUnsilence, Silence: fleet.Silence{ID: "s1"}}},

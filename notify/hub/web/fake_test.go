@@ -54,6 +54,8 @@ func (h *fakeHub) Do(_ context.Context, a Action) (Result, error) {
 	switch a.Verb {
 	case VerbAcknowledge:
 		return Result{Text: "acknowledged"}, h.incidents.change(a.Incident, func(g *fleet.Group) { g.AckBy, g.AckAt = a.By, time.Now() })
+	case VerbResolve:
+		return Result{Text: "resolved"}, h.incidents.change(a.Incident, func(g *fleet.Group) { g.ClosedAt = time.Now() })
 	case VerbSilence:
 		a.Silence.ID = "s1"
 		h.status.Silences = append(h.status.Silences, a.Silence)

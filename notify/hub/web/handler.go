@@ -146,6 +146,7 @@ func (h *Handler) api() []route {
 		{"GET", "/api/v1/incidents", h.getIncidents},
 		{"GET", "/api/v1/incidents/{id}", h.getIncident},
 		{"POST", "/api/v1/incidents/{id}/acknowledge", h.acting(h.acknowledge)},
+		{"POST", "/api/v1/incidents/{id}/resolve", h.acting(h.resolve)},
 		{"GET", "/api/v1/status", h.getStatus},
 		{"POST", "/api/v1/silences", h.acting(h.silence)},
 		{"DELETE", "/api/v1/silences/{id}", h.acting(h.unsilence)},

@@ -16,7 +16,7 @@ type hubMetrics struct {
 	build, connected, loaded, leader         exposition.Metric
 	events, duplicates, pending, lag         exposition.Metric
 	hosts, held, incidents                   exposition.Metric
-	pages, waiting, dead                     exposition.Metric
+	pages, waiting, dead, foreign, unprinted exposition.Metric
 	silences, holds, budget, used, followers exposition.Metric
 }
 
@@ -36,6 +36,8 @@ func newHubMetrics() hubMetrics {
 		pages:      exposition.Counter("hub_pages_total", "Messages by sender and result, since this hub's start; retried counts attempts.", "result", "sender"),
 		waiting:    exposition.Gauge("hub_pages_waiting", "Messages that wait for their sender.", "sender"),
 		dead:       exposition.Gauge("hub_dead_letters", "Messages that were given up on and are kept."),
+		foreign:    exposition.Counter("hub_foreign_values_total", "Values in the hubs' bucket that no hub wrote, and that were not followed."),
+		unprinted:  exposition.Counter("hub_events_unprinted_total", "Events that this hub did not print, since what reads them is too slow."),
 		silences:   exposition.Gauge("hub_silences", "Silences in force."),
 		holds:      exposition.Gauge("hub_holds", "Holds in force that the fleet was ordered."),
 		budget:     exposition.Gauge("hub_steps_budget", "Automatic steps that the fleet may take in an hour; 0: any number."),
@@ -71,6 +73,8 @@ func (h *Handler) scrape() (string, error) {
 	e.Send(set.pending, float64(s.Pending))
 	e.Send(set.lag, s.Lag.Seconds())
 	e.Send(set.dead, float64(len(s.DeadLetters)))
+	e.Send(set.foreign, float64(s.Foreign))
+	e.Send(set.unprinted, float64(s.Unprinted))
 	e.Send(set.silences, float64(len(s.Silences)))
 	e.Send(set.holds, float64(len(s.Holds)))
 	e.Send(set.budget, float64(s.Budget.PerHour))

@@ -120,6 +120,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{stranger, "post", "/api/v1/session", "/api/v1/session", credentials{"x", "y"}, "401"},
 		{stranger, "post", "/api/v1/hold", "/api/v1/hold", scope{All: true}, "401"},
 		{r, "post", "/api/v1/incidents/{id}/acknowledge", "/api/v1/incidents/g1/acknowledge", struct{}{}, "200"},
+		{r, "post", "/api/v1/incidents/{id}/resolve", "/api/v1/incidents/g1/resolve", struct{}{}, "200"},
 		{r, "post", "/api/v1/silences", "/api/v1/silences", newSilence{Cause: "full", Seconds: 60}, "200"},
 		{r, "delete", "/api/v1/silences/{id}", "/api/v1/silences/s1", nil, "200"},
 		{r, "post", "/api/v1/hold", "/api/v1/hold", scope{Site: "gva"}, "200"},

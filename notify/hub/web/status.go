@@ -20,11 +20,15 @@ type Status struct {
 	// Problem says what is wrong and what to do; empty: nothing.
 	Problem string `json:"problem,omitempty"`
 	// Events were taken by this hub since it started, Duplicates of them had been delivered before. Pending wait in the stream, the oldest of them for Lag.
-	Events     uint64        `json:"events"`
-	Duplicates uint64        `json:"duplicates"`
-	Pending    uint64        `json:"pending"`
-	Lag        time.Duration `json:"lag_ns"`
-	Senders    []Sender      `json:"senders"`
+	Events     uint64 `json:"events"`
+	Duplicates uint64 `json:"duplicates"`
+	Pending    uint64 `json:"pending"`
+	// Unprinted is how many events this hub did not print, since what reads them is too slow.
+	Unprinted uint64 `json:"unprinted"`
+	// Foreign is how many values this hub met in the bucket that no hub wrote. They are not followed.
+	Foreign uint64        `json:"foreign"`
+	Lag     time.Duration `json:"lag_ns"`
+	Senders []Sender      `json:"senders"`
 	// DeadLetters are messages given up on, newest first.
 	DeadLetters []DeadLetter    `json:"dead_letters"`
 	Silences    []fleet.Silence `json:"silences"`
@@ -102,6 +106,7 @@ type Verb string
 // The verbs.
 const (
 	VerbAcknowledge Verb = "acknowledge"
+	VerbResolve     Verb = "resolve"
 	VerbSilence     Verb = "silence"
 	VerbUnsilence   Verb = "unsilence"
 	VerbHold        Verb = "hold"
@@ -113,7 +118,7 @@ type Action struct {
 	Verb Verb
 	// By is the user.
 	By string
-	// Incident is the one to acknowledge.
+	// Incident is the one to acknowledge or to resolve; a host's own incident may be resolved too.
 	Incident string
 	// Silence is the one to begin, with By set, or to end, with its ID alone.
 	Silence fleet.Silence

@@ -197,12 +197,12 @@ function filterOf(i) {
 
 function actions(i, reload) {
   if (!isOpen(i)) return [];
-  const acknowledge = async (e) => {
+  const act = (verb, done) => async (e) => {
     const button = e.currentTarget;
     button.disabled = true;
     try {
-      await acting(() => post(`incidents/${encodeURIComponent(i.id)}/acknowledge`));
-      toast("Acknowledged");
+      await acting(() => post(`incidents/${encodeURIComponent(i.id)}/${verb}`));
+      toast(done);
     } catch (error) {
       if (error.message) toast(error.message, true);
     }
@@ -210,8 +210,9 @@ function actions(i, reload) {
     reload();
   };
   return [
-    !i.ack_by && h("button", { type: "button", class: "main", id: "acknowledge", onclick: acknowledge }, "Acknowledge"),
+    !i.ack_by && h("button", { type: "button", class: "main", id: "acknowledge", onclick: act("acknowledge", "Acknowledged") }, "Acknowledge"),
     h("a", { class: "button", href: "/?q=" + encodeURIComponent(filterOf(i)) }, "Show in the fleet"),
     h("button", { type: "button", onclick: () => silenceDialog({ site: i.by?.site ?? Object.keys(i.sites)[0] ?? "", cause: i.cause }) }, "Silence…"),
+    h("button", { type: "button", id: "resolve", title: "For an incident whose end its hosts will never tell", onclick: act("resolve", "Resolved") }, "Resolve"),
   ];
 }

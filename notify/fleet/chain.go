@@ -1,0 +1,194 @@
+package fleet
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/ctwarden/ctwarden/notify/oncall"
+)
+
+// groupFor is the group that takes an incident, which is new if there is none.
+func (f *Fleet) groupFor(i *incident, now int64) *group {
+	t := f.byTalker[i.talkerKey()]
+	if t != nil && !i.closed && f.takes(t, i) {
+		return t
+	}
+	key := family(i.cause) + i.host.class.key
+	if g := f.chained(key, i); g != nil {
+		return g
+	}
+	id := f.freeID(letterOf(i), i.host.site.name, i.host.name, i.id)
+	if g := f.groups[id]; g != nil && f.past(g, i) {
+		id = f.freeID(letterOf(i), id, "again") // it began that one, was ended by mistake, and is news by now
+	}
+	return f.beginFor(i, key, id, now)
+}
+
+func letterOf(i *incident) string {
+	if i.cause == oncall.CauseChains {
+		return letterChains
+	}
+	return letterConntrack
+}
+
+// beginFor makes the group of that ID, for an incident that no other takes.
+func (f *Fleet) beginFor(i *incident, key, id string, now int64) *group {
+	if g := f.groups[id]; g != nil {
+		return g // the one that it began before a crash, which others joined
+	}
+	before := f.goingOn(key, i)
+	g := f.begin(id, KindConntrack, i.cause, now)
+	g.by, g.key, g.opened = i.host.class.by, key, i.opened
+	f.byKey[key] = append(f.byKey[key], g)
+	if before != nil {
+		f.follow(g, before, now)
+	}
+	return g
+}
+
+// chained finds the open group of a cause and values that takes an incident; nil: there is none. There are several where
+// what came later was news that had to wake somebody. Then the one of the incident's own time comes first, so that events
+// that come again after a crash find the group that they had, and the latest after it.
+func (f *Fleet) chained(key string, i *incident) *group {
+	var then, latest *group
+	for _, g := range f.openOf(key) {
+		if latest == nil || later(g, latest) {
+			latest = g
+		}
+		if g.opened <= i.at && (then == nil || later(g, then)) {
+			then = g
+		}
+	}
+	for _, g := range []*group{then, latest} {
+		if g != nil && f.takes(g, i) {
+			return g
+		}
+	}
+	return nil
+}
+
+// openOf are the open groups of a cause and values.
+func (f *Fleet) openOf(key string) []*group {
+	all := f.byKey[key]
+	open := slices.DeleteFunc(all, func(g *group) bool { return g.closed != 0 || g.key != key })
+	switch {
+	case len(open) == len(all):
+	case len(open) == 0:
+		delete(f.byKey, key)
+	default:
+		f.byKey[key] = open
+	}
+	return open
+}
+
+// later tells whether a group is of a later time than another.
+func later(a, b *group) bool {
+	return cmp.Or(cmp.Compare(a.opened, b.opened), cmp.Compare(a.begun, b.begun), cmp.Compare(a.id, b.id)) > 0
+}
+
+// takes tells whether a group takes one more incident: it has open ones, or took its last one a short while ago and is not
+// over; and people need not be woken on account of it.
+func (f *Fleet) takes(g *group, i *incident) bool {
+	if g.closed != 0 || f.past(g, i) {
+		return false
+	}
+	if g.isOpen() || i.at <= g.quietEvent {
+		return true // then, if not now
+	}
+	return i.at-g.last < int64(f.cfg.GroupWindow) && i.at-g.quietEvent < int64(f.cfg.GroupWait)
+}
+
+// past tells whether an incident that refuses connections is news to those who know of a group: somebody has
+// acknowledged it, and looks at what was there then, or its last host began to refuse them a group window ago or more. It
+// belongs to another group, since neither PagerDuty nor a person who looks after a trouble is woken by more of the same.
+func (f *Fleet) past(g *group, i *incident) bool {
+	return i.critical && !i.closed && g.critical && !g.historical &&
+		(g.ackBy != "" || len(g.pages) > 0 && i.hot-g.hot >= int64(f.cfg.GroupWindow))
+}
+
+// goingOn is the open group that people were told of and that did not take an incident; nil: there is none.
+func (f *Fleet) goingOn(key string, i *incident) *group {
+	var before *group
+	consider := func(g *group) {
+		if g != nil && g.isOpen() && f.past(g, i) && (before == nil || later(g, before)) {
+			before = g
+		}
+	}
+	for _, g := range f.openOf(key) {
+		consider(g)
+	}
+	if who := i.talkerKey(); before == nil && who == i.lead {
+		consider(f.byTalker[who]) // else it is asked next, see [Fleet.lead]
+	}
+	return before
+}
+
+// follow has two groups refer to each other of which the one is news beside the other.
+func (f *Fleet) follow(g, before *group, now int64) {
+	g.follows = before.id
+	state := "not acknowledged"
+	if before.ackBy != "" {
+		state = "acknowledged by " + before.ackBy
+	}
+	f.refer(g, before, fmt.Sprintf("news beside group %s, which is open since %s and %s", before.id,
+		moment(before.opened).Format("15:04:05 UTC"), state), now)
+	f.refer(before, g, "more refuses connections, which is news: see group "+g.id, now)
+}
+
+// followAnew finds what a group that was made anew after a crash follows.
+func (f *Fleet) followAnew(g *group, now int64) {
+	var before *group
+	for _, o := range f.groups {
+		if o != g && o.closed == 0 && sameTrouble(o, g) && len(o.pages) > 0 && later(g, o) && (before == nil || later(o, before)) {
+			before = o
+		}
+	}
+	if before != nil {
+		f.follow(g, before, now)
+	}
+}
+
+// moveOn gives an incident another group that began to refuse connections in one that it is news to.
+func (f *Fleet) moveOn(i *incident, now int64) {
+	old, key := i.group, family(i.cause)+i.host.class.key
+	g := f.byTalker[i.talkerKey()]
+	if g == nil || !f.takes(g, i) {
+		g = f.chained(key, i)
+	}
+	if g == nil {
+		g = f.beginFor(i, key, f.freeID(letterOf(i), i.host.site.name, i.host.name, i.id, "critical"), now)
+	}
+	f.join(g, i, now)
+	if milestone(g.sums.hosts) {
+		f.note(old, i.hot, i.host, whereIs(i)+" refuses connections: it goes on in group "+g.id, g.sums.hosts == 1)
+	}
+	f.touch(i.host)
+	f.news(old, now)
+	old.wake(now)
+}
+
+// paced is before when a sender is not told of a group that follows another: UpdateEvery after the last trigger to it of
+// the same trouble. 0: it may be told.
+func (f *Fleet) paced(g *group, to string) int64 {
+	if g.follows == "" {
+		return 0
+	}
+	var last int64
+	for _, o := range f.groups {
+		if o == g || o.id != g.follows && !sameTrouble(o, g) {
+			continue
+		}
+		if p := o.lastTrigger(to); p != nil {
+			last = max(last, nanos(p.DueAt))
+		}
+	}
+	if last == 0 {
+		return 0
+	}
+	return last + int64(f.cfg.UpdateEvery)
+}
+
+func sameTrouble(a, b *group) bool {
+	return a.key != "" && a.key == b.key || a.talkerKey != "" && a.talkerKey == b.talkerKey
+}

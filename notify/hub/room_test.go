@@ -1,0 +1,132 @@
+package hub
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/internal/testpager"
+	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/fleet"
+)
+
+func TestRoomFor(t *testing.T) {
+	for _, c := range []struct {
+		bytes  uint64
+		most   int64
+		full   bool
+		spoken bool
+	}{{0, 100, false, false}, {79, 100, false, false}, {80, 100, false, true}, {96, 100, false, true}, {97, 100, true, true}, {500, -1, false, false}, {5, 0, false, false}} {
+		if r := roomFor(c.bytes, c.most); r.full != c.full || (r.problem != "") != c.spoken {
+			t.Errorf("%d of %d: %+v", c.bytes, c.most, r)
+		}
+	}
+}
+
+// TestFullBucketIsNotSilence fills the bucket of host states: that is said, no host is called silent, and init with a larger
+// size mends it. Setup without a size leaves it.
+func TestFullBucketIsNotSilence(t *testing.T) {
+	_, nc, js := newLab(t)
+	if _, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 64 << 20, HostBytes: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	h := startHub(t, "one", nc, Settings{Fleet: fleet.Config{GroupBy: []string{fleet.GroupBySite}, SilentAfter: time.Second}})
+	leads(t, h)
+	putState(t, nc, "gva", "a", stateOf("gva", "a", 5, nil))
+	testhost.Eventually(t, "the state is read", func() bool { return h.hosts.current() > 0 })
+	pad := bytes.Repeat([]byte(" "), 100<<10)
+	var err error
+	for i := 0; i < 100 && err == nil; i++ {
+		body := append(stateOf("gva", fmt.Sprint("b", i), 5, nil), pad[:(100<<10)-i]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = js.Publish(t.Context(), notify.HostStateSubject("gva", fmt.Sprint("b", i)), body)
+	}
+	if err == nil {
+		t.Fatal("the bucket takes everything")
+	}
+	for size := 8 << 10; size > 0; size -= 1 << 10 { // what remains
+		_, _ = js.Publish(t.Context(), notify.HostStateSubject("gva", fmt.Sprint("c", size)), pad[:size], jetstream.WithRetryAttempts(0))
+	}
+	testhost.Eventually(t, "it is said", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.room.problem != ""
+	})
+	if st := h.Status(); st.Problem == "" {
+		t.Errorf("status %+v", st)
+	}
+	if changes, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 64 << 20}); err != nil || len(changes) != 0 {
+		t.Errorf("without a size: %q, %v", changes, err)
+	}
+	if changes, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 64 << 20, HostBytes: 32 << 20}); err != nil || len(changes) != 1 {
+		t.Errorf("with a size: %q, %v", changes, err)
+	}
+	testhost.Eventually(t, "there is room", func() bool { return h.Status().Problem == "" })
+}
+
+// TestBusyLeaderTakesNobodyForSilent has more states come in than the leader has room for while it is busy.
+func TestBusyLeaderTakesNobodyForSilent(t *testing.T) {
+	_, nc, _ := newLab(t)
+	pager := testpager.Start(t)
+	busy, gate := make(chan struct{}, 100), make(chan struct{})
+	h := startHubWith(t, Options{Conn: nc, Name: "one", Version: "test", Settings: paging(pager), Fail: func(string) {
+		busy <- struct{}{}
+		<-gate
+	}})
+	leads(t, h)
+	publish(t, nc, began("gva", "h0", 1))
+	<-busy
+	const hosts = 3000
+	for i := range hosts {
+		h.hostSeen(hostState{Site: "gva", Host: fmt.Sprint("h", i), Mode: "observe"}, time.Now())
+	}
+	close(gate)
+	testhost.Eventually(t, "the fleet knows all hosts", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		n := 0
+		for range h.fleet.All() {
+			n++
+		}
+		return n == hosts
+	})
+}
+
+// TestReadersShareACopy: however often the incidents are read, they are copied for a twentieth of the time at most.
+func TestReadersShareACopy(t *testing.T) {
+	var r readers
+	copies, revision := 0, uint64(0)
+	for range 100 {
+		revision++
+		r.all(func() uint64 { return revision }, func() []fleet.Group {
+			copies++
+			pause(t.Context(), 2*time.Millisecond)
+			return []fleet.Group{{ID: fmt.Sprint(revision)}}
+		})
+	}
+	if copies > 20 {
+		t.Errorf("%d copies for 100 readers", copies)
+	}
+	pause(t.Context(), 2*readShare*r.took)
+	if g := r.all(func() uint64 { return 1000 }, func() []fleet.Group { return []fleet.Group{{ID: "new"}} }); g[0].ID != "new" {
+		t.Errorf("got %+v", g)
+	}
+}
+
+// TestReadersTakeTurns: those who look at one incident leave the loop most of the time.
+func TestReadersTakeTurns(t *testing.T) {
+	var r readers
+	begun := time.Now()
+	for range 3 {
+		r.look(func() { pause(t.Context(), 5*time.Millisecond) })
+	}
+	if took := time.Since(begun); took < 2*readShare*5*time.Millisecond {
+		t.Errorf("three looks of 5 ms took %v", took)
+	}
+}
