@@ -130,8 +130,8 @@ promtool() {
 }
 
 alerts() {
-    promtool check rules packaging/prometheus/ctwarden.rules.yaml
-    (cd packaging/prometheus && promtool test rules ctwarden.rules.test.yaml) || die "the alert rules do not do what their tests say"
+    promtool check rules packaging/prometheus/*.rules.yaml
+    (cd packaging/prometheus && promtool test rules ./*.rules.test.yaml) || die "the alert rules do not do what their tests say"
 }
 
 ansible() {
