@@ -26,10 +26,10 @@ func mirrors() []string {
 }
 
 // suites are the Debians that the packages are tried on, with what a root of each has besides the minimum. Bookworm's is
-// a whole system, which boots; it has rpm too, for the packages of the other family.
+// a whole system, which boots; it has rpm too, for the packages of the other family, and Ansible, for the role.
 var suites = map[string]string{
 	"bullseye": "",
-	"bookworm": "systemd,systemd-sysv,dbus,udev,kmod,procps,iproute2,rsyslog,logrotate,rpm",
+	"bookworm": "systemd,systemd-sysv,dbus,udev,kmod,procps,iproute2,rsyslog,logrotate,rpm,ansible-core,python3-apt",
 	"trixie":   "",
 }
 
