@@ -108,6 +108,8 @@ type Module struct {
 	Early, Via string
 	// Blocked is the line that keeps it from being loaded there; then Early is empty.
 	Blocked string
+	// Race is a service that may load it just before or just after the sysctl.d files are applied; empty: none is known.
+	Race string
 	// Replay is the line of a udev rule that has systemd-sysctl apply the settings below Prefixes once it is loaded.
 	Replay   string
 	Prefixes []string

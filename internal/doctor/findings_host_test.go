@@ -22,6 +22,9 @@ func TestFindingsOfTheModule(t *testing.T) {
 	}{
 		{"late, and the file is lost", and(file, lateModule), observe, "will be 262144 after the next reboot: the kernel's default for 48.0 GiB of memory, since " + reason, []want{
 			{IDModuleLate, Problem, "/etc/sysctl.d/50.conf:2", reason, "echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"}}},
+		{"late, unless nftables is faster", and(file, lateModule, files{"etc/systemd/system/sysinit.target.wants/nftables.service": "-> /usr/lib/systemd/system/nftables.service"}), observe,
+			"may be 262144 after the next reboot: the kernel's default for 48.0 GiB of memory, where nftables.service loads", []want{
+				{IDModuleLate, Problem, "/etc/sysctl.d/50.conf:2", "nftables.service may load nf_conntrack before", "echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"}}},
 		{"late, and the agent applies it", lateModule, nil, "survives a reboot: ctwarden at its start, from " + ours + " sets it", nil},
 		{"late, and the agent only observes", lateModule, observe, "will be 262144", []want{{IDModuleLate, Problem, ours + ":5", reason, "echo"}}},
 		{"late, and the agent is not enabled", and(lateModule, files{"etc/systemd/system/multi-user.target.wants/ctwarden.service": "gone/"}), nil, "will be 262144", []want{
