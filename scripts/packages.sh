@@ -53,9 +53,10 @@ floor() {
     sed "s|^$work/||" "$work/floor"
 }
 
-# tool PACKAGE ARGUMENT...: runs a program for this machine, whatever is built.
+# tool PACKAGE ARGUMENT...: runs a program for this machine, whatever is built. TOOLS_GOCACHE keeps what is built of them
+# apart from a GOCACHE that was cleared to build all else anew.
 tool() {
-    CGO_ENABLED=0 CC='' "$go" run -buildvcs=false "$@"
+    CGO_ENABLED=0 CC='' GOCACHE=$tools_cache "$go" run -buildvcs=false "$@"
 }
 
 # documents PROGRAM CONFIG ARCH: manual pages and completions, from the program itself, the copyright file.
@@ -67,7 +68,7 @@ documents() {
     for shell in bash zsh fish; do
         "$work/$3/bin/$1" completion $shell >"$doc/completion/$shell"
     done
-    CGO_ENABLED=1 CC='' "$go" run -buildvcs=false ./packaging/licenses -tags "$tags" "./cmd/$1" >"$doc/copyright"
+    CGO_ENABLED=1 CC='' GOCACHE=$tools_cache "$go" run -buildvcs=false ./packaging/licenses -tags "$tags" "./cmd/$1" >"$doc/copyright"
     gzip -9nc CHANGELOG.md >"$doc/CHANGELOG.md.gz"
     changelog "$1" | gzip -9n >"$doc/changelog.gz"
 }
@@ -188,6 +189,7 @@ fi
 export SOURCE_DATE_EPOCH
 stamp=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 day=${stamp%T*}
+tools_cache=${TOOLS_GOCACHE:-$("$go" env GOCACHE)}
 export NFPM_SIGNING_KEY_FILE="${NFPM_SIGNING_KEY_FILE:-}"
 
 here=$("$go" env GOHOSTARCH)
