@@ -109,13 +109,13 @@ packages: ## make the .deb and .rpm packages in dist/; VERSION=1.2.3, DIST=direc
 	@scripts/setup.sh packages
 	@VERSION='$(if $(filter file,$(origin VERSION)),,$(VERSION))' GO="$(GO)" TAGS="$(TAGS)" scripts/packages.sh $(or $(DIST),dist)
 
-# What make e2e upgrades from: the same tree as a version below every other.
+# What make e2e upgrades from: an earlier commit (scripts/older.sh) as a version below every other.
 OLDER := 0.0.0~0.test
 
 .PHONY: e2e
 e2e: packages ## install, upgrade and remove the packages on real systems: systemd, rpm, three Debians, arm64 (root); ONLY=Name: one test
 	@scripts/setup.sh e2e
-	@ARCHES="$$($(GO) env GOHOSTARCH)" $(MAKE) --no-print-directory packages VERSION='$(OLDER)' DIST=bin/older
+	@ARCHES="$$($(GO) env GOHOSTARCH)" GO="$(GO)" TAGS="$(TAGS)" scripts/older.sh '$(OLDER)' bin/older
 	CTWARDEN_PACKAGES=$(abspath $(or $(DIST),dist)) CTWARDEN_PACKAGES_OLD=$(CURDIR)/bin/older CTWARDEN_TEST_REQUIRE=1 \
 		$(GO) test -v -count 1 -timeout 30m -run '$(ONLY)' ./internal/e2e/installed
 

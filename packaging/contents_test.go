@@ -54,6 +54,8 @@ var own = map[string][]want{
 	},
 	"ctwarden-hub": {
 		{path: "/etc/ctwarden/hub.yaml", mode: 0o640, group: "ctwarden-hub", source: "packaging/hub.yaml"},
+		{path: "/usr/share/ctwarden-hub/grafana/ctwarden-hub.json", mode: 0o644, source: "packaging/grafana/ctwarden-hub.json"},
+		{path: "/usr/share/ctwarden-hub/prometheus/ctwarden-hub.rules.yaml", mode: 0o644, source: "packaging/prometheus/ctwarden-hub.rules.yaml"},
 	},
 }
 

@@ -42,7 +42,8 @@ twice() {
     git ls-files -z | xargs -0 cp --parents -t "$work/other place/src"
     cp -R "$cache/ctwarden" "$work/cache/" # the sysroots, so that they need not be fetched again
     (
-        export GOCACHE="$work/gocache" XDG_CACHE_HOME="$work/cache" VERSION="$version" SOURCE_DATE_EPOCH="$epoch"
+        TOOLS_GOCACHE=$("$go" env GOCACHE) # nfpm and the like are no part of what is compared
+        export TOOLS_GOCACHE GOCACHE="$work/gocache" XDG_CACHE_HOME="$work/cache" VERSION="$version" SOURCE_DATE_EPOCH="$epoch"
         umask 077
         "$work/other place/src/scripts/packages.sh" "$work/again" >"$work/log" 2>&1
     ) || { cat "$work/log" >&2 && die "the second build failed"; }
@@ -105,7 +106,7 @@ lint() {
     lintian --fail-on error,warning "$dist"/*.deb || die "lintian is not content"
     rpm_lint >"$work/rpmlint" 2>&1 || { cat "$work/rpmlint" >&2 && die "rpmlint is not content"; }
     grep -q ' 0 errors, 0 warnings' "$work/rpmlint" || { cat "$work/rpmlint" >&2 && die "rpmlint warns"; }
-    shellcheck scripts/packages.sh scripts/packages-check.sh scripts/sysroot.sh scripts/version.sh
+    shellcheck scripts/packages.sh scripts/packages-check.sh scripts/sysroot.sh scripts/version.sh scripts/older.sh
     say "lintian and rpmlint: no errors, no warnings"
 }
 
@@ -130,8 +131,8 @@ promtool() {
 }
 
 alerts() {
-    promtool check rules packaging/prometheus/ctwarden.rules.yaml
-    (cd packaging/prometheus && promtool test rules ctwarden.rules.test.yaml) || die "the alert rules do not do what their tests say"
+    promtool check rules packaging/prometheus/*.rules.yaml
+    (cd packaging/prometheus && promtool test rules ./*.rules.test.yaml) || die "the alert rules do not do what their tests say"
 }
 
 ansible() {

@@ -14,6 +14,7 @@ arches=${ARCHES:-amd64 arm64}
 nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 cyclonedx=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 # What the environment says of cgo would change what is built.
+export GOENV=off # nor is what "go env -w" has kept
 unset CGO_CPPFLAGS CGO_CXXFLAGS CGO_LDFLAGS GOAMD64 GOARM64 GOFLAGS
 export CGO_CFLAGS=-O2
 
@@ -52,9 +53,10 @@ floor() {
     sed "s|^$work/||" "$work/floor"
 }
 
-# tool PACKAGE ARGUMENT...: runs a program for this machine, whatever is built.
+# tool PACKAGE ARGUMENT...: runs a program for this machine, whatever is built. TOOLS_GOCACHE keeps what is built of them
+# apart from a GOCACHE that was cleared to build all else anew.
 tool() {
-    CGO_ENABLED=0 CC='' "$go" run -buildvcs=false "$@"
+    CGO_ENABLED=0 CC='' GOCACHE=$tools_cache "$go" run -buildvcs=false "$@"
 }
 
 # documents PROGRAM CONFIG ARCH: manual pages and completions, from the program itself, the copyright file.
@@ -66,7 +68,7 @@ documents() {
     for shell in bash zsh fish; do
         "$work/$3/bin/$1" completion $shell >"$doc/completion/$shell"
     done
-    CGO_ENABLED=1 CC='' "$go" run -buildvcs=false ./packaging/licenses -tags "$tags" "./cmd/$1" >"$doc/copyright"
+    CGO_ENABLED=1 CC='' GOCACHE=$tools_cache "$go" run -buildvcs=false ./packaging/licenses -tags "$tags" "./cmd/$1" >"$doc/copyright"
     gzip -9nc CHANGELOG.md >"$doc/CHANGELOG.md.gz"
     changelog "$1" | gzip -9n >"$doc/changelog.gz"
 }
@@ -100,6 +102,7 @@ sbom() {
         { cat "$work/sbom.log" >&2 && die "no SBOM of $1"; }
     # The time of the run is the one thing in it that is not the same twice.
     sed "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$stamp\"/" "$work/sbom" >"$dist/$1-$version-$2.cdx.json"
+    echo "$1-$version-$2.cdx.json" >>"$work/made"
 }
 
 # lay_out PROGRAM ARCH: the tree that nfpm's files name, with the modes and times that the packages have.
@@ -141,6 +144,7 @@ pack() {
     recipe "$1" "$3" >"$tree/$3.yaml"
     (cd "$tree" && PACKAGE_ARCH=$2 PACKAGE_VERSION=$version tool $nfpm package -f "$3.yaml" -p "$3" -t "$dist/$4" >"$work/nfpm.log" 2>&1) ||
         { cat "$work/nfpm.log" >&2 && die "no $4"; }
+    echo "$4" >>"$work/made"
 }
 
 packages() {
@@ -153,6 +157,16 @@ packages() {
             pack $program "$arch" rpm "$program-$version-1.$machine.rpm"
         done
     done
+}
+
+# clear_away removes what an earlier run made, by its own list of it; other files in the directory are somebody else's.
+clear_away() {
+    (
+        cd "$dist"
+        [ -e SHA256SUMS ] || exit 0
+        sed -n 's/^[0-9a-f]\{64\}  \(ctwarden[^/]*\.\(deb\|rpm\|cdx\.json\)\)$/\1/p' SHA256SUMS | xargs -r rm -f --
+        rm -f SHA256SUMS SHA256SUMS.asc
+    )
 }
 
 # sign FILE: with the same key as the packages, in a keyring of its own.
@@ -175,6 +189,7 @@ fi
 export SOURCE_DATE_EPOCH
 stamp=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 day=${stamp%T*}
+tools_cache=${TOOLS_GOCACHE:-$("$go" env GOCACHE)}
 export NFPM_SIGNING_KEY_FILE="${NFPM_SIGNING_KEY_FILE:-}"
 
 here=$("$go" env GOHOSTARCH)
@@ -185,9 +200,9 @@ for arch in $(echo "$arches $here" | tr ' ' '\n' | sort -u); do
 done
 documents ctwarden ctwarden.yaml "$here"
 documents ctwarden-hub hub.yaml "$here"
-rm -f "$dist"/*.deb "$dist"/*.rpm "$dist"/*.cdx.json "$dist"/SHA256SUMS "$dist"/SHA256SUMS.asc
+clear_away
 packages
-(cd "$dist" && sha256sum -- *.deb *.rpm *.cdx.json >SHA256SUMS)
+(cd "$dist" && LC_ALL=C sort "$work/made" | xargs sha256sum -- >SHA256SUMS)
 if [ -n "$NFPM_SIGNING_KEY_FILE" ]; then
     sign "$dist/SHA256SUMS"
     echo "packages: signed with $NFPM_SIGNING_KEY_FILE"

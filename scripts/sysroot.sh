@@ -23,6 +23,7 @@ amd64) arch=amd64 triplet=x86_64-linux-gnu ;;
 arm64) arch=arm64 triplet=aarch64-linux-gnu ;;
 *) die "which architecture, amd64 or arm64?" ;;
 esac
+here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ctwarden
 sysroot=$cache/sysroot-$suite-$arch-$recipe
 command -v "$triplet-gcc" >/dev/null || die "$triplet-gcc is not here: run scripts/setup.sh packages as root"
@@ -64,6 +65,13 @@ download() {
     die "no mirror has $suite: $mirrors"
 }
 
+# verify DIR: what a mirror has, though signed, must be what everybody else has built with.
+verify() {
+    grep "_\($arch\|all\)\.deb$" "$here/sysroot.sums" >"$1/sums"
+    (cd "$1" && ls ./*.deb && cut -c67- sums) | sed 's|^\./||' | sort | uniq -u | grep . && die "packages that are not in scripts/sysroot.sums, or only there"
+    (cd "$1" && sha256sum --quiet --strict -c sums) || die "packages that are not those of scripts/sysroot.sums"
+}
+
 # relative DIR: has links with absolute targets point into DIR, not into this machine.
 relative() {
     find "$1" -type l | while IFS= read -r link; do
@@ -89,6 +97,7 @@ lay_out() {
     work=$(mktemp -d "$cache/making-XXXXXX")
     trap 'rm -rf "$work"' EXIT
     download "$work"
+    verify "$work"
     mkdir "$work/root"
     for deb in "$work"/*.deb; do
         dpkg-deb -x "$deb" "$work/root"

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/release"
 )
 
 func newVersionCommand(stdout io.Writer) *cobra.Command {
@@ -34,13 +35,5 @@ func newVersionCommand(stdout io.Writer) *cobra.Command {
 	return cmd
 }
 
-// versionString is the release's version, or what the Go tool noted about the source.
-func versionString() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
+// versionString is this program's version.
+func versionString() string { return release.Version(version) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -8,8 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/doctor"
+	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
@@ -91,7 +94,10 @@ func doctorConfig(path, root string) (doctor.Config, error) {
 	default:
 		c.Mistakes, cfg = problemTexts(bad.Problems), defaultConfig()
 	}
-	c.Policy, c.PersistFile = cfg.policy(), cfg.Remediate.PersistFile
+	c.Policy, c.PersistFile, c.AwaitFleet = cfg.policy(), cfg.Remediate.PersistFile, cfg.Remediate.AwaitFleet
+	if c.AwaitFleet && root == "/" {
+		c.Running = runningMode(cfg)
+	}
 	places := apply.HoldPlaces{StateDir: filepath.Join(root, cfg.StateDir), RuntimeDir: filepath.Join(root, cfg.RuntimeDir)}
 	if c.Hold, err = places.Held(c.Now); err != nil {
 		c.HoldUnread = err.Error()
@@ -103,6 +109,17 @@ func doctorConfig(path, root string) (doctor.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// runningMode is the mode in which the agent is now; empty: it does not answer.
+func runningMode(cfg Config) remediate.Mode {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	st, err := agent.NewClient(agent.ControlSocket(cfg.RuntimeDir)).Status(ctx)
+	if err != nil {
+		return ""
+	}
+	return st.Mode
 }
 
 // loadConfigBelow is loadConfig with the usual file below a root.

@@ -8,10 +8,12 @@ import (
 	"os/user"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/doctor"
 	"github.com/ctwarden/ctwarden/internal/persist"
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
@@ -83,12 +85,31 @@ func newHelper(path, name string) (h persist.Helper, err error) {
 	if err != nil {
 		return h, err
 	}
-	h = persist.Helper{Policy: cfg.policy(), Users: []uint32{0, uid}}
+	h = persist.Helper{Policy: cfg.policy(), Users: []uint32{0, uid}, Dir: os.Getenv("RUNTIME_DIRECTORY")}
+	if h.Host, err = thisHost(cfg); err != nil {
+		return h, err
+	}
 	h.Applier, err = apply.New(apply.Config{
 		Root: "/", PersistFile: cfg.Remediate.PersistFile, ModuleFile: cfg.moduleFile(), Host: host, MachineID: agent.MachineID("/"),
 		Version: versionString(),
 	})
 	return h, err
+}
+
+// thisHost is what doctor finds out of this host.
+func thisHost(cfg Config) (persist.Host, error) {
+	facts, err := doctor.Read(doctor.Config{
+		Root: "/", User: os.Geteuid(), Now: time.Now(), Policy: cfg.policy(), PersistFile: cfg.Remediate.PersistFile,
+	})
+	if err != nil {
+		return persist.Host{}, err
+	}
+	h := persist.Host{Memory: facts.Memory}
+	h.Boot, h.BootBy, h.BootBuckets = facts.Without()
+	for _, fill := range facts.Fills {
+		h.Entries = max(h.Entries, fill.Count)
+	}
+	return h, nil
 }
 
 // socketOnStdin is the connection that systemd hands over.

@@ -7,11 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/release"
 )
 
 // newRoot builds the tree of commands.
@@ -65,16 +66,8 @@ func newVersionCommand(std stdio) *cobra.Command {
 	return cmd
 }
 
-// versionString is the release's version, or what the Go tool noted about the source.
-func versionString() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
+// versionString is this program's version.
+func versionString() string { return release.Version(version) }
 
 // output is the flag -o. Its zero value is not a format; flag sets the default.
 type output struct {

@@ -174,7 +174,7 @@ func (f *Facts) agent(below uint64) (stage, bool) {
 // agentWrites tells whether the agent will run after a boot and may write the limit.
 func (f *Facts) agentWrites() bool {
 	u := f.Unit
-	return f.known() && f.Policy.Mode == remediate.ModeRemediate && u.Enabled && u.Masked == "" && u.Lacks == "" && f.Systemd &&
+	return f.known() && f.Policy.Mode == remediate.ModeRemediate && !f.awaits() && u.Enabled && u.Masked == "" && u.Lacks == "" && f.Systemd &&
 		!f.Hold.Active(f.Now) && f.HoldUnread == ""
 }
 
@@ -192,8 +192,36 @@ func (f *Facts) situation() remediate.Situation {
 	return s
 }
 
+// Without is what the next boot would bring without the agent and its file: the limit in entries, who sets it, and the size
+// of the hash. 0: it cannot be told. The module counts as loaded in time, as it is once a limit was persisted, so that other
+// files have their say.
+func (f Facts) Without() (limit uint64, by string, buckets uint64) {
+	f.Tree, f.HasPersisted, f.Module.Early = f.Tree.Without(f.PersistFile), false, "/etc/modules-load.d/ctwarden.conf"
+	all := f.stages()
+	last := all[len(all)-1]
+	buckets, _ = f.foundBuckets()
+	return last.max, last.by, buckets
+}
+
 // bootBuckets is the size of the hash after the next boot, and who sets it; 0: it cannot be told.
 func (f *Facts) bootBuckets(last stage) (n uint64, by string) {
+	n, by = f.foundBuckets()
+	larger := func(other uint64, who string) {
+		if other > n {
+			n, by = other, who
+		}
+	}
+	if f.agentWrites() && f.Policy.Buckets == remediate.BucketsPresize {
+		larger(remediate.PresizedBuckets(f.Policy.Ceiling), "ctwarden at its start")
+	}
+	if last.cause == causeKube {
+		larger(last.max/4, last.by) // it sizes the hash for a quarter of its limit
+	}
+	return n, by
+}
+
+// foundBuckets is the size of the hash once the sysctl.d files were applied.
+func (f *Facts) foundBuckets() (n uint64, by string) {
 	_, n, _ = f.defaults()
 	by = "the kernel's default"
 	if f.Module.Hash > 0 {
@@ -205,17 +233,6 @@ func (f *Facts) bootBuckets(last stage) (n uint64, by string) {
 	}
 	if s, set, ok := f.Tree.Stays(f.loader(), remediate.MaxLimit, keys...); ok && set > 0 {
 		n, by = set, at(s)
-	}
-	larger := func(other uint64, who string) {
-		if other > n {
-			n, by = other, who
-		}
-	}
-	if f.agentWrites() && f.Policy.Buckets == remediate.BucketsPresize {
-		larger(remediate.PresizedBuckets(f.Policy.Ceiling), "ctwarden at its start")
-	}
-	if last.cause == causeKube {
-		larger(last.max/4, last.by) // it sizes the hash for a quarter of its limit
 	}
 	return n, by
 }

@@ -22,6 +22,10 @@ type Config struct {
 	Mistakes []string
 	Unread   string
 	Policy   remediate.Policy
+	// AwaitFleet is true where the configuration leaves the mode to the fleet (remediate.await_fleet), Running is the mode in
+	// which the agent is now; empty: it does not answer.
+	AwaitFleet bool
+	Running    remediate.Mode
 	// PersistFile is the sysctl.d file that is the agent's own.
 	PersistFile string
 	// Hold is the operator's hold; nil: none. HoldUnread says why it is not known.
@@ -31,6 +35,11 @@ type Config struct {
 
 // known tells whether the configuration is the one that the agent runs with.
 func (c Config) known() bool { return c.Unread == "" && len(c.Mistakes) == 0 }
+
+// awaits tells whether the agent observes until the fleet has it act.
+func (c Config) awaits() bool {
+	return c.known() && c.Policy.Mode == remediate.ModeRemediate && c.AwaitFleet && c.Running != remediate.ModeRemediate
+}
 
 // Facts are what was found on a host.
 type Facts struct {
@@ -99,6 +108,8 @@ type Module struct {
 	Early, Via string
 	// Blocked is the line that keeps it from being loaded there; then Early is empty.
 	Blocked string
+	// Race is a service that may load it just before or just after the sysctl.d files are applied; empty: none is known.
+	Race string
 	// Replay is the line of a udev rule that has systemd-sysctl apply the settings below Prefixes once it is loaded.
 	Replay   string
 	Prefixes []string

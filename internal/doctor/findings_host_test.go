@@ -22,6 +22,9 @@ func TestFindingsOfTheModule(t *testing.T) {
 	}{
 		{"late, and the file is lost", and(file, lateModule), observe, "will be 262144 after the next reboot: the kernel's default for 48.0 GiB of memory, since " + reason, []want{
 			{IDModuleLate, Problem, "/etc/sysctl.d/50.conf:2", reason, "echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"}}},
+		{"late, unless nftables is faster", and(file, lateModule, files{"etc/systemd/system/sysinit.target.wants/nftables.service": "-> /usr/lib/systemd/system/nftables.service"}), observe,
+			"may be 262144 after the next reboot: the kernel's default for 48.0 GiB of memory, where nftables.service loads", []want{
+				{IDModuleLate, Problem, "/etc/sysctl.d/50.conf:2", "nftables.service may load nf_conntrack before", "echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"}}},
 		{"late, and the agent applies it", lateModule, nil, "survives a reboot: ctwarden at its start, from " + ours + " sets it", nil},
 		{"late, and the agent only observes", lateModule, observe, "will be 262144", []want{{IDModuleLate, Problem, ours + ":5", reason, "echo"}}},
 		{"late, and the agent is not enabled", and(lateModule, files{"etc/systemd/system/multi-user.target.wants/ctwarden.service": "gone/"}), nil, "will be 262144", []want{
@@ -30,6 +33,8 @@ func TestFindingsOfTheModule(t *testing.T) {
 			c.Hold = &remediate.Hold{Since: noon.Add(-time.Hour), By: "ada", File: "/var/lib/ctwarden/hold"}
 		}, "will be 262144", []want{
 			{IDModuleLate, Problem, ours + ":5", reason, "echo"}, {IDHeld, Advice, "/var/lib/ctwarden/hold", "held by ada", "ctwarden unhold"}}},
+		{"late, and the agent awaits the fleet", lateModule, func(c *Config) { c.AwaitFleet, c.Running = true, remediate.ModeObserve }, "will be 262144", []want{
+			{IDModuleLate, Problem, ours + ":5", reason, "echo"}, {IDAwaitsFleet, Advice, "/etc/ctwarden/ctwarden.yaml", "", "rollout"}}},
 		{"late, and a udev rule applies it", and(file, lateModule, rule), observe, "survives", nil},
 		{"late, and the udev rule covers another name", and(onlyOld, lateModule, rule), observe, "will be 262144", []want{
 			{IDModuleLate, Problem, "/etc/sysctl.d/50.conf:1", "/etc/udev/rules.d/50-ct.rules:2 does not cover", "echo"}}},
@@ -168,6 +173,12 @@ func TestFindingsOfTheHost(t *testing.T) {
 		{"held for a while", nil, func(c *Config) { c.Hold = &remediate.Hold{Until: noon.Add(time.Hour), By: "ada"} }, "survives", nil},
 		{"held without an end", nil, func(c *Config) { c.Hold = &remediate.Hold{Since: noon, By: "ada", File: "/h"} }, "survives", []want{
 			{IDHeld, Advice, "/h", "without an end", "ctwarden unhold"}}},
+		{"the hub has not let it act", nil, func(c *Config) { c.AwaitFleet, c.Running = true, remediate.ModeObserve }, "survives", []want{
+			{IDAwaitsFleet, Advice, "/etc/ctwarden/ctwarden.yaml", "has not told this host to act", "rollout.remediate"}}},
+		{"the hub may have let it act", nil, func(c *Config) { c.AwaitFleet = true }, "survives", []want{
+			{IDAwaitsFleet, Advice, "/etc/ctwarden/ctwarden.yaml", "does not answer here", "await_fleet: false"}}},
+		{"the hub has let it act", nil, func(c *Config) { c.AwaitFleet, c.Running = true, remediate.ModeRemediate }, "survives", nil},
+		{"observing by its own file", nil, func(c *Config) { observe(c); c.AwaitFleet = true }, "survives", nil},
 		{"a wrong configuration", nil, func(c *Config) { observe(c); c.Mistakes = []string{"c.yaml:3: mode: x - must be"} }, "survives", []want{
 			{IDConfig, Problem, "/etc/ctwarden/ctwarden.yaml", "c.yaml:3", "ctwarden check-config /etc/ctwarden/ctwarden.yaml"}}},
 	}

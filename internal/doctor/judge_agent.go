@@ -27,6 +27,7 @@ func (j *judge) agent() {
 	if f.known() && f.Policy.Mode == remediate.ModeRemediate {
 		j.mayWrite()
 		j.held()
+		j.awaited()
 	}
 }
 
@@ -105,5 +106,21 @@ func (j *judge) held() {
 		ID: IDHeld, Severity: Advice, Where: h.File,
 		What: fmt.Sprintf("automatic writes are held by %s%s since %s, without an end", whose, h.By, h.Since.Format(time.RFC3339)),
 		Why:  "no step is taken, and a persisted limit is not applied at the agent's start", Fix: fix,
+	})
+}
+
+// awaited tells of an agent that observes although its file says remediate.
+func (j *judge) awaited() {
+	if !j.f.awaits() {
+		return
+	}
+	where, what := j.f.File, "remediate.await_fleet is true, and the hub has not told this host to act: it observes"
+	if j.f.Running == "" {
+		what = "remediate.await_fleet is true: this host observes until the hub tells it to act, and the agent, which knows, does not answer here"
+	}
+	j.add(Finding{
+		ID: IDAwaitsFleet, Severity: Advice, Where: where, What: what,
+		Why: "no step is taken, and a persisted limit is not applied at the agent's start",
+		Fix: "name the host's site or labels in rollout.remediate of the hub's hub.yaml, or set remediate.await_fleet: false in " + where,
 	})
 }

@@ -35,6 +35,9 @@ func (j *judge) module() {
 	}
 	if j.lateLoss() {
 		what := fmt.Sprintf("nothing loads nf_conntrack before this line is applied, so that the limit will be %d, %s", kept.max, kept.by)
+		if m.Race != "" {
+			what = fmt.Sprintf("%s may load nf_conntrack before this line is applied, or after it, so that the limit may be %d, %s", m.Race, kept.max, kept.by)
+		}
 		fix := loadEarly
 		if m.Blocked != "" {
 			what += fmt.Sprintf("; %s keeps it from being loaded earlier", m.Blocked)

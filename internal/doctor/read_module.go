@@ -32,8 +32,8 @@ type moduleReader struct {
 	cmdline []string
 }
 
-// readModule says where the module is and what loads it. It says nothing of the order of firewalls and other services: they
-// all come after the sysctl.d files.
+// readModule says where the module is and what loads it. Services come after the sysctl.d files, but for one that starts as
+// early as those are applied.
 func readModule(root *os.Root, table bool, kernel string, systemd bool) Module {
 	m := &moduleReader{root: root, needing: map[string]bool{moduleName: true, "ip_conntrack": true}}
 	m.cmdline = strings.Fields(line(root, "proc/cmdline"))
@@ -48,8 +48,22 @@ func readModule(root *os.Root, table bool, kernel string, systemd bool) Module {
 	setup := m.lines(dirs("modprobe.d"), ".conf", "#")
 	m.hashsize(setup)
 	m.blocked(setup)
+	m.race(systemd)
 	m.replay()
 	return m.out
+}
+
+// race looks for nftables.service, which waits for nothing, as systemd-sysctl does not wait for it: rules that track
+// connections load the module.
+func (m *moduleReader) race(systemd bool) {
+	if m.out.Early != "" || !systemd {
+		return
+	}
+	for _, target := range []string{"sysinit.target", "multi-user.target"} {
+		if _, err := m.root.Lstat("etc/systemd/system/" + target + ".wants/nftables.service"); err == nil {
+			m.out.Race = "nftables.service"
+		}
+	}
 }
 
 // state tells where the module is. The kernel's own list names what is loaded; a table without it is built in.

@@ -42,6 +42,7 @@ const (
 	IDNoHelper      ID = "no_persist_helper"     // nothing can write the sysctl.d file for the service
 	IDNotEnabled    ID = "agent_not_enabled"     // the service is not started at boot
 	IDNotRunning    ID = "agent_not_running"     // it should run and does not
+	IDAwaitsFleet   ID = "awaits_fleet"          // the agent observes until the hub has it act
 	IDHeld          ID = "held"                  // a hold without an end
 	IDConfig        ID = "config"                // the agent does not start with its configuration
 	IDTableHigh     ID = "table_high"            // a table is nearly full

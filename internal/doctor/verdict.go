@@ -30,7 +30,11 @@ func (j *judge) answer(last stage) string {
 	case !j.f.Table:
 		return fmt.Sprintf("there is no table yet; once nf_conntrack is loaded, the limit will be %d: %s", last.max, j.reason(last))
 	case last.max != j.Limit:
-		return fmt.Sprintf("the limit of %d will be %d after the next reboot: %s", j.Limit, last.max, j.reason(last))
+		verb := "will"
+		if last.cause == causeDefault && j.f.Module.late() && j.f.Module.Race != "" {
+			verb = "may"
+		}
+		return fmt.Sprintf("the limit of %d %s be %d after the next reboot: %s", j.Limit, verb, last.max, j.reason(last))
 	}
 	return fmt.Sprintf("the limit of %d survives a reboot: %s", j.Limit, j.reason(last))
 }
@@ -40,6 +44,9 @@ func (j *judge) reason(last stage) string {
 	switch last.cause {
 	case causeDefault:
 		if own := j.own(); own.Max > 0 && j.f.Module.late() {
+			if race := j.f.Module.Race; race != "" {
+				return fmt.Sprintf("%s, where %s loads nf_conntrack only after %s is applied: they start at the same time", last.by, race, own.By)
+			}
 			return fmt.Sprintf("%s, since nothing loads nf_conntrack before %s is applied", last.by, own.By)
 		}
 		return last.by + ", and nothing sets another"

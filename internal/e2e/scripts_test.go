@@ -106,6 +106,8 @@ func (c chroot) used(t *testing.T) {
 		echo x >/var/lib/ctwarden/state.db
 		printf '# ctwarden-persisted: 1\nnet.netfilter.nf_conntrack_max = 1\n' >/etc/sysctl.d/99-zz-ctwarden.conf
 		printf '# ctwarden-module: 1\nnf_conntrack\n' >/etc/modules-load.d/ctwarden.conf
+		mkdir -p /usr/local/lib/sysctl.d
+		printf '# ctwarden-persisted: 1\nnet.netfilter.nf_conntrack_max = 1\n' >/usr/local/lib/sysctl.d/99-moved.conf
 		printf 'net.core.somaxconn = 4096\n# ctwarden-persisted: 1\n' >/etc/sysctl.d/98-admin.conf
 		ln -s /usr/share/ctwarden/ctwarden.service.d/remediate.conf /etc/systemd/system/ctwarden.service.d/
 		printf '[Service]\nNice=0\n' >/etc/systemd/system/ctwarden.service.d/mine.conf`)
@@ -113,6 +115,7 @@ func (c chroot) used(t *testing.T) {
 
 const (
 	limitFile = "etc/sysctl.d/99-zz-ctwarden.conf"
+	movedFile = "usr/local/lib/sysctl.d/99-moved.conf" // where remediate.persist_file may have it
 	adminFile = "etc/sysctl.d/98-admin.conf"
 	linkFile  = "etc/systemd/system/ctwarden.service.d/remediate.conf"
 	mineFile  = "etc/systemd/system/ctwarden.service.d/mine.conf"
@@ -134,7 +137,7 @@ func TestScriptsOfDpkg(t *testing.T) {
 				c.script(t, "ctwarden.postrm", "upgrade", "2.0") + c.script(t, "ctwarden.postinst", "configure", "1.0"); said != "" {
 				t.Errorf("an upgrade says %q", said)
 			}
-			c.want(t, true, limitFile, moduleFile, linkFile, "var/lib/ctwarden/state.db")
+			c.want(t, true, limitFile, movedFile, moduleFile, linkFile, "var/lib/ctwarden/state.db")
 
 			c.run(t, "systemctl disable ctwarden 2>&1")
 			c.script(t, "ctwarden.postinst", "configure", "2.0")
@@ -148,7 +151,7 @@ func TestScriptsOfDpkg(t *testing.T) {
 
 			c.run(t, "rm /etc/ctwarden/ctwarden.yaml /etc/ctwarden/hub.yaml") // as dpkg does before
 			wantWords(t, c.script(t, "ctwarden.postrm", "purge"), limitFile+" removed")
-			c.want(t, false, limitFile, moduleFile, linkFile, "var/lib/ctwarden", "run/ctwarden", "etc/ctwarden",
+			c.want(t, false, limitFile, movedFile, moduleFile, linkFile, "var/lib/ctwarden", "run/ctwarden", "etc/ctwarden",
 				"etc/systemd/system/multi-user.target.wants/ctwarden.service")
 			c.want(t, true, adminFile, mineFile)
 			if said := c.run(t, "getent passwd ctwarden; getent group ctwarden; true"); said != "" {

@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"notify/hub/web":      {"internal/exposition", "notify/fleet", "remediate"}, // HTTP apart from NATS: it asks the hub by its own interfaces
 	"internal/config":     nil,
 	"internal/exposition": nil,                                       // the metrics' text, for the agent and for the hub
+	"internal/release":    nil,                                       // the version, for both programs
 	"internal/confdir":    nil,                                       // one reading of drop-in directories for sysctl.d, modules-load.d, modprobe.d and udev's rules
 	"internal/writers":    {"internal/confdir", "remediate/sysctld"}, // for the agent and for doctor
 	"internal/doctor": { // apart from the command, so that its judgement is pure and its reading is below a root
@@ -51,13 +52,13 @@ var allowed = map[string][]string{
 		"internal/agent", "internal/config", "internal/doctor", "internal/replay", "notify", "remediate", "remediate/apply",
 		"notify/oncall", // their part of the configuration
 		"remediate/conntrack", "watcher",
-		"internal/failpoint",
+		"internal/failpoint", "internal/release",
 		"internal/persist", // root's end of it
 	},
 	"internal/persist": {"remediate", "remediate/apply"}, // the line to root's helper: the one boundary of privilege
 	"cmd/ctwarden-hub": {
 		"internal/config", "internal/failpoint", "notify", "notify/fleet", "notify/hub", "notify/hub/web", "notify/oncall", "remediate",
-		"internal/simulate",
+		"internal/simulate", "internal/release",
 	},
 	"internal/simulate":  {"notify", "remediate"}, // the agent's code for events without what reads the kernel, so that the hub's program can play a fleet
 	"internal/failpoint": nil,                     // for both programs, which are tested by being killed

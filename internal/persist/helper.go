@@ -29,6 +29,10 @@ type Helper struct {
 	Applier *apply.Applier
 	// Policy is what root's configuration allows.
 	Policy remediate.Policy
+	// Host bounds what may be asked for.
+	Host Host
+	// Dir is a directory of root's own, for a lock against other helpers; empty: there are none.
+	Dir string
 	// Users may ask, by number.
 	Users  []uint32
 	within time.Duration // 0: requestWithin
@@ -70,6 +74,11 @@ func (h Helper) serve(conn *net.UnixConn, uid uint32) (done string, a answer, er
 	if err != nil {
 		return "", a, err
 	}
+	unlock, err := lock(h.Dir)
+	if err != nil {
+		return "", a, err
+	}
+	defer unlock()
 	if r.Do == doWithdraw {
 		removed, err := h.Applier.Unpersist()
 		return fmt.Sprintf("user %d: the persisted limit is withdrawn (there was one: %v)", uid, removed),
@@ -115,14 +124,18 @@ func (h Helper) persist(r request) (apply.Persistence, error) {
 	}
 	meta := apply.PersistMeta{}
 	if r.Hash {
-		meta.Buckets = buckets
+		meta.Buckets = h.Host.hash(h.Policy, buckets)
 	}
 	return h.Applier.Persist(r.step(), meta)
 }
 
-// mayPersist looks at what is allowed. Our file may always be taken back to less than it has. Whether automatic writes
+// mayPersist looks at what is allowed. Our file may always be taken back to less than it has, but not to less than the
+// host would have without it. Whether automatic writes
 // are held is for the agent to look at: the hold is a file of the agent's own.
 func (h Helper) mayPersist(r request) error {
+	if err := h.Host.within(r.To); err != nil {
+		return err
+	}
 	had, there, err := h.Applier.Persisted()
 	if err == nil && there && r.To <= had.Max {
 		return nil
@@ -135,7 +148,7 @@ func (h Helper) mayPersist(r request) error {
 	case p.Mode != remediate.ModeRemediate && r.Reason != remediate.ReasonManual:
 		return refuse(CodeMode, "%s", remediate.ReasonObserveMode.Text())
 	}
-	return nil
+	return h.Host.affords(h.Policy, r.To)
 }
 
 // reply sends the answer.

@@ -107,6 +107,8 @@ const (
 	CodeCeiling = "ceiling" // the limit is above remediate.ceiling
 	CodeMode    = "mode"    // mode is not remediate
 	CodeOff     = "off"     // remediate.persist is false
+	CodeBelow   = "below"   // the host would have more without it
+	CodeMemory  = "memory"  // it does not fit remediate.memory_share
 	CodeFailed  = "failed"  // it was tried
 )
 

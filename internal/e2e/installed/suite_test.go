@@ -26,10 +26,11 @@ func mirrors() []string {
 }
 
 // suites are the Debians that the packages are tried on, with what a root of each has besides the minimum. Bookworm's is
-// a whole system, which boots; it has rpm too, for the packages of the other family.
+// a whole system, which boots; it has rpm too, for the packages of the other family, and Ansible, for the role (debootstrap
+// does not look for packages by what they provide, so that python3-cffi-backend is named).
 var suites = map[string]string{
 	"bullseye": "",
-	"bookworm": "systemd,systemd-sysv,dbus,udev,kmod,procps,iproute2,rsyslog,logrotate,rpm",
+	"bookworm": "systemd,systemd-sysv,dbus,udev,kmod,procps,iproute2,rsyslog,logrotate,rpm,python3-apt,python3-cffi-backend,ansible-core",
 	"trixie":   "",
 }
 
@@ -104,24 +105,26 @@ func ignoreMissing(err error) error {
 }
 
 // bootstrap makes a root from the first mirror that has the suite.
-func bootstrap(suite, dir string) (err error) {
+func bootstrap(suite, dir string) error {
 	args := []string{"--variant=minbase"}
 	if extra := suites[suite]; extra != "" {
 		args = append(args, "--include="+extra)
 	}
+	var tried error
 	for _, mirror := range mirrors() {
 		// In a mount namespace, so that one that is killed leaves nothing mounted.
 		cmd := exec.Command("unshare", append([]string{"--mount", "debootstrap"}, append(args, suite, dir, mirror)...)...)
-		var out []byte
-		if out, err = cmd.CombinedOutput(); err == nil {
+		out, err := cmd.CombinedOutput()
+		if err == nil {
 			return prepare(dir)
 		}
 		err = fmt.Errorf("debootstrap from %s: %w: %s", mirror, err, tail(string(out), 500))
+		tried = errors.Join(tried, err)
 		if removeErr := os.RemoveAll(dir); removeErr != nil {
-			return errors.Join(err, removeErr)
+			return errors.Join(tried, removeErr)
 		}
 	}
-	return err
+	return tried
 }
 
 // prepare takes out what must not be the same in two machines, and what only takes room.

@@ -51,6 +51,7 @@ func TestUpgrade(t *testing.T) {
 		{"downgrade", func(t *testing.T) { u.replace(t, oldDeb) }},
 		{"reinstall", func(t *testing.T) { u.replace(t, oldDeb) }},
 		{"a stopped service", func(t *testing.T) { u.keptStopped(t, deb) }},
+		{"a service that fails", func(t *testing.T) { u.failing(t, deb) }},
 		{"remove", u.remove},
 		{"install again", func(t *testing.T) { u.replace(t, deb) }},
 		{"changed default", func(t *testing.T) { u.changedDefault(t, deb) }},
@@ -204,6 +205,26 @@ func (u *upgrade) keptStopped(t *testing.T, deb string) {
 	u.installDeb(t, deb)
 	u.wantProperties(t, agentUnit, "UnitFileState=disabled", "ActiveState=inactive")
 	u.run(t, "systemctl", "enable", "--now", agentUnit)
+	u.mainPID(t, agentUnit)
+	u.wantIncident(t)
+}
+
+// failing upgrades a service that does not start, for its configuration: that is said, and no failure of the package's. Once
+// it is mended, the next installation starts the service, although it did not run before.
+func (u *upgrade) failing(t *testing.T, deb string) {
+	config := readFile(t, u.path(configFile))
+	u.write(t, configFile, "mode: rescue\n")
+	if out, code := u.try(t, "systemctl", "restart", agentUnit); code == 0 {
+		t.Errorf("it starts with a mistake: %s", out)
+	}
+	if said := u.installDeb(t, deb); !hasAll(said, []string{"the configuration has mistakes", configFile + ":1", "rescue"}) {
+		t.Errorf("the installation does not tell of the mistake:\n%s", said)
+	}
+	if state := u.property(t, agentUnit, "ActiveState"); state == "active" || state == "inactive" {
+		t.Errorf("the service is %s", state)
+	}
+	u.write(t, configFile, config)
+	u.installDeb(t, deb)
 	u.mainPID(t, agentUnit)
 	u.wantIncident(t)
 }
