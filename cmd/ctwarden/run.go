@@ -129,9 +129,7 @@ func (s settings) runAgent(ctx context.Context, cfg agent.Config, hup <-chan os.
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
 	g.Go(func() error {
-		if err := slim(ctx); err != nil {
-			s.log.Warn("memory stays larger than it need be", zap.Error(err))
-		}
+		slim(ctx, s.log)
 		return nil
 	})
 	g.Go(func() error {
