@@ -31,7 +31,7 @@ const (
 	// far more often, and its counters with it once it stands at countersShare.
 	countersEvery = 10 * time.Second
 	// countersStill is the same where the count has not moved since: nothing came to that table.
-	countersStill = time.Minute
+	countersStill = 3 * time.Minute
 	// countersSettling is the same while the outcome of a step is awaited, which takes the counters of all.
 	countersSettling = 500 * time.Millisecond
 	// countersHigh is the same of a table at countersShare or above whose count stands: what refuses or throws out, and what
