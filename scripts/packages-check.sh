@@ -40,7 +40,7 @@ epoch() {
 twice() {
     mkdir -p "$work/other place/src" "$work/cache"
     git ls-files -z | xargs -0 cp --parents -t "$work/other place/src"
-    cp -R "$cache/ctwarden" "$work/cache/" # the sysroots, so that they need not be fetched again
+    mkdir -p "$work/cache/ctwarden" && cp -R "$cache"/ctwarden/sysroot-* "$work/cache/ctwarden/" # the sysroots, so that they need not be fetched again
     (
         TOOLS_GOCACHE=$("$go" env GOCACHE) # nfpm and the like are no part of what is compared
         export TOOLS_GOCACHE GOCACHE="$work/gocache" XDG_CACHE_HOME="$work/cache" VERSION="$version" SOURCE_DATE_EPOCH="$epoch"
@@ -125,7 +125,12 @@ manuals() {
 promtool() {
     tool=$(command -v promtool) || tool=$cache/ctwarden/prometheus/usr/bin/promtool
     if [ ! -x "$tool" ]; then
-        (cd "$work" && apt-get -qq download -o APT::Sandbox::User="$(id -un)" prometheus && dpkg-deb -x prometheus_*.deb "$cache/ctwarden/prometheus")
+        (
+            cd "$work"
+            fetch() { apt-get -qq download -o APT::Sandbox::User="$(id -un)" prometheus; }
+            fetch || { apt-get -qq update && fetch; }
+            dpkg-deb -x prometheus_*.deb "$cache/ctwarden/prometheus"
+        )
     fi
     "$tool" "$@"
 }

@@ -43,6 +43,7 @@ packages | packages-check)
     need /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring -
     need git git -
     need gpg gpg -
+    need gpg-agent gpg-agent -
     need gzip gzip -
     ;;
 *)

@@ -18,8 +18,11 @@ import (
 const (
 	// beatEvery is how often the service manager hears of a hub, where it does not say how often it wants to.
 	beatEvery = 10 * time.Second
-	// startExtension is how much longer the service manager is to wait for a start, each time. The hub waits for NATS.
+	// startExtension is how much longer the service manager is to wait for a start, each time. The hub waits for NATS, and
+	// what waits for the hub, as an upgrade or the boot does, waits startWithin and no longer: then the start is over, and
+	// the status tells what it waits for.
 	startExtension = time.Minute
+	startWithin    = time.Minute
 	// hangsAfter is how long a hub may do nothing before the service manager hears no more of it, and ends it. It waits for an
 	// answer of the servers for half of that.
 	hangsAfter = 20 * time.Second
@@ -55,10 +58,16 @@ func (v *service) beat(ctx context.Context, h *hub.Hub) error {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	begun, started := time.Now(), false
 	for {
 		if h.Moves(hangsAfter) {
-			if !v.ready.Load() {
+			switch {
+			case started || v.ready.Load():
+			case time.Since(begun) < startWithin:
 				v.notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", startExtension.Microseconds()))
+			default:
+				started = true
+				v.notify(daemon.SdNotifyReady + "\nSTATUS=Waits for NATS, or for a hub that leads")
 			}
 			if watchdog > 0 {
 				v.notify(daemon.SdNotifyWatchdog)

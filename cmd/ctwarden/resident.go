@@ -69,12 +69,12 @@ func unmapIdle() error {
 }
 
 // readFileMappings finds, in the form of proc_pid_smaps(5), what is mapped privately from files, cannot be written, and
-// has no page that differs from its file. What was written once and protected later, as the dynamic linker's tables are,
-// has such pages: to let go of those would be to lose them.
+// has no page that differs from its file, in memory or swapped out. What was written once and protected later, as the
+// dynamic linker's tables are, has such pages: to let go of those would be to lose them.
 func readFileMappings(smaps io.Reader) ([]mapping, error) {
 	var found []mapping
 	var m mapping
-	candidate := false
+	candidate, clean := false, false // clean: no page in memory differs; the line about swap comes after that one
 	lines := bufio.NewScanner(smaps)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
@@ -84,8 +84,11 @@ func readFileMappings(smaps io.Reader) ([]mapping, error) {
 			if _, err := fmt.Sscanf(fields[0], "%x-%x", &m.from, &m.to); err != nil || len(fields) < 5 {
 				return nil, fmt.Errorf("smaps: no mapping in %q", lines.Text())
 			}
-			candidate = (fields[1] == "r-xp" || fields[1] == "r--p") && fields[4] != "0"
-		case candidate && fields[0] == "Anonymous:" && len(fields) >= 2 && fields[1] == "0":
+			candidate, clean = (fields[1] == "r-xp" || fields[1] == "r--p") && fields[4] != "0", false
+		case len(fields) < 2:
+		case fields[0] == "Anonymous:":
+			clean = fields[1] == "0"
+		case fields[0] == "Swap:" && candidate && clean && fields[1] == "0":
 			found = append(found, m)
 		}
 	}

@@ -25,11 +25,14 @@ func TestHostBounds(t *testing.T) {
 		ceiling uint64 // 0: 200000
 		code    string // empty: it is persisted
 		buckets uint64 // in the file
+
+		withdrawn bool // our file is gone
 	}{
 		{name: "nothing is known", buckets: 16384},
 		{name: "as much as there is", host: Host{Boot: 131072, Entries: 131072, BootBuckets: 16384}, buckets: 16384},
 		{name: "less than the boot brings", host: Host{Boot: 131073, BootBy: "the kernel's default"}, code: CodeBelow},
-		{name: "less than the boot brings, and than our file has", had: had, host: Host{Boot: 131073}, code: CodeBelow},
+		{name: "taken back to less than the boot brings", had: had, host: Host{Boot: 131073}, withdrawn: true},
+		{name: "less than the boot brings, as our file has", had: strings.ReplaceAll(had, "262144", "65536"), host: Host{Boot: 131073}, withdrawn: true},
 		{name: "less than is in use", host: Host{Entries: 131073}, code: CodeBelow},
 		{name: "less than is in use, and than our file has", had: had, host: Host{Entries: 131073}, code: CodeBelow},
 		{name: "back to less, as much as the boot brings", had: had, host: Host{Boot: 131072}, buckets: 16384},
@@ -60,6 +63,10 @@ func TestHostBounds(t *testing.T) {
 			case tt.code != "":
 				if !errors.As(err, &refusal) || refusal.Code != tt.code || h.tree(t) != before {
 					t.Errorf("%+v, %v, want the code %s and no change", p, err, tt.code)
+				}
+			case tt.withdrawn:
+				if _, there, readErr := h.helper.Applier.Persisted(); err != nil || p.Withdrawn == nil || p.Withdrawn.Value != tt.host.Boot || there || readErr != nil {
+					t.Errorf("%+v, %v, there %v, %v, want it withdrawn", p, err, there, readErr)
 				}
 			case err != nil || p.Max != 131072 || p.Buckets != tt.buckets:
 				t.Errorf("%+v, %v, want %d buckets", p, err, tt.buckets)

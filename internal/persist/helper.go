@@ -112,6 +112,10 @@ func (h Helper) readLine(conn *net.UnixConn) ([]byte, error) {
 
 // persist checks a request against the kernel and the configuration, and carries it out.
 func (h Helper) persist(r request) (apply.Persistence, error) {
+	if h.isInTheWay(r) {
+		_, err := h.Applier.Unpersist()
+		return apply.Persistence{Max: r.To, Withdrawn: &apply.Withdrawn{By: h.Host.BootBy, Value: h.Host.Boot}}, err
+	}
 	if err := h.mayPersist(r); err != nil {
 		return apply.Persistence{}, err
 	}
@@ -129,9 +133,16 @@ func (h Helper) persist(r request) (apply.Persistence, error) {
 	return h.Applier.Persist(r.step(), meta)
 }
 
+// isInTheWay tells whether our file is to go rather than to follow a limit below what the next boot brings without it: it
+// has less than that too, or the limit is taken back.
+func (h Helper) isInTheWay(r request) bool {
+	had, there, err := h.Applier.Persisted()
+	return err == nil && there && r.To < h.Host.Boot && (had.Max < h.Host.Boot || r.To < r.From)
+}
+
 // mayPersist looks at what is allowed. Our file may always be taken back to less than it has, but not to less than the
-// host would have without it. Whether automatic writes
-// are held is for the agent to look at: the hold is a file of the agent's own.
+// host would have without it. Whether automatic writes are held is for the agent to look at: the hold is a file of the
+// agent's own.
 func (h Helper) mayPersist(r request) error {
 	if err := h.Host.within(r.To); err != nil {
 		return err

@@ -75,6 +75,9 @@ func (f *Fleet) page(g *group, now int64) {
 		g.woken = g.paged
 	case update:
 		f.pageUpdate(g, told, now)
+		if len(told) == 0 { // what could not be said before was said now, as a first page
+			g.woken = g.paged
+		}
 	}
 	g.worse = false
 }

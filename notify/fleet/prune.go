@@ -44,7 +44,7 @@ func (f *Fleet) oldGroups(now int64) map[*group]bool {
 	for _, g := range f.groups {
 		_, due := f.due[g.id]
 		switch age := now - max(g.closed, g.changed); {
-		case g.closed == 0, due && age < keepUnsent:
+		case g.closed == 0, due && age < keepUnsent, g.kind == KindSilent && g.sums.openHosts > 0: // ended by hand: no news tomorrow
 		case age >= keepClosed:
 			old[g] = true
 		default:

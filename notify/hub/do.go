@@ -105,6 +105,9 @@ func (r refusal) Unwrap() error { return r.kind }
 
 // take hands a request to the loop. It is called from the subscription's goroutine.
 func (l *leading) take(ctx context.Context, m *nats.Msg) {
+	if m.Reply == "" {
+		return // nobody asks; it may be an acknowledgement that a host had sent here
+	}
 	answer := func(r web.Result, err error) {
 		t := told{Result: r}
 		if err != nil {

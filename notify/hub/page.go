@@ -124,7 +124,9 @@ func result(s remediate.Step) string {
 type pageIncidents struct{ h *Hub }
 
 // Revision implements web.Incidents.
-func (p pageIncidents) Revision() uint64 {
+func (p pageIncidents) Revision() uint64 { return p.h.readers.shown(p.current()) }
+
+func (p pageIncidents) current() uint64 {
 	p.h.mu.Lock()
 	defer p.h.mu.Unlock()
 	return p.h.revision
@@ -132,7 +134,7 @@ func (p pageIncidents) Revision() uint64 {
 
 // Groups implements web.Incidents.
 func (p pageIncidents) Groups() []fleet.Group {
-	return p.h.readers.all(p.Revision, func() []fleet.Group {
+	return p.h.readers.all(p.current, func() []fleet.Group {
 		p.h.mu.Lock()
 		defer p.h.mu.Unlock()
 		if p.h.fleet == nil {

@@ -53,13 +53,27 @@ func (r *readers) all(revision func() uint64, f func() []fleet.Group) []fleet.Gr
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := revision()
-	if r.groups == nil || now != r.revision && time.Since(r.at) >= readShare*r.took {
+	if r.groups == nil || now != r.revision && r.due() {
 		begun := time.Now()
 		r.groups, r.revision = f(), now
 		r.at = time.Now()
 		r.took = r.at.Sub(begun)
 	}
 	return slices.Clone(r.groups)
+}
+
+// due tells whether another copy may be made.
+func (r *readers) due() bool { return time.Since(r.at) >= readShare*r.took }
+
+// shown is the revision that readers get to see: the current one, or until another copy is due that of the last, so that
+// nobody takes an older copy for the newest.
+func (r *readers) shown(current uint64) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.groups == nil || r.due() {
+		return current
+	}
+	return r.revision
 }
 
 // detail waits for a place to read one host's state.

@@ -113,7 +113,13 @@ func TestReadersShareACopy(t *testing.T) {
 	if copies > 20 {
 		t.Errorf("%d copies for 100 readers", copies)
 	}
+	if got := r.shown(1000); got != r.revision {
+		t.Errorf("revision %d is told of, and the copy is of %d", got, r.revision)
+	}
 	pause(t.Context(), 2*readShare*r.took)
+	if got := r.shown(1000); got != 1000 {
+		t.Errorf("revision %d is told of where another copy is due, want 1000", got)
+	}
 	if g := r.all(func() uint64 { return 1000 }, func() []fleet.Group { return []fleet.Group{{ID: "new"}} }); g[0].ID != "new" {
 		t.Errorf("got %+v", g)
 	}

@@ -75,7 +75,7 @@ func TestAnsible(t *testing.T) {
 			delete(config, "nats")
 			delete(p.vars, "ctwarden_credentials")
 			p.run(t, true)
-			for _, name := range []string{credentialsUnit, "/etc/ctwarden/credentials/nats.creds", path.Join(path.Dir(credentialsUnit), "remediate.conf")} {
+			for _, name := range []string{credentialsUnit, "/etc/ctwarden/credentials.ansible/nats.creds", path.Join(path.Dir(credentialsUnit), "remediate.conf")} {
 				if _, err := os.Lstat(m.path(name)); err == nil {
 					t.Errorf("%s is left", name)
 				}
@@ -141,13 +141,13 @@ func (p play) secret(t *testing.T, config map[string]any, text string) {
 	if got := p.machine.run(t, "cat", dir+"/nats.creds"); got != text+"\n" {
 		t.Errorf("the service has %q, want %q", got, text)
 	}
-	p.wantOwners(t, "/etc/ctwarden/credentials/nats.creds 600 root:root", "/etc/ctwarden/credentials 700 root:root")
+	p.wantOwners(t, "/etc/ctwarden/credentials.ansible/nats.creds 600 root:root", "/etc/ctwarden/credentials.ansible 700 root:root")
 	if out, code := p.try(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", dir+"/nats.creds"); code == 0 {
 		t.Errorf("another user reads %q", out)
 	}
 	// As itself it reads what root alone could: the file is not its own.
 	as := []string{"setpriv", "--reuid=ctwarden", "--regid=ctwarden", "--init-groups", "cat"}
-	if out, code := p.try(t, append(as, "/etc/ctwarden/credentials/nats.creds")...); code == 0 {
+	if out, code := p.try(t, append(as, "/etc/ctwarden/credentials.ansible/nats.creds")...); code == 0 {
 		t.Errorf("the agent's user reads root's file: %q", out)
 	}
 	if out, code := p.try(t, append(as, dir+"/nats.creds")...); code != 0 || out != text+"\n" {
