@@ -254,9 +254,10 @@ func tryHost(t *testing.T, a access) {
 	}
 }
 
-// tryHub runs a hub with its own rights alone, and has an operator order a hold, which a host hears.
-func tryHub(t *testing.T, a access) {
-	g := a.connect(t, "hub", hub.InboxPrefix)
+// startWithItsRights runs a hub that has a hub's own rights alone, until end.
+func startWithItsRights(t *testing.T, a access) (g *guarded, h *hub.Hub, end func()) {
+	t.Helper()
+	g = a.connect(t, "hub", hub.InboxPrefix)
 	h, err := hub.New(hub.Options{Conn: g.Conn, Log: zap.NewNop(), Name: "hub", Version: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -264,12 +265,18 @@ func tryHub(t *testing.T, a access) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
-	defer func() {
+	return g, h, func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("hub: %v", err)
 		}
-	}()
+	}
+}
+
+// tryHub runs a hub with its own rights alone, and has an operator order a hold, which a host hears.
+func tryHub(t *testing.T, a access) {
+	g, h, end := startWithItsRights(t, a)
+	defer end()
 	testhost.Eventually(t, "the hub leads and has the event", func() bool { return h.Status().Leading && h.Status().Events > 0 })
 	agent := a.connect(t, "gva."+notify.HostToken(hostA), notify.InboxPrefix("gva", hostA))
 	orders, err := agent.SubscribeSync(notify.CommandToSite("gva"))
@@ -343,20 +350,8 @@ func TestCredentialsThatDoNotDo(t *testing.T) {
 // send its acknowledgements: what comes about there is the server's own message, for which nobody's permission is asked.
 // And it has the host ask for its bucket to be rolled up, which leaves one message of all.
 func tryReplies(t *testing.T, a access, admin *guarded) {
-	g := a.connect(t, "hub", hub.InboxPrefix)
-	h, err := hub.New(hub.Options{Conn: g.Conn, Log: zap.NewNop(), Name: "hub", Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- h.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("hub: %v", err)
-		}
-	}()
+	_, h, end := startWithItsRights(t, a)
+	defer end()
 	testhost.Eventually(t, "the hub leads", func() bool { return h.Status().Leading })
 	operator := a.connect(t, "operator", notify.OperatorInbox)
 	if _, err := hub.Ask(t.Context(), operator.Conn, web.Action{Verb: web.VerbHold, By: "ada", Site: "gva", Until: time.Now().Add(time.Hour)}); err != nil {

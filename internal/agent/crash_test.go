@@ -88,7 +88,7 @@ func (f *fragile) live(t *testing.T, killAt int, do func(a *Agent)) (killed bool
 // pass lets so many seconds pass, with what the loop and the recorder do in each.
 func (a *Agent) pass(seconds int) {
 	for range 4 * seconds {
-		time.Sleep(250 * time.Millisecond)
+		elapse(250 * time.Millisecond)
 		a.turn()
 	}
 }
@@ -107,7 +107,7 @@ func crashActs(t *testing.T, f *fragile) map[string][2]func(a *Agent) {
 	refuse := func(a *Agent) {
 		a.turn()
 		f.traffic(t, 65536, 500)
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		a.turn()
 	}
 	raise := func(a *Agent) {
@@ -124,7 +124,7 @@ func crashActs(t *testing.T, f *fragile) map[string][2]func(a *Agent) {
 		"ineffective": {refuse, func(a *Agent) {
 			for i := range 16 { // half full, and 1,000 a second go on being dropped
 				f.traffic(t, 40000, 600+250*i)
-				time.Sleep(250 * time.Millisecond)
+				elapse(250 * time.Millisecond)
 				a.turn()
 			}
 		}},

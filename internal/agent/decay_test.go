@@ -13,7 +13,7 @@ func (f *fragile) twoSteps(t *testing.T, a *Agent) {
 	t.Helper()
 	a.turn()
 	for _, count := range []int{65536, 131072} {
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		f.traffic(t, count, f.refused+500)
 		a.turn()
 	}
@@ -55,7 +55,7 @@ func (f *fragile) decays(t *testing.T) {
 		f.wantPersisted(t, a, 131072)
 	})
 	f.live(t, 0, func(a *Agent) { // a restart costs the time in which nobody watched, and no more
-		time.Sleep(time.Hour)
+		elapse(time.Hour)
 		a.pass(30)
 		if got := f.limit(t); got != "131072" {
 			t.Fatalf("limit %s: a time that nobody watched was counted", got)
@@ -141,7 +141,7 @@ func TestDecayLeavesWhatIsInUse(t *testing.T) {
 			f.traffic(t, 100, 500)
 			a.turn()
 			a.turn()
-			time.Sleep(2 * time.Second)
+			elapse(2 * time.Second)
 			a.turn()
 			if r, _ := a.revert(false); !r.Done || f.limit(t) != "65536" {
 				t.Errorf("revert of what is left of the step: %+v, limit %s", r, f.limit(t))

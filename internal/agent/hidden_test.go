@@ -73,7 +73,7 @@ func TestStatusCountsWhatIsHiddenAfresh(t *testing.T) {
 		a.turn()
 		a.status()
 		f.objects(t, "60000")
-		time.Sleep(2 * time.Second)
+		elapse(2 * time.Second)
 		if s := a.status().Hash; s.StallUS != 27000 || s.AtLeast {
 			t.Errorf("%+v, want the stall of 60,000 entries", s)
 		}

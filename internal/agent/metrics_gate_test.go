@@ -64,7 +64,7 @@ func TestMetricsKeptIdle(t *testing.T) {
 		}()
 		answers := bufio.NewReader(ours)
 		for _, idle := range []time.Duration{0, time.Minute, 61 * time.Second, 5*time.Minute - time.Second} {
-			time.Sleep(idle)
+			elapse(idle)
 			if _, err := io.WriteString(ours, "GET /healthz HTTP/1.1\r\nHost: agent\r\n\r\n"); err != nil {
 				t.Fatalf("after %v idle: %v", idle, err)
 			}
@@ -148,11 +148,10 @@ func TestMembership(t *testing.T) {
 		var in atomic.Bool
 		in.Store(true)
 		m := &membership{known: map[uint32]member{}, look: func(uid uint32) bool {
-			time.Sleep(10 * time.Second)
+			<-time.After(10 * time.Second)
 			looks.Add(1)
 			return in.Load() && uid == 1
 		}}
-		wait := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		want := func(when string, is bool, n int64) {
 			t.Helper()
 			if got := m.has(1); got != is || looks.Load() != n {
@@ -161,22 +160,22 @@ func TestMembership(t *testing.T) {
 		}
 		want("before the first", false, 0)
 		want("meanwhile", false, 0)
-		wait(11 * time.Second)
+		elapse(11 * time.Second)
 		want("known", true, 1)
 		in.Store(false)
-		wait(membershipFor)
+		elapse(membershipFor)
 		want("a minute later, which asks again", true, 1)
-		wait(11 * time.Second)
+		elapse(11 * time.Second)
 		want("told otherwise", false, 2)
 		in.Store(true)
-		wait(membershipFor)
+		elapse(membershipFor)
 		want("a minute later", false, 2)
-		wait(11 * time.Second)
+		elapse(11 * time.Second)
 		for uid := range uint32(membershipMost + 10) {
 			m.has(100 + uid)
-			wait(11 * time.Second)
+			elapse(11 * time.Second)
 			m.has(1)
-			wait(11 * time.Second)
+			elapse(11 * time.Second)
 		}
 		if len(m.known) > membershipMost || !m.has(1) {
 			t.Errorf("%d are known; the member is: %v", len(m.known), m.has(1))

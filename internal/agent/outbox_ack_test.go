@@ -20,11 +20,10 @@ func TestAcknowledgedIsForgottenSoon(t *testing.T) {
 		go func() { done <- l.Run(ctx) }()
 		l.add(state.Change{Events: events(0, 2)}, nil)
 		for l.queue.count().Unsaved > 0 {
-			time.Sleep(time.Millisecond)
+			elapse(time.Millisecond)
 		}
 		wantIDs(t, "sent", l.sent(t), "0", "1")
-		time.Sleep(2 * ackWithin)
-		synctest.Wait()
+		elapse(2 * ackWithin)
 		if n := l.disk.store.Load().Len(); n != 0 {
 			t.Errorf("%d acknowledged events are on the disk still", n)
 		}

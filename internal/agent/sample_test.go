@@ -36,7 +36,7 @@ func TestCountersOfManyAreReadInSeveralTurns(t *testing.T) {
 					hot = s
 				}
 			}
-			time.Sleep(countersStill)
+			elapse(countersStill)
 			hot.period, hot.next = urgentPeriod/2, time.Now()
 			now := time.Now()
 			for turn, want := range []int{1 + 1 + visitMost, 2 + 2*visitMost, many + 1} {
@@ -72,7 +72,7 @@ func TestUrgentAreReadFirst(t *testing.T) {
 		f.guests(t, 3)
 		f.live(t, 0, func(a *Agent) {
 			a.turn()
-			time.Sleep(countersStill)
+			elapse(countersStill)
 			var inode uint64
 			for inode = range a.spaces {
 				if inode != hostInode {
@@ -114,7 +114,7 @@ func TestMemoryIsReadAhead(t *testing.T) {
 		f.live(t, 0, func(a *Agent) {
 			f.table(t, 60_000, 65536, 0)
 			a.turn()
-			time.Sleep(memoryAhead)
+			elapse(memoryAhead)
 			a.sample()
 			if age := time.Since(a.memoryAt); age != 0 {
 				t.Errorf("%v old where the table stands at 92 %%", age)

@@ -106,7 +106,7 @@ func TestLeave(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		late, free := doneAfter(ctx, stopWithin)
 		defer free()
-		time.Sleep(time.Hour)
+		elapse(time.Hour)
 		cancel()
 		begin, release := time.Now(), make(chan struct{})
 		took := func(what string, err error, left bool, want time.Duration) {
@@ -115,7 +115,7 @@ func TestLeave(t *testing.T) {
 				t.Errorf("%s: %v after %v, want left behind %v after %v", what, err, time.Since(begin), left, want)
 			}
 		}
-		took("in time", leave(late, "a", func() error { time.Sleep(3 * time.Second); return nil }), false, 3*time.Second)
+		took("in time", leave(late, "a", func() error { <-time.After(3 * time.Second); return nil }), false, 3*time.Second)
 		took("hangs", leave(late, "b", func() error { <-release; return nil }), true, stopWithin+lastLook)
 		took("through already", leave(late, "c", func() error { return nil }), false, stopWithin+lastLook)
 		took("hangs too", leave(late, "d", func() error { <-release; return nil }), true, stopWithin+2*lastLook)

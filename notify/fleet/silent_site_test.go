@@ -10,12 +10,7 @@ import (
 
 func TestSmallSites(t *testing.T) {
 	const wait = 15 * time.Minute // behind the three minutes until a host counts as silent
-	tests := []struct {
-		name string
-		do   func(*sim)
-		want []string
-		sent string
-	}{
+	tests := []silence{
 		{"one host, not before the time", func(s *sim) {
 			s.seen("gva", 0, 1)
 			s.pass(3*time.Minute + wait - time.Second)
@@ -91,12 +86,7 @@ func TestSmallSites(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := silentSim(t)
-			tt.do(s)
-			s.wantGroups(tt.want...)
-			s.sent = withoutUpdates(s.sent)
-			s.want(tt.sent)
-			check(t, s.f)
+			s := tt.play(t)
 			if len(tt.want) == 0 {
 				return
 			}

@@ -124,13 +124,28 @@ func TestSilentHost(t *testing.T) {
 	}
 }
 
+// silence is what happens to hosts, and what comes of it.
+type silence struct {
+	name string
+	do   func(*sim)
+	want []string // the groups
+	sent string   // but for updates
+}
+
+// play has a silence happen to a fleet.
+func (c silence) play(t *testing.T) *sim {
+	t.Helper()
+	s := silentSim(t)
+	c.do(s)
+	s.wantGroups(c.want...)
+	s.sent = withoutUpdates(s.sent)
+	s.want(c.sent)
+	check(t, s.f)
+	return s
+}
+
 func TestSilentSite(t *testing.T) {
-	tests := []struct {
-		name string
-		do   func(*sim)
-		want []string
-		sent string
-	}{
+	tests := []silence{
 		{"half of the hosts", func(s *sim) {
 			s.seen("gva", 0, 10)
 			s.live(5*time.Minute, func() { s.seen("gva", 0, 5) })
@@ -190,12 +205,7 @@ func TestSilentSite(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := silentSim(t)
-			tt.do(s)
-			s.wantGroups(tt.want...)
-			s.sent = withoutUpdates(s.sent)
-			s.want(tt.sent)
-			check(t, s.f)
+			tt.play(t)
 		})
 	}
 }

@@ -287,14 +287,7 @@ func (l *leading) finish() error {
 
 // sweep removes the marks of keys that were deleted long ago, until ctx is done. A hub that stands by has seen them by then.
 func (l *leading) sweep(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return every(ctx, sweepEvery, func() error {
 		s, err := l.h.js.Stream(ctx, "KV_"+FleetBucket)
 		for _, key := range l.deletedBefore(time.Now().Add(-markAge)) {
 			if err == nil {
@@ -304,7 +297,8 @@ func (l *leading) sweep(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			l.log.Warn("deleted_keys_not_swept", zap.Error(err))
 		}
-	}
+		return nil
+	})
 }
 
 // deletedBefore takes the keys that were deleted before that time off the list.

@@ -73,7 +73,20 @@ func (s sighting) free(self string, now time.Time) bool {
 
 // keepLease renews the lease until ctx is done. It returns an error as soon as it is not to be relied on any more.
 func (l *leading) keepLease(ctx context.Context) error {
-	tick := time.NewTicker(renewEvery)
+	return every(ctx, renewEvery, func() error {
+		if !l.h.Moves(loopPatience) {
+			return fmt.Errorf("%w: %w for more than %s", errLeaseLost, errHung, loopPatience)
+		}
+		if err := l.renew(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("%w: %w", errLeaseLost, err)
+		}
+		return nil
+	})
+}
+
+// every calls f once in a period until ctx is done, which is no error, or f returns one.
+func every(ctx context.Context, period time.Duration, f func() error) error {
+	tick := time.NewTicker(period)
 	defer tick.Stop()
 	for {
 		select {
@@ -81,11 +94,8 @@ func (l *leading) keepLease(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if !l.h.Moves(loopPatience) {
-			return fmt.Errorf("%w: %w for more than %s", errLeaseLost, errHung, loopPatience)
-		}
-		if err := l.renew(ctx); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("%w: %w", errLeaseLost, err)
+		if err := f(); err != nil {
+			return err
 		}
 	}
 }
@@ -101,18 +111,12 @@ func (l *leading) renew(ctx context.Context) error {
 // watchLease ends the term when the lease has run out, whatever else is under way: the process was stopped or the machine
 // slept, and another hub may lead.
 func (l *leading) watchLease(ctx context.Context) error {
-	tick := time.NewTicker(leaseWatch)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return every(ctx, leaseWatch, func() error {
 		if !l.holds() {
 			return fmt.Errorf("%w: it was not renewed in time", errLeaseLost)
 		}
-	}
+		return nil
+	})
 }
 
 // holds tells whether this hub may act as the leader at this moment. It may be called from any goroutine.

@@ -165,14 +165,7 @@ type backlog struct {
 
 // askBacklog asks the consumer now and then how much waits, until ctx is done.
 func (h *Hub) askBacklog(ctx context.Context) error {
-	tick := time.NewTicker(backlogEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return every(ctx, backlogEvery, func() error {
 		within, cancel := context.WithTimeout(ctx, backlogEvery)
 		cons, err := h.js.Consumer(within, notify.StreamName, Consumer)
 		cancel()
@@ -183,7 +176,8 @@ func (h *Hub) askBacklog(ctx context.Context) error {
 		within, cancel = context.WithTimeout(ctx, backlogEvery)
 		h.askRoom(within)
 		cancel()
-	}
+		return nil
+	})
 }
 
 // backlogEvery is how often the consumer is asked what waits.
