@@ -4,7 +4,7 @@
 # the resident memory, and how often the program was woken up. The settings are the defaults; kmsg, a journald of its
 # own and two syslog files are read. It works in mount, process and network namespaces of its own, since whatever else
 # happens on the host would be measured too; lines of the kernel's log still are. Needs root; nothing of the host is
-# changed.
+# changed. NATS=off or NATS=on in the environment: that alone.
 set -eu
 
 bin=${CTWARDEN_BIN:-$(cd "$(dirname "$0")/../bin" && pwd)}
@@ -85,7 +85,7 @@ flock 9
 seconds=${1:-300}
 [ $# -gt 0 ] && shift
 for namespaces in "${@:-0 200}"; do
-    for nats in off on; do
+    for nats in ${NATS:-off on}; do
         for n in $namespaces; do measure "$seconds" "$n" $nats; done
     done
 done

@@ -21,7 +21,7 @@ const (
 	// discoverIdle (1/5000) where there is none, up to discoverMost.
 	glanceEvery   = 2 * time.Second
 	discoverEvery = 9 * time.Second
-	discoverMost  = 30 * time.Second
+	discoverMost  = 25 * time.Second
 	discoverNews  = 100
 	discoverQuiet = 1000
 	discoverIdle  = 5000

@@ -12,8 +12,12 @@ import (
 	"github.com/ctwarden/ctwarden/internal/testkernel"
 )
 
-// foundWithin is how long the agent may take to find a namespace, with what a busy machine adds.
-const foundWithin = 10*time.Second + 5*time.Second
+// How long the agent may take to find a namespace, with what a busy machine adds: one that shows in the list of mounts or
+// comes with a process, and one that only a whole look finds, which are 9 to 25 s apart by what they cost.
+const (
+	foundWithin = 10*time.Second + 5*time.Second
+	lookWithin  = 25*time.Second + 5*time.Second
+)
 
 // TestNamespacesAreFound has namespaces appear in every manner, and wants each watched in time.
 func TestNamespacesAreFound(t *testing.T) {
@@ -26,10 +30,11 @@ func TestNamespacesAreFound(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		appear func() uint64
+		within time.Duration
 	}{
-		{"mounted", func() uint64 { return testkernel.Scratch(t).Inode }},
-		{"of a new process", func() uint64 { return mover(t)() }},
-		{"of an old process, made without a fork", wait},
+		{"mounted", func() uint64 { return testkernel.Scratch(t).Inode }, foundWithin},
+		{"of a new process", func() uint64 { return mover(t)() }, foundWithin},
+		{"of an old process, made without a fork", wait, lookWithin},
 	} {
 		inode := c.appear()
 		begin := time.Now()
@@ -43,8 +48,8 @@ func TestNamespacesAreFound(t *testing.T) {
 		})
 		took := time.Since(begin)
 		t.Logf("%s: %v", c.name, took.Round(time.Millisecond))
-		if took > foundWithin {
-			t.Errorf("%s: found after %v, want at most %v", c.name, took, foundWithin)
+		if took > c.within {
+			t.Errorf("%s: found after %v, want at most %v", c.name, took, c.within)
 		}
 	}
 }

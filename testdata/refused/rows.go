@@ -39,7 +39,7 @@ func (b *bench) tables() []table {
 		{"300,000 new UDP flows as fast as one sender on each CPU can", []row{
 			{name: "no tool, all senders", tool: none, send: flatOut},
 			{name: "ctwarden, all senders", tool: warden, send: flatOut},
-			{name: "ctwarden, all senders, max_insert_rate 400,000", tool: b.warden(", max_insert_rate: 400000"), send: flatOut},
+			{name: "ctwarden, all senders, max_insert_rate 800,000", tool: b.warden(", max_insert_rate: 800000"), send: flatOut},
 			{name: "ctwarden, all senders, at 200,000/s together", tool: warden, send: fromAll(expected)},
 		}},
 		{"Other shapes, ctwarden", []row{
