@@ -88,6 +88,8 @@ type Agent struct {
 	discoveredAt time.Time
 	glancedAt    time.Time     // when it was last asked whether there are new ones
 	news         bool          // there are, and they have not been looked for
+	mounts       chan struct{} // of capacity one: mounts came or went
+	mounted      bool          // they did, and it has not been asked since
 	discoverCost time.Duration // of the last look for namespaces
 	writableAt   time.Time     // when it was last asked whether the limit may be written
 	discovered   bool          // the first such look succeeded: what is found from now on is new
@@ -129,6 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Agent, error) {
 		audit:    auditor{patience: cmp.Or(cfg.Sources.LateAfter, lateAfter)},
 		throttle: watcher.NewThrottle(filesShare),
 		writers:  writerFinder{root: cfg.Root, within: writerWithin},
+		mounts:   make(chan struct{}, 1),
 		manager:  newManager(cfg.Log),
 	}
 	var err error
@@ -220,6 +223,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.manage()()
 	a.started.Store(true)
 	a.sample()
+	a.awaitWriters(time.Now())
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStarted, a.agentState()))
 	a.save(true)
 
@@ -249,6 +253,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, st := range a.streams {
 		a.sayLost(time.Now(), st, true)
 	}
+	a.awaitWriters(time.Now())
 	a.queue(a.tracker.Event(time.Now(), remediate.EventAgentStopped, a.agentState()))
 	a.save(true)
 	stopRecording()
@@ -281,6 +286,9 @@ func (a *Agent) runLoop(ctx context.Context) error {
 	}
 	if a.publisher != nil {
 		g.Go(func() error { return a.shareState(ctx) })
+	}
+	if a.cfg.Root == "/" {
+		g.Go(func() error { return a.watchMounts(ctx) })
 	}
 	g.Go(func() error {
 		defer func() {

@@ -59,6 +59,11 @@ func (a *Agent) loop(ctx context.Context) error {
 			a.sample()
 		case run := <-a.calls:
 			run()
+		case <-a.mounts:
+			a.mounted = true
+			a.sample()
+		case w := <-a.writers.found:
+			a.nameWriter(w)
 		case <-a.pager.arrivals():
 		}
 		a.save(false)
@@ -116,9 +121,15 @@ func (a *Agent) queue(events ...remediate.Event) {
 }
 
 // save hands what changed to the recorder as one change: events, positions, tracker, steps. Positions alone wait, so
-// that an idle host's disk is left in peace.
+// that an idle host's disk is left in peace. Where a change of the limit is to be named, it waits too.
 func (a *Agent) save(all bool) {
 	now := time.Now()
+	if len(a.writers.waiting) > 0 {
+		if !all && now.Before(a.writers.until) {
+			return
+		}
+		a.queue(a.writers.giveUp()...)
+	}
 	a.page()
 	booked := a.tracker.Booked()
 	wait := savePositions

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,8 +15,9 @@ import (
 )
 
 const (
-	// glanceEvery is how often it is asked whether there are new namespaces; they are looked for where there are or where
-	// that cannot be told, every discoverEvery in any case, and at once where a record names one that is unknown. Where a
+	// glanceEvery is how often it is asked whether there are new namespaces, and at once where a mount came or went; they are
+	// looked for where there are or where that cannot be told, every discoverEvery in any case, and at once where a record
+	// names one that is unknown. Where a
 	// look takes long, as among thousands of processes, they are further apart, so that they take no more than discoverNews
 	// (1/100) of the time where there is news, discoverQuiet (1/1000) where it cannot be told, both up to discoverEvery, and
 	// discoverIdle (1/5000) where there is none, up to discoverMost.
@@ -164,23 +166,35 @@ func (a *Agent) needsDiscovery(now time.Time) bool {
 	if since >= idleDiscovery(a.discoverCost) {
 		return true
 	}
-	if now.Sub(a.glancedAt) < glanceEvery || since < glanceEvery {
-		return false
+	told := true
+	if a.mounted || now.Sub(a.glancedAt) >= glanceEvery && since >= glanceEvery {
+		var news bool
+		news, told = a.table.Changed()
+		a.glancedAt, a.mounted, a.news = now, false, a.news || news
 	}
-	a.glancedAt = now
-	news, told := a.table.Changed()
-	switch a.news = a.news || news; {
+	switch {
 	case a.news:
-		return since >= min(discoverNews*a.discoverCost, discoverEvery)
+		return since >= newsAfter(a.discoverCost)
 	case !told:
 		return since >= min(discoverQuiet*a.discoverCost, discoverEvery)
 	}
 	return false
 }
 
+// newsAfter is how long after a look that took cost another one is taken where there is news.
+func newsAfter(cost time.Duration) time.Duration { return min(discoverNews*cost, discoverEvery) }
+
 // idleDiscovery is how long after a look that took cost another one is taken though nothing asks for it.
 func idleDiscovery(cost time.Duration) time.Duration {
 	return min(max(discoverEvery, discoverIdle*cost), discoverMost)
+}
+
+// watchMounts has the loop ask for new namespaces when mounts come or go. Without it the loop does so in glanceEvery.
+func (a *Agent) watchMounts(ctx context.Context) error {
+	if err := conntrack.WatchMounts(ctx, a.mounts); err != nil {
+		a.cfg.Log.Warn("new namespaces are noticed later", zap.Duration("after", glanceEvery), zap.Error(err))
+	}
+	return nil
 }
 
 // discover brings the list of namespaces up to date.
@@ -251,12 +265,30 @@ func (a *Agent) discoverFor(named map[uint64]bool) {
 }
 
 // discoverUnnamed looks for namespaces where new records name none and the last look is long ago: they may be of one that
-// nobody has seen yet. The known ones have been read before.
-func (a *Agent) discoverUnnamed(named map[uint64]bool) {
-	if now := time.Now(); named[0] && now.Sub(a.discoveredAt) >= max(glanceEvery, discoverShare*a.discoverCost) {
+// nobody has seen yet. The known ones have been read before: where none of them refuses, and the kernel itself says so, it
+// need not be as long.
+func (a *Agent) discoverUnnamed(named map[uint64]bool, kernel bool) {
+	if !named[0] {
+		return
+	}
+	apart := discoverShare * a.discoverCost
+	if !kernel || a.anyCritical() {
+		apart = max(apart, glanceEvery)
+	}
+	if now := time.Now(); now.Sub(a.discoveredAt) >= apart {
 		a.discover(now)
 		a.sample()
 	}
+}
+
+// anyCritical tells whether a namespace is known to refuse.
+func (a *Agent) anyCritical() bool {
+	for inode := range a.spaces {
+		if a.tracker.Critical(inode) {
+			return true
+		}
+	}
+	return false
 }
 
 // read takes one reading and hands it to the tracker.
@@ -280,7 +312,7 @@ func (a *Agent) read(s *space, counters bool) {
 		s.counted, s.totals, s.moved = now, r.Counters, false
 	}
 	s.last, s.peak = r, max(s.peak, r.Count)
-	a.queue(a.nameWriters(a.tracker.Read(now, r))...)
+	a.queueRead(now, a.tracker.Read(now, r))
 	growth, _ := a.tracker.Growth(s.ns.Inode)
 	s.period = remediate.SamplePeriod(a.cfg.Policy, r, growth, a.tracker.Critical(s.ns.Inode))
 	s.next = now.Add(s.period)
@@ -338,6 +370,12 @@ func (a *Agent) nextSample(now time.Time) time.Duration {
 	}
 	if len(a.files) > 0 && a.filesAfter.Before(next) {
 		next = a.filesAfter
+	}
+	if at := a.discoveredAt.Add(newsAfter(a.discoverCost)); a.news && at.Before(next) {
+		next = at
+	}
+	if len(a.writers.waiting) > 0 && a.writers.until.Before(next) {
+		next = a.writers.until
 	}
 	return max(next.Sub(now), 0)
 }

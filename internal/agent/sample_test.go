@@ -99,7 +99,7 @@ func TestIdleDiscovery(t *testing.T) {
 	}{
 		{"few processes", time.Millisecond, 9 * time.Second},
 		{"200 namespaces", 4 * time.Millisecond, 20 * time.Second},
-		{"thousands of processes", 40 * time.Millisecond, 30 * time.Second},
+		{"thousands of processes", 40 * time.Millisecond, 25 * time.Second},
 	} {
 		if got := idleDiscovery(c.cost); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)

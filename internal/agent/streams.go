@@ -147,11 +147,12 @@ drain:
 			break drain
 		}
 	}
-	named := map[uint64]bool{}
+	named, kernel := map[uint64]bool{}, false
 	now := time.Now()
 	for _, b := range batches {
 		for _, m := range b.Matches {
 			if !remediate.Anchor(now, m.Time).Before(a.startedAt.Add(-time.Second)) || m.Time.IsZero() {
+				kernel = kernel || m.Source == remediate.SourceKmsg
 				named[m.NetNS] = true // an old record is history: the counters of now say nothing of it
 			}
 		}
@@ -159,7 +160,7 @@ drain:
 	if len(named) > 0 {
 		a.discoverFor(named)
 		a.check(named)
-		a.discoverUnnamed(named)
+		a.discoverUnnamed(named, kernel)
 	}
 	for _, b := range batches {
 		a.takeBatch(b)

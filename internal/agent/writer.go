@@ -11,43 +11,68 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/sysctld"
 )
 
-const (
-	// writerWithin is how long the loop waits to learn who may have changed the limit, once. No automatic step is due
-	// then: they pause on account of that very change.
-	writerWithin = 250 * time.Millisecond
-)
+// writerWithin is how long a change of the limit is kept back until it is known who may have written it. Nothing is saved
+// meanwhile, so that the change and what the tracker makes of it still move in one transaction; steps are not delayed.
+const writerWithin = 250 * time.Millisecond
 
 // writerFinder finds out who may have set a limit: the kernel does not say who wrote, but a value stands somewhere or is
-// worked out by a known formula. It reads files, so a disk that hangs is not waited for again until it has answered.
+// worked out by a known formula. It reads files and looks at every process, so the loop does not wait for it, and a disk
+// that hangs is not asked again until it has answered.
 type writerFinder struct {
 	root   string
 	within time.Duration // writerWithin
-	// finding has the result of a search that took too long, on a channel of capacity one; nil: there is none.
-	finding chan remediate.Writer
+	// waiting are the changes to be named, the oldest first; they are kept back until then.
+	waiting []remediate.Event
+	until   time.Time
+	// found has the answer of the search that runs, on a channel of capacity one; nil: none runs.
+	found chan remediate.Writer
+	// late tells that nobody waits for that answer any more.
+	late bool
 }
 
-// find names the writer of a limit; the zero writer where nothing points to one.
-func (f *writerFinder) find(limit uint64) remediate.Writer {
-	if f.finding != nil {
-		select {
-		case <-f.finding: // of another change
-			f.finding = nil
-		default:
-			return remediate.Writer{}
-		}
+// take has the writer of a change looked for. False: that cannot be had now.
+func (f *writerFinder) take(now time.Time, ev remediate.Event) bool {
+	if f.late {
+		return false
 	}
+	if len(f.waiting) == 0 {
+		f.until = now.Add(f.within)
+	}
+	f.waiting = append(f.waiting, ev)
+	f.begin()
+	return true
+}
+
+// begin looks for the writer of the first change, if no search runs.
+func (f *writerFinder) begin() {
+	if f.found != nil || len(f.waiting) == 0 {
+		return
+	}
+	c, _ := f.waiting[0].Data.(remediate.LimitChange)
 	found := make(chan remediate.Writer, 1)
+	f.found = found
 	// Not in an errgroup, whose Wait would wait for a disk that hangs.
-	go func() { found <- f.search(limit) }()
-	timer := time.NewTimer(f.within)
-	defer timer.Stop()
-	select {
-	case w := <-found:
-		return w
-	case <-timer.C:
-		f.finding = found
-		return remediate.Writer{}
+	go func() { found <- f.search(c.New) }()
+}
+
+// answered takes the answer of the search, and returns the change that it names; nil: nobody waits for it any more.
+func (f *writerFinder) answered() *remediate.Event {
+	f.found = nil
+	if f.late {
+		f.late = false
+		return nil
 	}
+	first := f.waiting[0]
+	f.waiting = f.waiting[1:]
+	f.begin()
+	return &first
+}
+
+// giveUp returns the changes that wait.
+func (f *writerFinder) giveUp() []remediate.Event {
+	waiting := f.waiting
+	f.waiting, f.late = nil, f.found != nil
+	return waiting
 }
 
 // search looks at all places. Where the value stands in several, all are named.
@@ -120,12 +145,40 @@ func tunedLine(root *os.Root, limit uint64) string {
 	return ""
 }
 
-// nameWriters fills in who may have changed the limit.
-func (a *Agent) nameWriters(events []remediate.Event) []remediate.Event {
-	for i, ev := range events {
-		if c, ok := ev.Data.(remediate.LimitChange); ok {
-			events[i].Data = a.tracker.Wrote(c, a.writers.find(c.New))
+// queueRead queues what a reading brought. A change of the limit follows when its writer is known, or when it is not.
+func (a *Agent) queueRead(now time.Time, events []remediate.Event) {
+	for _, ev := range events {
+		if ev.Type != remediate.EventLimitChanged || !a.writers.take(now, ev) {
+			a.queue(ev)
 		}
 	}
-	return events
+}
+
+// nameWriter takes the answer of the search for a writer.
+func (a *Agent) nameWriter(w remediate.Writer) {
+	ev := a.writers.answered()
+	if ev == nil {
+		return
+	}
+	if c, ok := ev.Data.(remediate.LimitChange); ok {
+		ev.Data = a.tracker.Wrote(c, w)
+	}
+	a.queue(*ev)
+}
+
+// awaitWriters waits until the changes of the limit are named or their time is over.
+func (a *Agent) awaitWriters(now time.Time) {
+	if len(a.writers.waiting) == 0 {
+		return
+	}
+	timer := time.NewTimer(a.writers.until.Sub(now))
+	defer timer.Stop()
+	for len(a.writers.waiting) > 0 {
+		select {
+		case w := <-a.writers.found:
+			a.nameWriter(w)
+		case <-timer.C:
+			a.queue(a.writers.giveUp()...)
+		}
+	}
 }

@@ -63,15 +63,16 @@ func TestWriterIsFoundByTheValue(t *testing.T) {
 			for name, text := range c.files {
 				h.put(t, name, text)
 			}
-			f := writerFinder{root: h.root, within: time.Minute}
-			if got := f.find(c.limit); got != c.want {
+			f := writerFinder{root: h.root}
+			if got := f.search(c.limit); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
 	}
 }
 
-// TestWriterOnADiskThatHangs has a file that does not answer: the loop waits once, and no more until it has.
+// TestWriterOnADiskThatHangs has a file that does not answer: a change waits for its time once, those after it not at all
+// until it has answered.
 func TestWriterOnADiskThatHangs(t *testing.T) {
 	h := scratch{root: t.TempDir()}
 	h.put(t, "etc/tuned/db/tuned.conf", "net.nf_conntrack_max = 50000\n")
@@ -80,16 +81,21 @@ func TestWriterOnADiskThatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := writerFinder{root: h.root, within: 50 * time.Millisecond}
-	if got := f.find(50000); got != (remediate.Writer{}) {
-		t.Fatalf("got %+v from a disk that hangs", got)
+	now := time.Unix(1000, 0)
+	change := func(id string) remediate.Event {
+		return remediate.Event{ID: id, Type: remediate.EventLimitChanged, Data: remediate.LimitChange{Old: 1, New: 50000}}
 	}
-	hung := f.finding
-	if hung == nil {
-		t.Fatal("the search that hangs is forgotten")
+	if !f.take(now, change("a")) || !f.take(now, change("b")) {
+		t.Fatal("changes are not kept until they are named")
 	}
-	f.within = time.Hour // it must not be waited for
-	if got := f.find(50000); got != (remediate.Writer{}) || f.finding != hung {
-		t.Fatalf("got %+v, and another search", got)
+	if !f.until.Equal(now.Add(f.within)) {
+		t.Errorf("kept until %v, want %v", f.until, now.Add(f.within))
+	}
+	if given := f.giveUp(); len(given) != 2 || given[0].ID != "a" || given[1].ID != "b" {
+		t.Errorf("given up: %v", given)
+	}
+	if f.take(now, change("c")) {
+		t.Error("a change is kept though the disk hangs")
 	}
 	w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
 	if err != nil {
@@ -101,15 +107,68 @@ func TestWriterOnADiskThatHangs(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f.finding = make(chan remediate.Writer, 1)
-	f.finding <- <-hung // as it is when it has answered at last
+	<-f.found
+	if ev := f.answered(); ev != nil {
+		t.Errorf("a late answer names %v", ev)
+	}
 	if err := os.Remove(pipe); err != nil {
 		t.Fatal(err)
 	}
 	h.put(t, "etc/tuned/active_profile", "db\n")
-	if got := f.find(50000); got.Kind != remediate.WriterTuned || f.finding != nil {
+	if !f.take(now, change("d")) {
+		t.Fatal("no change is kept once the disk answers")
+	}
+	if got := <-f.found; got.Kind != remediate.WriterTuned {
 		t.Errorf("got %+v once it answers", got)
 	}
+	if ev := f.answered(); ev == nil || ev.ID != "d" || len(f.waiting) > 0 || f.found != nil {
+		t.Errorf("answered for %v, %d wait", ev, len(f.waiting))
+	}
+}
+
+// TestNothingIsSavedBeforeTheWriterIsNamed has a search that does not answer: steps go on, the change of the limit is not
+// saved apart from what the tracker made of it, and is told without a name when its time is over.
+func TestNothingIsSavedBeforeTheWriterIsNamed(t *testing.T) {
+	h := newScratch(t)
+	h.put(t, "etc/tuned/active_profile", "")
+	pipe := filepath.Join(h.root, "etc/tuned/active_profile")
+	if err := os.Remove(pipe); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := h.open(t)
+	a.writers.within = time.Hour
+	a.sample()
+	a.save(true)
+	h.table(t, 100, 50000, 0)
+	for _, s := range a.spaces {
+		s.next = time.Time{}
+	}
+	begin := time.Now()
+	a.sample()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the reading took %v", took)
+	}
+	saved := a.savedAt
+	a.save(false)
+	if len(a.writers.waiting) != 1 || a.savedAt != saved {
+		t.Fatalf("%d changes wait, saved %v", len(a.writers.waiting), a.savedAt != saved)
+	}
+	a.writers.until = time.Now()
+	a.save(false)
+	if len(a.writers.waiting) != 0 || a.savedAt == saved {
+		t.Errorf("%d changes wait after their time, saved %v", len(a.writers.waiting), a.savedAt != saved)
+	}
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // the search ends
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-a.writers.found
 }
 
 // TestLimitChangedNamesTheWriter goes through the agent, and over a restart.
@@ -123,6 +182,7 @@ func TestLimitChangedNamesTheWriter(t *testing.T) {
 		s.next = time.Time{}
 	}
 	a.sample()
+	a.awaitWriters(time.Now())
 	var got []remediate.LimitChange
 	for _, ev := range a.events {
 		if c, ok := ev.Data.(remediate.LimitChange); ok {

@@ -32,6 +32,7 @@ func (t *Table) Discover() ([]remediate.NetNS, error) {
 // untold is what was found since Discover last told its caller: a reading that has to look around finds it too.
 type untold struct {
 	fresh    bool
+	mounts   bool // others are mounted
 	replaced []uint64
 }
 

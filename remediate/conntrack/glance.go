@@ -47,13 +47,14 @@ func (g *glance) look(now time.Time, id int) {
 // that has lived for longer and moves into a new namespace that it makes is not noticed, and nor is one that is in a known
 // namespace without a count of its own: call Discover now and then all the same.
 func (t *Table) Changed() (news, told bool) {
-	if t.untold.fresh {
+	if t.untold.fresh || t.untold.mounts {
 		return true, true
 	}
 	if err := t.openProc(); err != nil || !t.mounts.polled {
 		return false, false
 	}
-	if !t.mounts.same() {
+	if t.mounts.news(int(t.proc.Fd())) {
+		t.untold.mounts = true
 		return true, true
 	}
 	last, ok := t.lastID()

@@ -66,6 +66,17 @@ func (t *mountTable) same() bool {
 	return !t.stale
 }
 
+// news tells whether other namespaces are mounted than when the list was last read. Where the kernel tells of a change, it
+// is read for that: hosts mount for many other reasons.
+func (t *mountTable) news(proc int) bool {
+	if t.same() {
+		return false
+	}
+	before := t.mounts
+	now, err := t.now(proc)
+	return err != nil || !slices.Equal(before, now)
+}
+
 // changed tells whether a mount came or went since it was last asked: poll(2) then says so, once (proc_pid_mounts(5)).
 func (t *mountTable) changed() bool {
 	ask := unix.PollFd{Fd: int32(t.fd), Events: unix.POLLPRI}

@@ -72,7 +72,7 @@ func (b *bench) once(ctx context.Context, r row) (o outcome, err error) {
 			return o, err
 		}
 	}
-	t, err := r.tool(ctx, s)
+	t, err := r.tool(ctx, *s)
 	if err != nil {
 		return o, err
 	}
@@ -80,7 +80,12 @@ func (b *bench) once(ctx context.Context, r row) (o outcome, err error) {
 	if err := settle(ctx); err != nil {
 		return o, err
 	}
-	if o, err = send(ctx, s, r.send); err != nil {
+	if r.born {
+		if err := s.addSpace(ctx, r); err != nil {
+			return o, err
+		}
+	}
+	if o, err = send(ctx, *s, r.send); err != nil {
 		return o, err
 	}
 	o.steps, err = t.steps(ctx)
@@ -89,9 +94,9 @@ func (b *bench) once(ctx context.Context, r row) (o outcome, err error) {
 
 // setUp takes the lock, for this run alone so that others need not wait for all, makes the namespaces, with what is in
 // them from the beginning, and lowers the limit. What it returns undoes it, also what was done before an error.
-func (b *bench) setUp(ctx context.Context, r row) (s stage, leave func() error, err error) {
+func (b *bench) setUp(ctx context.Context, r row) (s *stage, leave func() error, err error) {
 	b.runsYet++
-	s = stage{dir: fmt.Sprintf("%s/%d", b.scratch, b.runsYet), run: fmt.Sprintf("%s/%d", b.memory, b.runsYet)}
+	s = &stage{dir: fmt.Sprintf("%s/%d", b.scratch, b.runsYet), run: fmt.Sprintf("%s/%d", b.memory, b.runsYet)}
 	leave = func() error {
 		var errs []error
 		for _, ns := range s.spaces {
@@ -108,17 +113,25 @@ func (b *bench) setUp(ctx context.Context, r row) (s stage, leave func() error, 
 	if err := errors.Join(os.Mkdir(s.dir, 0o700), os.Mkdir(s.run, 0o700)); err != nil {
 		return s, leave, err
 	}
-	for range max(r.spaces, 1) {
-		ns, err := testkernel.NewNamespace(ctx)
-		if err != nil {
-			return s, leave, err
-		}
-		s.spaces = append(s.spaces, ns)
-		if _, err := ns.Send(ctx, testkernel.Traffic{Kind: testkernel.Established, Flows: r.before}); err != nil {
-			return s, leave, err
+	if !r.born {
+		for range max(r.spaces, 1) {
+			if err := s.addSpace(ctx, r); err != nil {
+				return s, leave, err
+			}
 		}
 	}
 	return s, leave, s.lock.SetMax(limit)
+}
+
+// addSpace makes a namespace with what is in it from the beginning.
+func (s *stage) addSpace(ctx context.Context, r row) error {
+	ns, err := testkernel.NewNamespace(ctx)
+	if err != nil {
+		return err
+	}
+	s.spaces = append(s.spaces, ns)
+	_, err = ns.Send(ctx, testkernel.Traffic{Kind: testkernel.Established, Flows: r.before})
+	return err
 }
 
 // settle waits until the kernel would print its messages again: they are limited to ten in five seconds, and each run is

@@ -16,6 +16,8 @@ type row struct {
 	busy bool
 	// spaces is the number of namespaces, each with the traffic; 0: one.
 	spaces int
+	// born is true where the namespaces are made when the tool runs, right before the traffic.
+	born bool
 	// before is the number of entries, of connections in use, in each namespace before the tool starts.
 	before int
 	send   shape
@@ -48,6 +50,7 @@ func (b *bench) tables() []table {
 			{name: "sawtooth from 89 to 91 % of the limit, a tooth a second, 8 s", tool: warden, before: limit * 89 / 100, send: sawtooth, still: true},
 			{name: "standing still at 91 %, 8 s", tool: warden, before: limit * 91 / 100, send: standing, still: true},
 			{name: "four namespaces at once, 25,000/s each, 3 s", tool: warden, spaces: 4, send: paced(testkernel.Traffic{Flows: flows / 4, Rate: rate / 4})},
+			{name: "a namespace that was just made, 100,000/s, 3 s", tool: warden, born: true, send: steady()},
 			{name: "slow leak of 10/s from 60 below the limit, 12 s", tool: warden, before: limit - 60, send: paced(testkernel.Traffic{Kind: testkernel.Established, Flows: 120, Rate: 10})},
 			{name: "TCP, first packets, 100,000/s, 3 s", tool: warden, send: paced(testkernel.Traffic{Kind: testkernel.SYN, Flows: flows, Rate: rate})},
 			{name: "TCP, connections in use, 33,000/s, 3 s", tool: warden, send: paced(testkernel.Traffic{Kind: testkernel.Established, Flows: flows / 3, Rate: rate / 3})},
