@@ -1,9 +1,9 @@
 #!/bin/sh
 # Checks the packages in a directory: packages-check.sh DIRECTORY
 #
-# They are built again in another folder with caches of its own, and have to be the same bit for bit; once more, signed with
-# a key made for this, whose signatures rpm and gpgv have to accept; then come lintian, rpmlint, promtool, ansible and the
-# tests of what is in them. QUICK=1 leaves the second build out.
+# They are built again in another folder with caches of its own, and have to be the same bit for bit; once more, after a
+# build that was cut short, signed with a key made for this, whose signatures rpm and gpgv have to accept; then come
+# lintian, rpmlint, promtool, ansible and the tests of what is in them. QUICK=1 leaves the second build out.
 set -eu
 
 go=${GO:-go}
@@ -63,11 +63,28 @@ new_key() {
     unset GNUPGHOME
 }
 
+# cut_short ends a build in the middle, beside a file that is somebody else's.
+cut_short() {
+    mkdir "$work/signed"
+    echo mine >"$work/signed/ctwarden_mine.deb"
+    ! ARCHES=amd64 NFPM_SIGNING_KEY_FILE=$work/none VERSION=0.0.0~cut SOURCE_DATE_EPOCH=$epoch scripts/packages.sh "$work/signed" >"$work/log" 2>&1 ||
+        die "a build without its key succeeds"
+    find "$work/signed" -name '*0.0.0~cut*' | grep -q . || { cat "$work/log" >&2 && die "the build that was cut short left nothing"; }
+}
+
+# cleared wants the build after it to have taken away what it left, and nothing else.
+cleared() {
+    ! find "$work/signed" -name '*0.0.0~cut*' | grep . >&2 || die "what a build that was cut short left is still there"
+    rm "$work/signed/ctwarden_mine.deb" || die "a file that is somebody else's is gone"
+}
+
 # signed builds them with a key and has the signatures checked as a user would.
 signed() {
+    cut_short
     new_key "not a secret"
     NFPM_SIGNING_KEY_FILE=$work/key.asc NFPM_PASSPHRASE="not a secret" VERSION=$version SOURCE_DATE_EPOCH=$epoch \
         scripts/packages.sh "$work/signed" >"$work/log" 2>&1 || { cat "$work/log" >&2 && die "the signed build failed"; }
+    cleared
     gpgv --quiet --keyring "$work/public.gpg" "$work/signed/SHA256SUMS.asc" "$work/signed/SHA256SUMS" 2>/dev/null || die "SHA256SUMS.asc does not verify"
     (cd "$work/signed" && sha256sum --quiet -c SHA256SUMS) || die "SHA256SUMS do not match"
     mkdir "$work/rpmdb"

@@ -102,7 +102,6 @@ sbom() {
         { cat "$work/sbom.log" >&2 && die "no SBOM of $1"; }
     # The time of the run is the one thing in it that is not the same twice.
     sed "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$stamp\"/" "$work/sbom" >"$dist/$1-$version-$2.cdx.json"
-    echo "$1-$version-$2.cdx.json" >>"$work/made"
 }
 
 # lay_out PROGRAM ARCH: the tree that nfpm's files name, with the modes and times that the packages have.
@@ -144,28 +143,46 @@ pack() {
     recipe "$1" "$3" >"$tree/$3.yaml"
     (cd "$tree" && PACKAGE_ARCH=$2 PACKAGE_VERSION=$version tool $nfpm package -f "$3.yaml" -p "$3" -t "$dist/$4" >"$work/nfpm.log" 2>&1) ||
         { cat "$work/nfpm.log" >&2 && die "no $4"; }
-    echo "$4" >>"$work/made"
+}
+
+# machine ARCH: what rpm calls it.
+machine() {
+    case $1 in amd64) echo x86_64 ;; arm64) echo aarch64 ;; *) die "ARCHES: $1 is neither amd64 nor arm64" ;; esac
 }
 
 packages() {
     for arch in $arches; do
-        case $arch in amd64) machine=x86_64 ;; arm64) machine=aarch64 ;; *) die "ARCHES: $arch is neither amd64 nor arm64" ;; esac
         for program in ctwarden ctwarden-hub; do
             sbom $program "$arch"
             lay_out $program "$arch"
             pack $program "$arch" deb "${program}_${version}_$arch.deb"
-            pack $program "$arch" rpm "$program-$version-1.$machine.rpm"
+            pack $program "$arch" rpm "$program-$version-1.$(machine "$arch").rpm"
         done
     done
 }
 
-# clear_away removes what an earlier run made, by its own list of it; other files in the directory are somebody else's.
+# names lists the files that will be made.
+names() {
+    for arch in $arches; do
+        for program in ctwarden ctwarden-hub; do
+            echo "$program-$version-$arch.cdx.json"
+            echo "${program}_${version}_$arch.deb"
+            echo "$program-$version-1.$(machine "$arch").rpm"
+        done
+    done | LC_ALL=C sort
+}
+
+# unfinished has the names of what is being made, so that the run after one that was cut short knows what that left.
+unfinished=.ctwarden-packages
+
+# clear_away removes what an earlier run made, by its own lists of it; other files in the directory are somebody else's.
 clear_away() {
     (
         cd "$dist"
-        [ -e SHA256SUMS ] || exit 0
-        sed -n 's/^[0-9a-f]\{64\}  \(ctwarden[^/]*\.\(deb\|rpm\|cdx\.json\)\)$/\1/p' SHA256SUMS | xargs -r rm -f --
-        rm -f SHA256SUMS SHA256SUMS.asc
+        for list in SHA256SUMS $unfinished; do
+            [ ! -e $list ] || sed -E 's/^[0-9a-f]{64}  //' $list
+        done | grep -Ex 'ctwarden[^/]*\.(deb|rpm|cdx\.json)' | xargs -r rm -f --
+        rm -f SHA256SUMS SHA256SUMS.asc $unfinished
     )
 }
 
@@ -201,8 +218,9 @@ done
 documents ctwarden ctwarden.yaml "$here"
 documents ctwarden-hub hub.yaml "$here"
 clear_away
+names >"$dist/$unfinished"
 packages
-(cd "$dist" && LC_ALL=C sort "$work/made" | xargs sha256sum -- >SHA256SUMS)
+(cd "$dist" && xargs sha256sum -- <$unfinished >SHA256SUMS && rm $unfinished)
 if [ -n "$NFPM_SIGNING_KEY_FILE" ]; then
     sign "$dist/SHA256SUMS"
     echo "packages: signed with $NFPM_SIGNING_KEY_FILE"
