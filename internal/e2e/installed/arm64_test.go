@@ -1,9 +1,13 @@
 package installed
 
 import (
+	"bytes"
 	"context"
 	"debug/elf"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
@@ -21,17 +27,17 @@ func TestARM64(t *testing.T) {
 	if runtime.GOARCH == "arm64" {
 		t.Skip("this machine is one; the other tests run the programs")
 	}
-	emulate := emulator(t)
+	e := emulator(t)
 	agent, hub := unpackARM64(t, p, "ctwarden"), unpackARM64(t, p, "ctwarden-hub")
 	version := field(t, p.deb(t, "ctwarden"), "Version")
 	for _, program := range []string{agent, hub} {
-		if out, code := emulate(t, program, "version"); code != 0 || !strings.Contains(out, version) {
+		if out, code := e.run(t, program, "version"); code != 0 || !strings.Contains(out, version) {
 			t.Errorf("%s version: exit %d: %s, want %s", filepath.Base(program), code, out, version)
 		}
 	}
 	t.Run("check-config", func(t *testing.T) {
 		for _, args := range [][]string{{agent, "../../../packaging/ctwarden.yaml"}, {hub, "../../../packaging/hub.yaml"}} {
-			if out, code := emulate(t, args[0], "check-config", args[1]); code != 0 {
+			if out, code := e.run(t, args[0], "check-config", args[1]); code != 0 {
 				t.Errorf("%v: exit %d: %s", args, code, out)
 			}
 		}
@@ -39,13 +45,14 @@ func TestARM64(t *testing.T) {
 		if err := os.WriteFile(bad, []byte("mode: rescue\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if out, code := emulate(t, agent, "check-config", bad); code != 2 || !strings.Contains(out, "rescue") {
+		if out, code := e.run(t, agent, "check-config", bad); code != 2 || !strings.Contains(out, "rescue") {
 			t.Errorf("a file with a mistake: exit %d: %s", code, out)
 		}
 	})
-	t.Run("replay", func(t *testing.T) { replayARM64(t, emulate, agent) })
+	t.Run("replay", func(t *testing.T) { replayARM64(t, e, agent) })
+	t.Run("run and serve", func(t *testing.T) { serveARM64(t, e, agent, hub) })
 	t.Run("status", func(t *testing.T) {
-		out, code := emulate(t, agent, "status", "-o", "json")
+		out, code := e.run(t, agent, "status", "-o", "json")
 		var status struct {
 			Running bool
 			Kernel  string
@@ -59,8 +66,13 @@ func TestARM64(t *testing.T) {
 	})
 }
 
-// emulator returns what runs a program for arm64 to its end.
-func emulator(t *testing.T) func(t *testing.T, program string, args ...string) (string, int) {
+// emulation runs programs for arm64.
+type emulation struct {
+	qemu   string
+	loader []string // the dynamic linker, with the C library that the packages were linked to
+}
+
+func emulator(t *testing.T) emulation {
 	t.Helper()
 	qemu := ""
 	for _, name := range []string{"qemu-aarch64-static", "qemu-aarch64"} {
@@ -72,21 +84,86 @@ func emulator(t *testing.T) func(t *testing.T, program string, args ...string) (
 	if qemu == "" {
 		testhost.Skip(t, "needs qemu-aarch64-static: run scripts/setup.sh e2e as root")
 	}
-	// The C library that the packages were linked to.
 	compiler := strings.TrimSpace(output(t, exec.Command("../../../scripts/sysroot.sh", "arm64")))
 	libraries := filepath.Join(filepath.Dir(compiler), "lib/aarch64-linux-gnu")
 	// Not by qemu's -L, under which the program takes the root of that library for the host's.
-	loader := []string{filepath.Join(libraries, "ld-linux-aarch64.so.1"), "--library-path", libraries}
-	return func(t *testing.T, program string, args ...string) (string, int) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), commandTime)
-		defer cancel()
-		command := append([]string{program}, args...)
-		if linked(t, program) {
-			command = slices.Concat(loader, command)
-		}
-		return runToEnd(t, exec.CommandContext(ctx, qemu, command...))
+	return emulation{qemu: qemu, loader: []string{filepath.Join(libraries, "ld-linux-aarch64.so.1"), "--library-path", libraries}}
+}
+
+// command is a program with its arguments.
+func (e emulation) command(ctx context.Context, t *testing.T, program string, args ...string) *exec.Cmd {
+	t.Helper()
+	command := append([]string{program}, args...)
+	if linked(t, program) {
+		command = slices.Concat(e.loader, command)
 	}
+	return exec.CommandContext(ctx, e.qemu, command...)
+}
+
+// run runs a program to its end.
+func (e emulation) run(t *testing.T, program string, args ...string) (string, int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTime)
+	defer cancel()
+	return runToEnd(t, e.command(ctx, t, program, args...))
+}
+
+// serve starts a program as a service manager does, waits until it says that it is ready, and ends it in order.
+func (e emulation) serve(t *testing.T, program string, args ...string) {
+	t.Helper()
+	notify := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := e.command(ctx, t, program, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
+	said := &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = said, said
+	ended, err := testhost.Spawn(cmd)
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) { // what its good end is told as
+			t.Errorf("%s ended with %v", filepath.Base(program), err)
+		}
+		if t.Failed() {
+			t.Logf("%s said\n%s", filepath.Base(program), said)
+		}
+	})
+	if err := waitReady(conn); err != nil {
+		t.Fatalf("%s is not ready: %v", filepath.Base(program), err)
+	}
+}
+
+// serveARM64 starts the hub with its NATS server, and the agent, which reaches it.
+func serveARM64(t *testing.T, e emulation, agent, hub string) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	nats := fmt.Sprintf("127.0.0.1:%d", testhost.Port(t))
+	e.serve(t, hub, "serve", "--config", write("hub.yaml", fmt.Sprintf("embedded: {enabled: true, listen: %q}\nstate: %s/hub\nlisten: \"\"\n", nats, dir)))
+	config := write("ctwarden.yaml", fmt.Sprintf("mode: observe\nnats: {servers: [%q]}\nmetrics: {listen: \"\"}\nstate_dir: %s/state\nruntime_dir: %[2]s/run\n"+
+		"sources: {journal: {enabled: false}, syslog: {enabled: false}}\n", "nats://"+nats, dir))
+	e.serve(t, agent, "run", "--config", config)
+	testhost.KernelRecord(t)
+	testhost.Eventually(t, "the agent reads the kernel's log and has told NATS", func() bool {
+		st := askStatus(t, func(t *testing.T, _ ...string) (string, int) {
+			return e.run(t, agent, "status", "--config", config, "-o", "json")
+		})
+		return st.NATS.Connected && st.Outbox.Events == 0 && len(st.Sources) == 1 && st.Sources[0].Up && st.Sources[0].Records > 0
+	})
 }
 
 // linked tells whether a program asks for a C library.
@@ -109,14 +186,14 @@ func unpackARM64(t *testing.T, p packages, name string) string {
 }
 
 // replayARM64 reads a log with a refusal, and wants the same of it as from the program for this machine.
-func replayARM64(t *testing.T, emulate func(*testing.T, string, ...string) (string, int), agent string) {
+func replayARM64(t *testing.T, e emulation, agent string) {
 	log := filepath.Join(t.TempDir(), "kern.log")
 	line := "2026-02-25T03:45:03.778502+00:00 web1 kernel: [20763743.334180] nf_conntrack: nf_conntrack: table full, dropping packet\n"
 	if err := os.WriteFile(log, []byte(strings.Repeat(line, 3)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"replay", "--host", "*", "-o", "json", log}
-	got, code := emulate(t, agent, args...)
+	got, code := e.run(t, agent, args...)
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, got)
 	}

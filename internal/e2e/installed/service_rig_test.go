@@ -91,10 +91,11 @@ func inOrder(t *testing.T, parts []part) {
 	}
 }
 
-// installDeb installs a package of dpkg's and returns what that said.
+// installDeb installs a package of dpkg's and returns what that said. Of a configuration that was edited, and whose default
+// is another now, it keeps what is there, as an unattended upgrade does.
 func (m *machine) installDeb(t *testing.T, debs ...string) string {
 	t.Helper()
-	args := []string{"dpkg", "--install"}
+	args := []string{"dpkg", "--install", "--force-confdef", "--force-confold"}
 	for _, deb := range debs {
 		args = append(args, m.bring(t, deb))
 	}

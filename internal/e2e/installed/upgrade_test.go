@@ -161,12 +161,12 @@ func (u *upgrade) gap(t *testing.T) time.Duration {
 	return started.Sub(stopped)
 }
 
-// changedDefault upgrades to a package whose shipped configuration differs from the one before, as an unattended upgrade
-// does: the administrator's file stays, and the new one lies beside it.
+// changedDefault upgrades to a package whose shipped configuration differs from the one before: the administrator's file
+// stays, and the new one lies beside it.
 func (u *upgrade) changedDefault(t *testing.T, deb string) {
 	config := readFile(t, u.path(configFile))
 	next := repack(t, deb, "/etc/ctwarden/ctwarden.yaml", "\n# new in this version\n")
-	u.run(t, "dpkg", "--install", "--force-confdef", "--force-confold", u.bring(t, next))
+	u.installDeb(t, next)
 	u.mainPID(t, agentUnit)
 	if got := readFile(t, u.path(configFile)); got != config {
 		t.Errorf("the edited configuration became\n%s", got)
