@@ -19,10 +19,14 @@
 //     key to the end of the order of writing, the same value leaves it where it was. procps writes every line in its
 //     turn. The order matters for nf_conntrack_max, which has two names for one variable ([Tree.Writes]).
 //
+// systemd up to 244 ([Systemd244]) knows no globs: neither a pattern nor a bare "-key" does anything there. Nor does a
+// "- key" with a blank, and a key that begins with a separator is another one than one that does not.
+//
 // procps 3 ([Procps3]) knows no globs, and takes "-key" without a value for no setting. Up to 3.3.16 ([Procps316]) it looks
 // into /run/sysctl.d before /etc/sysctl.d. systemd from 255 on does not look into /lib/sysctl.d, which there is no other
 // directory than /usr/lib/sysctl.d.
 //
-// All of this was observed with systemd 247, 252 and 257 and procps 3.3.17, 4.0.2 and 4.0.4, but for procps 3.3.16, whose
-// source says so, and is compared with the programs on the machine in oracle_test.go.
+// All of this was observed with systemd 247, 252 and 257 and procps 3.3.17, 4.0.2 and 4.0.4, but for procps 3.3.16 and
+// systemd 244, whose sources (of RHEL 8, 239, the latter) say so, and is compared with the programs on the machine in
+// oracle_test.go.
 package sysctld

@@ -1,6 +1,7 @@
 package sysctld
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -14,22 +15,28 @@ type Loader int
 
 // The loaders.
 const (
-	Systemd   Loader = iota // systemd-sysctl, at boot
-	Procps                  // sysctl --system of procps 4, by hand or from an init script
-	Procps3                 // sysctl --system of procps 3.3.17
-	Procps316               // sysctl --system of procps up to 3.3.16, as on RHEL 8 and Ubuntu 20.04
+	Systemd    Loader = iota // systemd-sysctl, at boot
+	Procps                   // sysctl --system of procps 4, by hand or from an init script
+	Procps3                  // sysctl --system of procps 3.3.17
+	Procps316                // sysctl --system of procps up to 3.3.16, as on RHEL 8 and Ubuntu 20.04
+	Systemd244               // systemd-sysctl up to 244, as on RHEL 8
 )
 
 // String is the command's name.
 func (l Loader) String() string {
-	if l == Systemd {
+	if l.systemd() {
 		return "systemd-sysctl"
 	}
 	return "sysctl --system"
 }
 
-// old tells whether it is a procps that applies each line as it reads it, and so knows no globs.
+func (l Loader) systemd() bool { return l == Systemd || l == Systemd244 }
+
+// old tells whether it is a procps that applies each line as it reads it.
 func (l Loader) old() bool { return l == Procps3 || l == Procps316 }
+
+// globs tells whether a pattern stands for all that it matches. To the others it is a key that there is not.
+func (l Loader) globs() bool { return l == Systemd || l == Procps }
 
 // rank is the precedence of the directory at place dir of [Dirs], 0 the highest: procps up to 3.3.16 looks into /run first.
 func (l Loader) rank(dir int) int {
@@ -56,6 +63,19 @@ func ProcpsBelow(r *os.Root) Loader {
 		}
 	}
 	return found
+}
+
+// SystemdBelow tells which systemd is installed below the root, by its library: [Systemd] where nothing tells of another.
+func SystemdBelow(r *os.Root) Loader {
+	for _, dir := range []string{"/usr/lib/systemd", "/lib/systemd"} {
+		for _, name := range libraries(r, dir) {
+			var version int
+			if _, err := fmt.Sscanf(name, "libsystemd-shared-%d", &version); err == nil && version <= 244 {
+				return Systemd244
+			}
+		}
+	}
+	return Systemd
 }
 
 // libraries names what is in a directory of libraries, and in its directories for each machine type, as Debian has them.

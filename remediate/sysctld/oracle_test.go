@@ -28,14 +28,14 @@ const prepareKeys = `ip link add eth9.100 type veth peer name p9; for key; do ec
 // oracle runs the real programs on a scratch root, in a mount namespace and a network namespace of their own.
 type oracle struct {
 	*testhost.Sysctl
-	procps Loader // which procps it is
+	systemd, procps Loader // which they are
 }
 
 // run has the loader apply the tree below root. It gives the program's output and the values before and after.
 func (o *oracle) run(t *testing.T, root string, l Loader) (output string, before, after []string) {
 	t.Helper()
 	r := testhost.SysctlRun{
-		Root: root, Systemd: l == Systemd, Namespace: true,
+		Root: root, Systemd: l.systemd(), Namespace: true,
 		Prepare: prepareKeys,
 	}
 	for _, k := range oracleKeys {
@@ -47,7 +47,7 @@ func (o *oracle) run(t *testing.T, root string, l Loader) (output string, before
 // wrote extracts from a loader's output what it wrote to the oracle's keys, in order.
 func wrote(output string, l Loader) []string {
 	re := regexp.MustCompile(`(?m)^Setting '(?:/proc/sys/)?(\S+)' to '(.*)'\.?$`)
-	if l != Systemd {
+	if !l.systemd() {
 		re = regexp.MustCompile(`(?m)^(\S+) = (.*)$`)
 	}
 	var out []string
@@ -63,7 +63,7 @@ func wrote(output string, l Loader) []string {
 // compare runs both programs on the tree below root and holds their writes and the values against ours.
 func (o *oracle) compare(t *testing.T, root string) {
 	t.Helper()
-	for _, l := range []Loader{Systemd, o.procps} {
+	for _, l := range []Loader{o.systemd, o.procps} {
 		tree := load(t, root)
 		output, before, after := o.run(t, root, l)
 		if got, want := writes(tree, l), wrote(output, l); !slices.Equal(got, want) {
@@ -85,7 +85,7 @@ func (o *oracle) compare(t *testing.T, root string) {
 func writes(tree *Tree, l Loader) []string {
 	var out []string
 	for _, s := range tree.Writes(l, oracleKeys...) {
-		if _, ok := s.Number(); ok || l == Systemd {
+		if _, ok := s.Number(); ok || l.systemd() {
 			out = append(out, s.Key+"="+s.Value)
 		}
 	}
@@ -153,7 +153,7 @@ func compareTrees(t *testing.T, base string) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	o := &oracle{Sysctl: testhost.NewSysctl(t, base), procps: ProcpsBelow(root)}
+	o := &oracle{Sysctl: testhost.NewSysctl(t, base), systemd: SystemdBelow(root), procps: ProcpsBelow(root)}
 	split := !mergedOnly(base)
 	const trees = 60
 	for seed := range uint64(trees) {

@@ -22,7 +22,8 @@ type Setting struct {
 	Ignore bool `json:"ignore,omitempty"`
 	// bare is true for "-key" without a value, which excludes the key from globs.
 	bare bool
-	// rooted is true for a key that begins with a separator, which procps does not take off before it compares keys.
+	// rooted is true for a key that begins with a separator, which procps and the older systemd do not take off before they
+	// compare keys.
 	rooted bool
 }
 
@@ -41,25 +42,27 @@ func (s Setting) Number() (uint64, bool) {
 	return n, err == nil
 }
 
-// lines cuts a file as the loader does. systemd ends a line at a newline, a carriage return or a NUL; procps at a
-// newline, and does not see what follows a NUL.
+// lines cuts a file as the loader does. systemd ends a line at a newline, a NUL or, from 240 on, a carriage return (which
+// the older one, too, takes off the end of a line); procps at a newline, and does not see what follows a NUL.
 func lines(data []byte, l Loader) [][]byte {
-	if l != Systemd {
+	if !l.systemd() {
 		out := bytes.Split(data, []byte("\n"))
 		for i := range out {
 			out[i], _, _ = bytes.Cut(out[i], []byte{0})
 		}
 		return out
 	}
-	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
-	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+	if l == Systemd {
+		data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+		data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+	}
 	data = bytes.ReplaceAll(data, []byte{0}, []byte("\n"))
 	return bytes.Split(data, []byte("\n"))
 }
 
 // blank is what is taken off the ends of a line.
 func (l Loader) blank() string {
-	if l == Systemd {
+	if l.systemd() {
 		return " \t\r\n"
 	}
 	return " \t\r\n\v\f"
@@ -95,12 +98,12 @@ func parseLine(line string, l Loader) (Setting, bool) {
 	if l == Systemd {
 		name = strings.Trim(name, l.blank())
 	}
-	if !assigned && !ignore || name == "" {
+	if !assigned && (!ignore || l == Systemd244) || name == "" {
 		return Setting{}, false
 	}
 	return Setting{
 		Key: normalize(name), Value: strings.Trim(value, l.blank()), Ignore: ignore, bare: !assigned,
-		rooted: l == Procps && strings.ContainsRune("/.", rune(name[0])),
+		rooted: l != Systemd && strings.ContainsRune("/.", rune(name[0])),
 	}, true
 }
 

@@ -89,11 +89,11 @@ func (t *Tree) Files(l Loader) []File {
 	slices.SortStableFunc(files, func(a, b File) int {
 		return cmp.Or(cmp.Compare(a.Name(), b.Name()), cmp.Compare(l.rank(a.Dir), l.rank(b.Dir)))
 	})
-	if l == Systemd {
+	if l.systemd() {
 		files = slices.DeleteFunc(files, func(f File) bool { return strings.HasPrefix(f.Name(), ".") })
 	}
 	files = confdir.First(files)
-	if l != Systemd && t.main != nil {
+	if !l.systemd() && t.main != nil {
 		files = append(files, *t.main)
 	}
 	return files

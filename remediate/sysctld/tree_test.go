@@ -2,6 +2,7 @@ package sysctld
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -106,6 +107,52 @@ func TestWinner(t *testing.T) {
 				t.Errorf("procps: %s, want %s", got, tt.procps)
 			}
 		})
+	}
+}
+
+// What systemd up to 244 reads differently, by its source.
+func TestWinnerOfSystemd244(t *testing.T) {
+	tests := []struct{ name, text, now, then string }{
+		{"a key", newName + " = 1", "1 /etc/sysctl.d/a.conf:1", "1 /etc/sysctl.d/a.conf:1"},
+		{"a pattern is a key that there is not", "net.netfilter.* = 1", "1 /etc/sysctl.d/a.conf:1", "none"},
+		{"a key without a value is a mistake", newName + " = 1\n-" + newName, "none", "1 /etc/sysctl.d/a.conf:1"},
+		{"a blank after the dash is of the key", "- " + newName + " = 1", "1 /etc/sysctl.d/a.conf:1", "none"},
+		{"a carriage return ends no line", "x = 1\r" + newName + " = 2", "2 /etc/sysctl.d/a.conf:2", "none"},
+		{"but goes with the blanks", newName + " = 2\r\n", "2 /etc/sysctl.d/a.conf:1", "2 /etc/sysctl.d/a.conf:1"},
+		{"a key that begins with a separator is another one", newName + " = 1\n/net/netfilter/nf_conntrack_max = 2\n" + newName + " = 3",
+			"3 /etc/sysctl.d/a.conf:3", "3 /etc/sysctl.d/a.conf:3"},
+		{"and stays where it was", newName + " = 1\n/net/netfilter/nf_conntrack_max = 2\n" + newName + " = 1",
+			"1 /etc/sysctl.d/a.conf:3", "2 /etc/sysctl.d/a.conf:2"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			testhost.Plant(t, root, map[string]string{"etc/sysctl.d/a.conf": tt.text, "etc/sysctl.d/.b.conf": newName + " = 9", "etc/sysctl.conf": newName + " = 9"})
+			tree := load(t, root)
+			for l, want := range map[Loader]string{Systemd: tt.now, Systemd244: tt.then} {
+				if got := say(tree.Winner(newName, l)); got != want {
+					t.Errorf("loader %d: %s, want %s", l, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestSystemdBelow(t *testing.T) {
+	for name, want := range map[string]Loader{
+		"usr/lib/systemd/libsystemd-shared-239.so": Systemd244, "lib/systemd/libsystemd-shared-245.so": Systemd, "usr/lib/systemd/libsystemd-core-239.so": Systemd,
+		"usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-257.so": Systemd,
+	} {
+		root := t.TempDir()
+		testhost.Plant(t, root, map[string]string{name: ""})
+		r, err := os.OpenRoot(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := SystemdBelow(r); got != want {
+			t.Errorf("%s: %d, want %d", name, got, want)
+		}
+		r.Close()
 	}
 }
 
@@ -223,7 +270,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, l := range []Loader{Systemd, Procps, Procps3, Procps316} {
+		for _, l := range []Loader{Systemd, Procps, Procps3, Procps316, Systemd244} {
 			settings, problems := parse(data, l)
 			n := len(lines(data, l))
 			for _, s := range settings {

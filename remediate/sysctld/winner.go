@@ -28,7 +28,7 @@ func (t *Tree) Writes(l Loader, keys ...string) []Setting {
 	}
 	var out []Setting
 	for _, s := range all {
-		if s.bare || l.old() && isGlob(s.Key) {
+		if s.bare || !l.globs() && isGlob(s.Key) {
 			continue
 		}
 		for _, k := range keys {
@@ -119,26 +119,27 @@ func settingsOf(f File, l Loader) []Setting {
 // merged lists the lines in the order of writing. procps writes each in its turn. systemd keeps one a key.
 func (t *Tree) merged(l Loader) []Setting {
 	all := t.settings(l)
-	if l != Systemd {
+	if !l.systemd() {
 		return all
 	}
-	last := map[string]int{} // index of the line that counts, by key
+	last := map[name]int{} // index of the line that counts, by key
 	for i, s := range all {
-		if j, ok := last[s.Key]; ok && all[j].Value == s.Value && all[j].bare == s.bare {
+		key := name{s.Key, s.rooted}
+		if j, ok := last[key]; ok && all[j].Value == s.Value && all[j].bare == s.bare {
 			continue
 		}
-		last[s.Key] = i
+		last[key] = i
 	}
 	var out []Setting
 	for i, s := range all {
-		if last[s.Key] == i {
+		if last[name{s.Key, s.rooted}] == i {
 			out = append(out, s)
 		}
 	}
 	return out
 }
 
-// isGlob tells whether a key is a pattern to both loaders.
+// isGlob tells whether a key is a pattern to those that know patterns.
 func isGlob(key string) bool { return strings.ContainsAny(key, "*?[") }
 
 // matches is glob(7) on a path below /proc/sys: no wildcard matches a slash.
