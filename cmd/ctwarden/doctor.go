@@ -95,6 +95,7 @@ func doctorConfig(path, root string) (doctor.Config, error) {
 		c.Mistakes, cfg = problemTexts(bad.Problems), defaultConfig()
 	}
 	c.Policy, c.PersistFile, c.AwaitFleet = cfg.policy(), cfg.Remediate.PersistFile, cfg.Remediate.AwaitFleet
+	c.StateDir, c.RuntimeDir = cfg.StateDir, cfg.RuntimeDir
 	if c.AwaitFleet && root == "/" {
 		c.Running = runningMode(cfg)
 	}

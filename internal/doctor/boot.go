@@ -50,7 +50,7 @@ func (f *Facts) outcome(l sysctld.Loader) Outcome {
 // loader is the program that applies the files at boot.
 func (f *Facts) loader() sysctld.Loader {
 	if f.Systemd {
-		return sysctld.Systemd
+		return f.SystemdSysctl
 	}
 	return f.Procps
 }

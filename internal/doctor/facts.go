@@ -28,6 +28,8 @@ type Config struct {
 	Running    remediate.Mode
 	// PersistFile is the sysctl.d file that is the agent's own.
 	PersistFile string
+	// StateDir and RuntimeDir are the agent's directories; empty: they are not looked at.
+	StateDir, RuntimeDir string
 	// Hold is the operator's hold; nil: none. HoldUnread says why it is not known.
 	Hold       *remediate.Hold
 	HoldUnread string
@@ -57,11 +59,13 @@ type Facts struct {
 	Fills  []Fill
 	// Cores is the number of processors; 0: unknown.
 	Cores uint64
-	// Tree are the sysctl.d files; Systemd tells whether systemd applies them at boot, Procps which sysctl is there.
-	Tree    *sysctld.Tree
-	Systemd bool
-	Procps  sysctld.Loader
-	Module  Module
+	// Tree are the sysctl.d files; Systemd tells whether systemd applies them at boot, SystemdSysctl and Procps which
+	// programs are there.
+	Tree          *sysctld.Tree
+	Systemd       bool
+	SystemdSysctl sysctld.Loader
+	Procps        sysctld.Loader
+	Module        Module
 	// Kube and Tuned are nil where they are not there.
 	Kube     *writers.KubeProxy
 	Tuned    *writers.Profile
@@ -138,6 +142,9 @@ type Unit struct {
 	// to the sysctl.d file.
 	Lacks    string
 	Persists bool
+	// Confined is true where it may write below no other directories than Writable.
+	Confined bool
+	Writable []string
 	// SystemdRuns is true where systemd is this system's first process. Active is true where the service runs, PID is its
 	// process where that is seen, and PIDWriter whether that has the capability.
 	SystemdRuns bool

@@ -113,6 +113,9 @@ func TestFindingsOfWriters(t *testing.T) {
 	}
 }
 
+// sandboxed is a unit that writes to its own directories alone, but for the sandbox of the kernel's settings.
+const sandboxed = "[Service]\nUser=ctwarden\nAmbientCapabilities=CAP_SYSLOG\nProtectSystem=strict\nStateDirectory=ctwarden\nRuntimeDirectory=ctwarden\n"
+
 func TestFindingsOfTheHost(t *testing.T) {
 	buckets := func(n string) files {
 		return files{
@@ -160,6 +163,15 @@ func TestFindingsOfTheHost(t *testing.T) {
 			{IDNoHelper, Problem, unitFile, "without ctwarden-persist.socket", "remediate.conf"}}},
 		{"its socket is enabled", files{"etc/systemd/system/ctwarden.service.d/remediate.conf": "[Service]\nAmbientCapabilities=CAP_NET_ADMIN\n",
 			"etc/systemd/system/sockets.target.wants/ctwarden-persist.socket": "-> /usr/lib/systemd/system/ctwarden-persist.socket"}, nil, "survives", nil},
+		{"its state is elsewhere", files{unitFile[1:]: sandboxed}, func(c *Config) { c.StateDir, c.RuntimeDir = "/srv/ctw/state", "/run/ctwarden" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "state_dir: /srv/ctw/state is read-only to the service", "ReadWritePaths=/srv/ctw/state"}}},
+		{"its runtime directory is elsewhere", files{unitFile[1:]: sandboxed}, func(c *Config) { c.StateDir, c.RuntimeDir = "/var/lib/ctwarden", "/run/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "runtime_dir: /run/ctw is read-only", "ReadWritePaths=/run/ctw"}}},
+		{"its state is elsewhere, and that is opened", files{unitFile[1:]: sandboxed, "etc/systemd/system/ctwarden.service.d/own.conf": "[Service]\nReadWritePaths=-/srv/ctw\n"},
+			func(c *Config) { c.StateDir, c.RuntimeDir = "/srv/ctw/state", "/run/ctwarden/x" }, "survives", nil},
+		{"opened, and shut again", files{unitFile[1:]: sandboxed, "etc/systemd/system/ctwarden.service.d/own.conf": "[Service]\nReadWritePaths=/srv/ctw\nReadWritePaths=\n"},
+			func(c *Config) { c.StateDir = "/srv/ctw" }, "survives", []want{{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "", ""}}},
+		{"its state is elsewhere, and nothing is shut", nil, func(c *Config) { c.StateDir = "/srv/ctw" }, "survives", nil},
 		{"an agent of root's", files{unitFile[1:]: "[Service]\n", "etc/systemd/system/ctwarden.service.d/remediate.conf": "gone/"}, nil, "survives", nil},
 		{"no capability needed", files{"etc/systemd/system/ctwarden.service.d/remediate.conf": "gone/"}, observe, "survives", nil},
 		{"the agent was not restarted", files{"proc/2000/status": "CapEff:\t0000000400000000\n"}, nil, "survives", []want{

@@ -26,6 +26,9 @@ var noFile = files{ours[1:]: "gone/"}
 // lateModule has nothing that loads the module in time.
 var lateModule = files{"etc/modules-load.d/ctwarden.conf": "gone/"}
 
+// rhel8 has the programs of RHEL 8, systemd 239 and procps 3.3.15.
+var rhel8 = files{"usr/lib/libproc2.so.0": "gone/", "usr/lib64/libprocps.so.7.1.0": "", "usr/lib/systemd/libsystemd-shared-239.so": ""}
+
 func TestFindings(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -44,6 +47,9 @@ func TestFindings(t *testing.T) {
 			{IDNotPersistent, Problem, "", "no file sets it", "\necho nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"}}},
 		{"only in sysctl.conf, which systemd does not read", and(noFile, limit(400000), files{"etc/sysctl.conf": "# x\n" + newName + "=400000\n"}), observe,
 			"will be 262144", []want{{IDNotPersistent, Problem, "/etc/sysctl.conf:2", "does not read without a link", "ln -s ../sysctl.conf /etc/sysctl.d/99-sysctl.conf"}}},
+		{"a pattern", and(noFile, limit(400000), files{"etc/sysctl.d/10-a.conf": "net.netfilter.nf_conntrack_ma? = 400000\n"}), observe, "survives a reboot: /etc/sysctl.d/10-a.conf:1", nil},
+		{"a pattern where systemd knows none", and(noFile, limit(400000), rhel8, files{"etc/sysctl.d/10-a.conf": "net.netfilter.nf_conntrack_ma? = 400000\n"}), observe, "will be 262144 after the next reboot: the kernel's default", []want{
+			{IDNotPersistent, Problem, "", "no file sets it", "99-zzz-conntrack"}}},
 		{"a file has less", and(noFile, limit(400000), files{"etc/sysctl.d/10-a.conf": oldName + "=131072\n"}), observe, "will be 131072 after the next reboot: /etc/sysctl.d/10-a.conf:1 is last under both", []want{
 			{IDNotPersistent, Problem, "/etc/sysctl.d/10-a.conf:1", "400000", "in /etc/sysctl.d/10-a.conf, line 1, write net.nf_conntrack_max = 400000"}}},
 		{"a file that Ansible manages has less", and(noFile, limit(400000), files{"etc/sysctl.d/10-a.conf": "# Ansible managed\n" + newName + "=131072\n"}), observe, "will be 131072", []want{

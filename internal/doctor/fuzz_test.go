@@ -64,6 +64,7 @@ func TestRightsOfTheUnit(t *testing.T) {
 		"ProtectKernelTunables=yes":                                                false,
 		"ProtectKernelTunables=yes\nReadWritePaths=/var /proc/sys":                 true,
 		"ProtectKernelTunables=yes\nReadWritePaths=/proc/sys/net\nReadWritePaths=": false,
+		"ProtectKernelTunables=yes\nReadWritePaths=/proc/sys\nStateDirectory=":     true,
 		"ProtectKernelTunables=yes\nProtectKernelTunables=no":                      true,
 	} {
 		if got := parseUnit([]string{text}).lacks() == ""; got != want {

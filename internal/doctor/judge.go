@@ -29,7 +29,7 @@ func Judge(f Facts) Report {
 	j.stages = f.stages()
 	last := j.last()
 	j.AtBoot = AtBoot{
-		Max: last.max, By: last.by, Systemd: f.outcome(sysctld.Systemd), Procps: f.outcome(f.Procps),
+		Max: last.max, By: last.by, Systemd: f.outcome(f.SystemdSysctl), Procps: f.outcome(f.Procps),
 	}
 	j.AtBoot.Buckets, j.AtBoot.BucketsBy = f.bootBuckets(last)
 	j.Module = ModuleReport{State: f.Module.State, Early: !f.Module.late(), By: f.Module.Early, Hash: f.Module.Hash, HashBy: f.Module.HashBy}

@@ -32,8 +32,8 @@ func Read(c Config) (Facts, error) {
 		return Facts{}, ErrNoSys
 	}
 	f := Facts{
-		Config: c, Tree: sysctld.Read(root), Procps: sysctld.ProcpsBelow(root), Systemd: hasSystemd(root), Cores: writers.Cores(root),
-		Mentions: writers.Scripts(root),
+		Config: c, Tree: sysctld.Read(root), SystemdSysctl: sysctld.SystemdBelow(root), Procps: sysctld.ProcpsBelow(root),
+		Systemd: hasSystemd(root), Cores: writers.Cores(root), Mentions: writers.Scripts(root),
 	}
 	f.Kernel, f.ChainLimited = release(root)
 	if err := f.readKernel(); err != nil {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -44,7 +45,7 @@ func readUnit(root *os.Root) Unit {
 		settings = append(settings, string(f.Data))
 	}
 	parsed := parseUnit(settings)
-	u.Lacks = parsed.lacks()
+	u.Lacks, u.Confined, u.Writable = parsed.lacks(), parsed.strict, parsed.writable()
 	_, wanted := root.Lstat("etc/systemd/system/sockets.target.wants/" + helperName)
 	u.Persists = parsed.root() || parsed.helper || wanted == nil
 	_, err := root.Stat("run/systemd/system")
@@ -82,13 +83,14 @@ type setup struct {
 	ambient, bounding map[string]bool
 	bounded           bool // there is a bounding set
 	tunables          bool // /proc/sys is read-only to it
-	writable          bool // but for net
+	strict            bool // so is all but what is opened, by the setting that opens it
+	opened            map[string][]string
 	helper            bool // root's helper is there that writes the sysctl.d file
 }
 
 // parseUnit reads the unit and its drop-ins, in their order.
 func parseUnit(files []string) setup {
-	s := setup{ambient: map[string]bool{}, bounding: map[string]bool{}}
+	s := setup{ambient: map[string]bool{}, bounding: map[string]bool{}, opened: map[string][]string{}}
 	for _, text := range files {
 		for row := range strings.Lines(text) {
 			key, value, _ := strings.Cut(strings.TrimSpace(row), "=")
@@ -112,14 +114,46 @@ func (s *setup) set(key, value string) {
 		capabilities(s.bounding, value)
 	case "ProtectKernelTunables":
 		s.tunables = slices.Contains([]string{"yes", "true", "on", "1"}, strings.ToLower(value))
-	case "ReadWritePaths":
-		for _, name := range strings.Fields(value) {
-			dir := strings.TrimLeft(name, "-+")
-			s.writable = s.writable || dir == "/proc/sys/net" || dir == "/proc/sys" || dir == "/proc"
-		}
-		s.writable = s.writable && value != ""
+	case "ProtectSystem":
+		s.strict = value == "strict"
+	case "ReadWritePaths", "StateDirectory", "RuntimeDirectory":
+		s.open(key, value)
 	case "Wants", "Requires", "BindsTo", "Upholds":
 		s.helper = s.helper || slices.Contains(strings.Fields(value), helperName)
+	}
+}
+
+// parents are where the directories of a setting are, for settings that name no path.
+var parents = map[string]string{"StateDirectory": "/var/lib", "RuntimeDirectory": "/run"}
+
+// open adds the directories of a setting to those that it makes writable; of none it takes them all away.
+func (s *setup) open(key, value string) {
+	if value == "" {
+		delete(s.opened, key)
+	}
+	for _, name := range strings.Fields(value) {
+		name, _, _ = strings.Cut(strings.TrimLeft(name, "-+"), ":") // after which a link to it may be named
+		s.opened[key] = append(s.opened[key], path.Join("/", parents[key], name))
+	}
+}
+
+// writable are the directories that are, whatever else is not.
+func (s setup) writable() (dirs []string) {
+	for _, key := range slices.Sorted(maps.Keys(s.opened)) {
+		dirs = append(dirs, s.opened[key]...)
+	}
+	return dirs
+}
+
+// within tells whether a path is one of the directories or below it.
+func within(name string, dirs []string) bool {
+	for ; ; name = path.Dir(name) {
+		if slices.Contains(dirs, name) {
+			return true
+		}
+		if name == "/" || name == "." {
+			return false
+		}
 	}
 }
 
@@ -132,7 +166,7 @@ func (s setup) lacks() string {
 	switch {
 	case s.bounded && !s.bounding[capWriter], !s.root() && !s.ambient[capWriter]:
 		return capWriter
-	case s.tunables && !s.writable:
+	case s.tunables && !within("/proc/sys/net", s.writable()):
 		return "ReadWritePaths=/proc/sys/net beside ProtectKernelTunables"
 	}
 	return ""

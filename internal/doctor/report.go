@@ -40,6 +40,7 @@ const (
 	IDInside        ID = "inside"                // this is a container: the limit is the host's
 	IDNoCapability  ID = "no_capability"         // the service may not write it
 	IDNoHelper      ID = "no_persist_helper"     // nothing can write the sysctl.d file for the service
+	IDReadOnlyDir   ID = "directory_read_only"   // the service may not write to a directory of its own
 	IDNotEnabled    ID = "agent_not_enabled"     // the service is not started at boot
 	IDNotRunning    ID = "agent_not_running"     // it should run and does not
 	IDAwaitsFleet   ID = "awaits_fleet"          // the agent observes until the hub has it act
