@@ -41,6 +41,7 @@ func TestPersist(t *testing.T) {
 		{"step", func(t *testing.T) { raised = m.stepped(t, ns) }},
 		{"reboot", func(t *testing.T) { m.rebooted(t, lock, raised) }},
 		{"revert", func(t *testing.T) { m.reverted(t, lock, raised) }},
+		{"state elsewhere", m.elsewhere},
 		{"remove and purge", m.persistedThenPurged},
 	})
 }
