@@ -57,12 +57,13 @@ type Stats struct {
 	NotKernel uint64 `json:"not_kernel"`
 	OtherHost uint64 `json:"other_host"`
 	Unparsed  uint64 `json:"unparsed"`
-	// Lost counts records known to be lost: overrun, vacuumed, truncated. LostText says how.
+	// Lost counts records that are lost: overrun, vacuumed, truncated; with a log that is truncated while it is written to
+	// it is an estimate. LostText says how.
 	Lost     uint64 `json:"lost"`
 	LostText string `json:"lost_text,omitempty"`
 }
 
-// lose notes that records are gone: n of them, or an unknown number where n is 0.
+// lose notes that records are gone: n of them, or that some may be, or will, where n is 0.
 func (s *Stats) lose(n uint64, text string) {
 	s.Lost += n
 	if s.LostText != "" && s.LostText != text {

@@ -20,6 +20,7 @@ type numbered struct {
 	lost     uint64
 	lostText string
 	told     int    // how many batches said that something is lost
+	losses   []int  // how much each of them counted
 	caughtUp bool   // as said by the present reader
 	last     []byte // the newest position
 	state    *State // as said last
@@ -65,6 +66,7 @@ func (l *numbered) book(b Batch) {
 	l.lost += b.Stats.Lost
 	if b.Stats.LostText != "" {
 		l.told++
+		l.losses = append(l.losses, int(b.Stats.Lost))
 		l.lostText += b.Stats.LostText + "; "
 	}
 	if b.Position.Data != nil {
@@ -121,14 +123,15 @@ func (l *numbered) wantAll(gone ...int) {
 	}
 }
 
-// wantTold fails where lines were destroyed and it was not told that any are lost, or none were and some were counted.
-func (l *numbered) wantTold(destroyed int) {
+// wantCounted fails unless it was told and counted that lines are lost where some were destroyed, and what was counted is
+// at most so many more for each time that it was told.
+func (l *numbered) wantCounted(destroyed, more int) {
 	l.t.Helper()
-	if destroyed > 0 && l.told == 0 {
-		l.t.Errorf("%d lines were destroyed, and nothing was told", destroyed)
+	if destroyed > 0 && (l.told == 0 || l.lost == 0) {
+		l.t.Errorf("%d lines were destroyed, and %d counted, %d times", destroyed, l.lost, l.told)
 	}
-	if destroyed == 0 && l.lost > 0 {
-		l.t.Errorf("said to be lost, and nothing was: %d %s", l.lost, l.lostText)
+	if most := destroyed + l.told*more; int(l.lost) > most {
+		l.t.Errorf("%d lines were destroyed, and %d counted, %d times; want %d at most: %s", destroyed, l.lost, l.told, most, l.lostText)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,8 +34,9 @@ type rotator struct {
 
 	mu   sync.Mutex // held while a line is written, and by copytruncate to see what it destroys
 	file *os.File
-	// gone are the lines that copytruncate destroyed.
+	// gone are the lines that copytruncate destroyed, ends how many those were after each rotation.
 	gone []int
+	ends []int
 	took time.Duration
 }
 
@@ -121,7 +123,10 @@ func (r *rotator) create() error {
 func (r *rotator) rename() error { return errors.Join(r.shift(), os.Rename(r.path, r.path+".1")) }
 
 // copyTruncate copies the file while it is written to, then empties it. What was written between the two is gone.
-func (r *rotator) copyTruncate() error {
+func (r *rotator) copyTruncate() error { return r.copyTruncateAfter(0) }
+
+// copyTruncateAfter is copyTruncate with so many lines written between the two at least.
+func (r *rotator) copyTruncateAfter(lines int) error {
 	if err := r.shift(); err != nil {
 		return err
 	}
@@ -138,6 +143,11 @@ func (r *rotator) copyTruncate() error {
 	if err := errors.Join(err, to.Close()); err != nil {
 		return err
 	}
+	if lines > 0 {
+		if err := r.lines(lines); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rest, err := io.ReadAll(io.NewSectionReader(from, copied, 1<<40))
@@ -149,6 +159,7 @@ func (r *rotator) copyTruncate() error {
 		// The line that the copy ends in, if it ends in one.
 		r.gone = append(r.gone, lineNumbers(rest)[0]-1)
 	}
+	r.ends = append(r.ends, len(r.gone))
 	return from.Truncate(0)
 }
 
@@ -221,7 +232,7 @@ func TestPromiseRotator(t *testing.T) {
 			for range runs {
 				l, r := testRotator(t, times, rotate)
 				if strings.HasPrefix(mode, "copytruncate") {
-					l.wantTold(len(r.gone))
+					l.wantCounted(len(r.gone), lookLines)
 				} else {
 					l.wantNothingTold()
 				}
@@ -280,4 +291,49 @@ func testRotator(t *testing.T, times int, rotate func(r *rotator) error) (*numbe
 	l.stop()
 	l.wantAll(r.gone...)
 	return l, r
+}
+
+// lookLines come between two looks at the file.
+const lookLines = burstLines * int(pollEvery/burstEvery)
+
+// TestPromiseCopytruncateCounted holds what is counted as lost against what copytruncate destroyed and nobody had read,
+// rotation by rotation, with more and more written between the copy and the truncation.
+func TestPromiseCopytruncateCounted(t *testing.T) {
+	between, round := []int{0, 0, 2, 4, 8, 16}, 0 // bursts
+	times := len(between) * testhost.Amount(2, 20)
+	l, r := testRotator(t, times, func(r *rotator) error {
+		bursts := between[round%len(between)]
+		round++
+		return errors.Join(r.lines(5*lookLines), r.copyTruncateAfter(bursts*burstLines), r.lines(2*lookLines))
+	})
+	if len(l.losses) != times {
+		t.Fatalf("told %d times in %d rotations: %v", len(l.losses), times, l.losses)
+	}
+	got := map[int]bool{}
+	for _, n := range l.got {
+		got[n] = true
+	}
+	var off []int
+	begin, lost := 0, 0
+	for i, end := range r.ends {
+		gone := 0
+		for _, n := range r.gone[begin:end] {
+			if !got[n] {
+				gone++
+			}
+		}
+		t.Logf("destroyed %d, of them unread %d, counted %d", end-begin, gone, l.losses[i])
+		off = append(off, max(gone-l.losses[i], l.losses[i]-gone))
+		begin, lost = end, lost+gone
+	}
+	slices.Sort(off)
+	median := off[len(off)/2]
+	if median > 2*burstLines {
+		t.Errorf("what was counted is off by %d lines at the median, want %d at most", median, 2*burstLines)
+	}
+	if counted := int(l.lost); counted < lost/2 || counted > 2*lost+times*burstLines {
+		t.Errorf("%d lines were destroyed unread, and %d counted", lost, counted)
+	}
+	testhost.Held(t, "2.1 copytruncate, counted", "destroyed and unread %d, counted %d in %d rotations; off by %d lines at the median, %d at most, "+
+		"at 50,000 lines/s", lost, l.lost, times, median, off[len(off)-1])
 }

@@ -225,9 +225,11 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 		}
 		f.advance(s.buf, n)
 		f.grown = time.Now()
+		if !more || s.length.lines == 0 {
+			s.length.took(data[:n])
+		}
 		if !more {
 			s.send.last(f.changed)
-			s.length.took(data[:n])
 		} else if data[0] == 0 && !f.packed {
 			if err := f.passHole(); err != nil {
 				return err

@@ -34,7 +34,7 @@ type growthPoint struct {
 	total int64
 }
 
-// lineLength is how long lines are on average, by what was read at the live end.
+// lineLength is how long lines are on average, by what was read at the live end, and before that by some of the backlog.
 type lineLength struct{ lines, bytes int64 }
 
 // took notes lines that were read.
@@ -66,32 +66,46 @@ func (g *growth) rest(now time.Time) {
 // busy tells whether the file was being written to when it was last looked at.
 func (g *growth) busy() bool { return !g.grew.IsZero() && g.looked.Sub(g.grew) <= busyFor }
 
-// unseen is how many lines come in a while at the rate seen until the last look, rounded up; 0: there is none.
-func (g *growth) unseen(while time.Duration, length lineLength) int64 {
+// bytesIn is how many bytes come in a while at the rate seen until the last look. What came in less time than is between
+// two looks is no rate yet.
+func (g *growth) bytesIn(while time.Duration) float64 {
 	since := g.before
 	if since.at.IsZero() {
 		since = g.from
 	}
 	span, came := g.looked.Sub(since.at), g.total-since.total
-	if span <= 0 || came <= 0 || length.lines == 0 {
-		return 0
-	}
-	lines := float64(came) * float64(length.lines) / float64(length.bytes)
-	return int64(math.Ceil(lines * while.Seconds() / span.Seconds()))
+	return float64(came) * while.Seconds() / max(span, pollEvery).Seconds()
 }
 
-// truncated tells what is lost with the truncation of f: unread bytes that were seen, or else, where f was being written
-// to, what came since it was last looked at and behind the end of its copies, as copiesIn tells them. How much that is,
-// and whether it is anything, cannot be seen any more. A file that was quiet is not said to have lost a line.
-func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
-	switch {
-	case unread > 0:
-		s.send.lost(1, fmt.Sprintf("%s was truncated with %d bytes unread", s.cfg.Path, unread))
-	case f.growth.busy() || slices.ContainsFunc(copies, f.grewInto):
-		lines := f.growth.unseen(f.uncopied(copies, time.Now()), s.length)
-		s.send.lost(0, truncatedText(s.cfg.Path, len(copies), lines))
+// of is how many lines so many bytes are, rounded up.
+func (l lineLength) of(bytes float64) uint64 {
+	if bytes <= 0 || l.lines == 0 {
+		return 0
 	}
-	f.growth.size = 0
+	return uint64(math.Ceil(bytes * float64(l.lines) / float64(l.bytes)))
+}
+
+// truncated tells what is lost with the truncation of f: unread bytes that were seen, and, where f was being written to,
+// about how many lines came that nobody can read any more, by the rate at which they came before; one at least, since
+// whether there was any cannot be seen. A file that was quiet is not said to have lost a line. Copies are as copiesIn
+// tells them.
+func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
+	busy := f.growth.busy() || slices.ContainsFunc(copies, f.grewInto)
+	if unread > 0 || busy {
+		gone := float64(unread)
+		if busy {
+			gone += max(0, f.destroyed(copies))
+		}
+		lines := max(1, s.length.of(gone))
+		s.send.lost(lines, truncatedText(s.cfg.Path, len(copies), unread, lines))
+	}
+	f.growth.cut(f.keptIn(copies))
+}
+
+// cut notes that the file was truncated, after so many bytes had come since the last look.
+func (g *growth) cut(came int64) {
+	g.total += came
+	g.size = 0
 }
 
 // copiesIn are those of list that were copied from f since it was last looked at: that go on where f was read to, or were
@@ -128,23 +142,46 @@ func changedSince(changed, t time.Time) bool {
 	return changed.Add(fileTick).After(t)
 }
 
-// uncopied is for how long lines may have come to f that are in none of its copies: since the first copy was written, or
-// since f was last looked at where that is later, or where the time of a copy says nothing: a packer may have set it, or
-// it is yet to come.
-func (f *logFile) uncopied(copies []*logFile, now time.Time) time.Duration {
-	var first time.Time
-	for i, r := range copies {
-		if r.packed || r.touched.After(now) {
-			return now.Sub(f.growth.looked)
-		}
-		if i == 0 || r.touched.Before(first) {
-			first = r.touched
+// destroyed is about how many bytes came to f that nobody can read any more: what comes, at the rate seen, from the
+// moment when the first of its copies was made until now, less what of that is in the other copies or in f again.
+func (f *logFile) destroyed(copies []*logFile) float64 {
+	kept := f.keptIn(copies)
+	if info, err := f.Stat(); err == nil {
+		kept += info.Size()
+	}
+	from, now := f.growth.looked, time.Now()
+	if at := f.copiedAt(copies, now); at.After(from) {
+		from, kept = at, kept-f.keptIn(copies[:1])
+	}
+	return f.growth.bytesIn(now.Sub(from)) - float64(kept)
+}
+
+// keptIn is how many bytes of those that came to f since it was last looked at are in plain copies.
+func (f *logFile) keptIn(copies []*logFile) (came int64) {
+	for _, r := range copies {
+		switch {
+		case r.packed:
+		case r.off > 0: // what was in f when it was looked at begins it
+			came += max(0, r.end-f.growth.size)
+		default:
+			came += r.end
 		}
 	}
-	if first.Before(f.growth.looked) {
-		first = f.growth.looked
+	return came
+}
+
+// copiedAt is when the first of the copies was made: when it was last written to, or, where a packer has given it the time
+// of what it packed, when that was. It is zero where its time says nothing: it is yet to come, or that of the packing, or
+// another copy was made and read before.
+func (f *logFile) copiedAt(copies []*logFile, now time.Time) time.Time {
+	if len(copies) == 0 || copies[0].off == 0 && f.growth.size > 0 {
+		return time.Time{}
 	}
-	return now.Sub(first)
+	first := copies[0]
+	if first.touched.After(now) || first.packed && !first.touched.Before(first.born()) {
+		return time.Time{}
+	}
+	return first.touched
 }
 
 // grewInto tells whether a copy of f has something that was not in f when that was last looked at.
@@ -155,19 +192,19 @@ func (f *logFile) grewInto(copied *logFile) bool {
 	return !copied.packed && copied.end > f.end
 }
 
-// truncatedText says what nobody can count; lines is an estimate, or 0.
-func truncatedText(path string, copies int, lines int64) string {
-	what, destroyed, about := "truncated while it was written to", "since it was last looked at", ""
+// truncatedText says what is lost: so many unread bytes that were seen, and about so many lines in all.
+func truncatedText(path string, copies int, unread int64, lines uint64) string {
+	if unread > 0 {
+		return fmt.Sprintf("%s was truncated with %d bytes unread: about %d lines are lost", path, unread, lines)
+	}
+	what, destroyed := "truncated while it was written to", "since it was last looked at"
 	if copies > 0 {
 		what, destroyed = "copied and truncated while it was written to (copytruncate)", "between the two"
 	}
 	if copies > 1 {
 		what = fmt.Sprintf("copied and truncated %d times while it was written to (copytruncate)", copies)
 	}
-	if lines > 0 {
-		about = fmt.Sprintf(" (at the rate seen at most about %d)", lines)
-	}
-	return fmt.Sprintf("%s was %s: lines written %s are destroyed, and nobody can count them%s; "+
+	return fmt.Sprintf("%s was %s: lines written %s are destroyed, about %d at the rate seen, which is counted as lost; "+
 		"to lose none use create in logrotate's configuration, and have the writer open the log again in postrotate",
-		path, what, destroyed, about)
+		path, what, destroyed, lines)
 }

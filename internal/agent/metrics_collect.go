@@ -28,7 +28,7 @@ func newMetricSet() metricSet {
 	return metricSet{
 		records:       exposition.Counter("records_total", "Log records read, of any kind.", "source"),
 		matches:       exposition.Counter("matches_total", "Records that say that the table is full, as read, before deduplication.", "source"),
-		lost:          exposition.Counter("records_lost_total", "Records known to be lost before they could be read.", "source"),
+		lost:          exposition.Counter("records_lost_total", "Records lost before they could be read; about, where a log file is truncated while it is written to.", "source"),
 		sourceUp:      exposition.Gauge("source_up", "1 where the source is read, 0 where it has a problem.", "source"),
 		sourceLag:     exposition.Gauge("source_lag_seconds", "How late the last record was read, or how long a fault of the source has lasted.", "source"),
 		sourceLast:    exposition.Gauge("source_last_record_timestamp_seconds", "When the last record was written; 0: none was read yet.", "source"),

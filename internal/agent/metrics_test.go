@@ -111,7 +111,7 @@ ctwarden_pages_total{result="dead",sender="night"} 53
 ctwarden_pages_total{result="delivered",sender="night"} 51
 ctwarden_pages_total{result="replaced",sender="night"} 52
 ctwarden_pages_total{result="retried",sender="night"} 54
-# HELP ctwarden_records_lost_total Records known to be lost before they could be read.
+# HELP ctwarden_records_lost_total Records lost before they could be read; about, where a log file is truncated while it is written to.
 # TYPE ctwarden_records_lost_total counter
 ctwarden_records_lost_total{source="journal"} 0
 ctwarden_records_lost_total{source="kmsg"} 23
