@@ -14,6 +14,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/doctor"
+	"github.com/ctwarden/ctwarden/internal/failpoint"
 	"github.com/ctwarden/ctwarden/internal/persist"
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
@@ -85,13 +86,13 @@ func newHelper(path, name string) (h persist.Helper, err error) {
 	if err != nil {
 		return h, err
 	}
-	h = persist.Helper{Policy: cfg.policy(), Users: []uint32{0, uid}, Dir: os.Getenv("RUNTIME_DIRECTORY")}
+	h = persist.Helper{Policy: cfg.policy(), Users: []uint32{0, uid}, Dir: os.Getenv("RUNTIME_DIRECTORY"), Fail: failpoint.New()}
 	if h.Host, err = thisHost(cfg); err != nil {
 		return h, err
 	}
 	h.Applier, err = apply.New(apply.Config{
 		Root: "/", PersistFile: cfg.Remediate.PersistFile, ModuleFile: cfg.moduleFile(), Host: host, MachineID: agent.MachineID("/"),
-		Version: versionString(),
+		Version: versionString(), Fail: h.Fail,
 	})
 	return h, err
 }

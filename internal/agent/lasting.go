@@ -24,9 +24,46 @@ func (a *Agent) lasting() lasting {
 		return a.applier
 	}
 	if helper := persist.NewClient(a.cfg.PersistSocket); helper.There() {
-		return helper
+		return asked{helper, a.applier}
 	}
 	return alone{a.applier, a.cfg.PersistSocket}
+}
+
+// asked has root's helper do it. A helper that hangs up without an answer, as one that was killed does, is asked once more;
+// should that one not answer either, the file tells what became of it.
+type asked struct {
+	helper persist.Client
+	files  *apply.Applier // to look
+}
+
+// Persist implements lasting.
+func (a asked) Persist(s remediate.Step, m apply.PersistMeta) (apply.Persistence, error) {
+	p, err := a.helper.Persist(s, m)
+	if errors.Is(err, persist.ErrNoAnswer) {
+		p, err = a.helper.Persist(s, m)
+	}
+	if !errors.Is(err, persist.ErrNoAnswer) {
+		return p, err
+	}
+	file, there, lookErr := a.files.Persisted()
+	if lookErr == nil && there && (file.StepID == s.ID || s.To > s.From && file.Max >= s.To) {
+		return apply.Persistence{Path: file.Path, Max: file.Max, Buckets: file.Buckets}, nil
+	}
+	return p, err
+}
+
+// Unpersist implements lasting.
+func (a asked) Unpersist() (bool, error) {
+	_, before, _ := a.files.Persisted() // what is there and damaged was there
+	removed, err := a.helper.Unpersist()
+	if !errors.Is(err, persist.ErrNoAnswer) {
+		return removed, err
+	}
+	removed, err = a.helper.Unpersist()
+	if _, after, lookErr := a.files.Persisted(); lookErr == nil && !after {
+		removed = removed || before
+	}
+	return removed, err
 }
 
 // alone may not write the file and has nobody to ask. It tries, and adds to the error what can be done.

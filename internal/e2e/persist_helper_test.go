@@ -27,6 +27,15 @@ type helperSocket struct {
 
 	mu   sync.Mutex
 	said strings.Builder // what the helpers wrote to their log
+	each func(cmd *exec.Cmd)
+	done int
+}
+
+// before has f called with each helper that is to be started, in the goroutine of its connection; nil: nothing is.
+func (h *helperSocket) before(f func(cmd *exec.Cmd)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.each = f
 }
 
 func startHelperSocket(t *testing.T, config string) *helperSocket {
@@ -68,9 +77,16 @@ func (h *helperSocket) serve(conn *net.UnixConn, config string) {
 		cmd := exec.Command(filepath.Join(bin, "ctwarden"), "persist-helper", "--config", config, "--user", strconv.Itoa(testhost.Nobody))
 		var log strings.Builder
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = file, file, &log
+		h.mu.Lock()
+		each := h.each
+		h.mu.Unlock()
+		if each != nil {
+			each(cmd)
+		}
 		err = cmd.Run()
 		h.mu.Lock()
 		h.said.WriteString(log.String())
+		h.done++
 		h.mu.Unlock()
 	}
 	if err != nil {
@@ -78,6 +94,13 @@ func (h *helperSocket) serve(conn *net.UnixConn, config string) {
 		h.said.WriteString("ended: " + err.Error() + "\n")
 		h.mu.Unlock()
 	}
+}
+
+// served is how many helpers have ended.
+func (h *helperSocket) served() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.done
 }
 
 func (h *helperSocket) log() string {

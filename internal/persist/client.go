@@ -64,6 +64,10 @@ func (c Client) Unpersist() (bool, error) {
 	return a.Withdrawal.Removed, nil
 }
 
+// ErrNoAnswer is a helper that hung up without an answer: it may have done what was asked. Either request may be made
+// again, to the same end.
+var ErrNoAnswer = errors.New("no answer from ctwarden-persist, which hung up")
+
 // errAnswer is an answer to something else, or none of the helper's.
 var errAnswer = errors.New("the answer of ctwarden-persist is not understood: is it of another version?")
 
@@ -85,8 +89,11 @@ func (c Client) ask(r request) (answer, error) {
 	// It may have refused whoever asks without reading on: what it says counts, not that it hung up.
 	_, writeErr := conn.Write(append(line, '\n'))
 	text, err := bufio.NewReader(io.LimitReader(conn, maxAnswer)).ReadBytes('\n')
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return answer{}, fmt.Errorf("no answer from ctwarden-persist: %w; see journalctl -u 'ctwarden-persist@*'", errors.Join(writeErr, err))
+	case err != nil:
+		return answer{}, fmt.Errorf("%w: %w; see journalctl -u 'ctwarden-persist@*'", ErrNoAnswer, errors.Join(writeErr, err))
 	}
 	var a answer
 	if err := strict(text, &a); err != nil {

@@ -23,6 +23,12 @@ const requestWithin = 2 * time.Second
 // answerWithin bounds how long it may take to hear what became of it.
 const answerWithin = time.Second
 
+// Stages at which [Helper.Fail] is called, beside those of package apply.
+const (
+	StageRequest = "request" // it is read, and nothing is done
+	StageAnswer  = "answer"  // all is done, and not answered
+)
+
 // Helper is root's end: it carries out one request.
 type Helper struct {
 	// Applier writes the files and reads the kernel's values. It belongs to the helper meanwhile.
@@ -34,7 +40,9 @@ type Helper struct {
 	// Dir is a directory of root's own, for a lock against other helpers; empty: there are none.
 	Dir string
 	// Users may ask, by number.
-	Users  []uint32
+	Users []uint32
+	// Fail is called at the stages. It is nil but in tests, which stop the program there.
+	Fail   func(stage string)
 	within time.Duration // 0: requestWithin
 }
 
@@ -54,6 +62,7 @@ func (h Helper) Serve(conn *net.UnixConn) (done string, err error) {
 		}
 		a = answer{Refusal: known}
 	}
+	h.at(StageAnswer)
 	return done, errors.Join(err, reply(conn, a))
 }
 
@@ -74,11 +83,15 @@ func (h Helper) serve(conn *net.UnixConn, uid uint32) (done string, a answer, er
 	if err != nil {
 		return "", a, err
 	}
+	h.at(StageRequest)
 	unlock, err := lock(h.Dir)
 	if err != nil {
 		return "", a, err
 	}
 	defer unlock()
+	if err := stillThere(conn); err != nil {
+		return "", a, err
+	}
 	if r.Do == doWithdraw {
 		removed, err := h.Applier.Unpersist()
 		return fmt.Sprintf("user %d: the persisted limit is withdrawn (there was one: %v)", uid, removed),
@@ -86,6 +99,13 @@ func (h Helper) serve(conn *net.UnixConn, uid uint32) (done string, a answer, er
 	}
 	p, err := h.persist(r)
 	return fmt.Sprintf("user %d: limit %d persisted in %s (step %s, %s)", uid, p.Max, p.Path, r.Step, r.Reason), answer{Persistence: &p}, err
+}
+
+// at is where a test may stop the program.
+func (h Helper) at(stage string) {
+	if h.Fail != nil {
+		h.Fail(stage)
+	}
 }
 
 // readLine reads a line that is not too long and comes in time.
@@ -173,6 +193,30 @@ func reply(conn *net.UnixConn, a answer) error {
 	}
 	if _, err := conn.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("answer: %w", err)
+	}
+	return nil
+}
+
+// stillThere refuses what nobody waits for any more: an agent that was killed asks again when it is back, and may then
+// want something else.
+func stillThere(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer [1]unix.PollFd
+	var pollErr error
+	if err := raw.Control(func(fd uintptr) {
+		peer[0] = unix.PollFd{Fd: int32(fd)} // a peer that is gone shows without being asked for
+		_, pollErr = unix.Poll(peer[:], 0)
+	}); err != nil {
+		return err
+	}
+	if pollErr != nil {
+		return fmt.Errorf("look whether whoever asked is still there: %w", pollErr)
+	}
+	if peer[0].Revents != 0 {
+		return refuse(CodeGone, "whoever asked is gone, and is not waited for")
 	}
 	return nil
 }

@@ -109,6 +109,7 @@ const (
 	CodeOff     = "off"     // remediate.persist is false
 	CodeBelow   = "below"   // the host would have more without it
 	CodeMemory  = "memory"  // it does not fit remediate.memory_share
+	CodeGone    = "gone"    // whoever asks is there no more
 	CodeFailed  = "failed"  // it was tried
 )
 

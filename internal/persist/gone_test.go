@@ -1,0 +1,99 @@
+package persist
+
+import (
+	"errors"
+	"net"
+	"path/filepath"
+	"testing"
+
+	"github.com/ctwarden/ctwarden/remediate/apply"
+)
+
+// TestGone has an agent ask and be gone before the helper is at work: nothing is done.
+func TestGone(t *testing.T) {
+	for _, line := range []string{
+		`{"do":"persist","from":65536,"to":131072,"reason":"full","step":"s"}`, `{"do":"withdraw"}`,
+	} {
+		t.Run(line, func(t *testing.T) {
+			h := newHost(t)
+			h.plant(t, sysctlFile, "# ctwarden-persisted: 1\n# machine id: m\nnet.netfilter.nf_conntrack_max = 65536\nnet.nf_conntrack_max = 65536\n")
+			before := h.tree(t)
+			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			agent, err := net.Dial("unix", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := l.AcceptUnix()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := agent.Write([]byte(line + "\n")); err != nil {
+				t.Fatal(err)
+			}
+			if err := agent.Close(); err != nil {
+				t.Fatal(err)
+			}
+			_, err = h.helper.Serve(conn)
+			var refusal *Refusal
+			if !errors.As(err, &refusal) || refusal.Code != CodeGone {
+				t.Errorf("%v, want the code %s", err, CodeGone)
+			}
+			if after := h.tree(t); after != before {
+				t.Errorf("before\n%s\nafter\n%s", before, after)
+			}
+		})
+	}
+}
+
+// TestNoAnswer tells a helper that hung up, which may be asked again, from one that is silent.
+func TestNoAnswer(t *testing.T) {
+	h := newHost(t)
+	h.helper.Fail = func(stage string) {
+		if stage == StageAnswer {
+			panic(errKilled)
+		}
+	}
+	c := h.listenKilled(t)
+	if _, err := c.Persist(step, apply.PersistMeta{}); !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("%v, want %v", err, ErrNoAnswer)
+	}
+	h.helper.Fail = nil
+	if p, err := h.listen(t).Persist(step, apply.PersistMeta{}); err != nil || !p.Kept || p.Max != step.To {
+		t.Errorf("again: %+v, %v", p, err)
+	}
+}
+
+var errKilled = errors.New("killed")
+
+// listenKilled is listen with a helper that is killed in its one request.
+func (h *host) listenKilled(t *testing.T) Client {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "k"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan any, 1) // what the helper ended with
+	go func() {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			ended <- err
+			return
+		}
+		defer conn.Close()
+		defer func() { ended <- recover() }()
+		_, err = h.helper.Serve(conn)
+		panic(err)
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		if got := <-ended; got != errKilled {
+			t.Errorf("the helper ended with %v", got)
+		}
+	})
+	return NewClient(l.Addr().String())
+}
