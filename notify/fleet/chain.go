@@ -10,8 +10,7 @@ import (
 
 // groupFor is the group that takes an incident, which is new if there is none.
 func (f *Fleet) groupFor(i *incident, now int64) *group {
-	t := f.byTalker[i.talkerKey()]
-	if t != nil && !i.closed && f.takes(t, i) {
+	if t := f.talkerFor(i); t != nil && !i.closed {
 		return t
 	}
 	key := family(i.cause) + i.host.class.key
@@ -49,10 +48,12 @@ func (f *Fleet) beginFor(i *incident, key, id string, now int64) *group {
 
 // chained finds the open group of a cause and values that takes an incident; nil: there is none. There are several where
 // what came later was news that had to wake somebody. Then the one of the incident's own time comes first, so that events
-// that come again after a crash find the group that they had, and the latest after it.
+// that come again after a crash find the group that they had, the latest after it, and then any other: times are the hosts'
+// word, and whatever a host says of them, nothing begins another group that is no news to one that there is.
 func (f *Fleet) chained(key string, i *incident) *group {
 	var then, latest *group
-	for _, g := range f.openOf(key) {
+	open := f.openOf(key)
+	for _, g := range open {
 		if latest == nil || later(g, latest) {
 			latest = g
 		}
@@ -65,7 +66,29 @@ func (f *Fleet) chained(key string, i *incident) *group {
 			return g
 		}
 	}
-	return nil
+	var other *group
+	for _, g := range open {
+		if f.takes(g, i) && (other == nil || later(g, other)) {
+			other = g
+		}
+	}
+	return other
+}
+
+// talkerFor finds the open group of an incident's address that takes it, the latest first; nil: there is none.
+func (f *Fleet) talkerFor(i *incident) *group {
+	who := i.talkerKey()
+	latest := f.byTalker[who]
+	if who == "" || latest == nil || f.takes(latest, i) {
+		return latest
+	}
+	var other *group
+	for _, g := range f.groups {
+		if g.talkerKey == who && f.takes(g, i) && (other == nil || later(g, other)) {
+			other = g
+		}
+	}
+	return other
 }
 
 // openOf are the open groups of a cause and values.
@@ -88,23 +111,45 @@ func later(a, b *group) bool {
 }
 
 // takes tells whether a group takes one more incident: it has open ones, or took its last one a short while ago and is not
-// over; and people need not be woken on account of it.
+// over; and people need not be woken on account of it. A host that is in a group goes on with it until that is over by the
+// hub's clock, so that none can begin more than one in that time by what it says of the time.
 func (f *Fleet) takes(g *group, i *incident) bool {
 	if g.closed != 0 || f.past(g, i) {
 		return false
 	}
-	if g.isOpen() || i.at <= g.quietEvent {
+	if g.isOpen() || i.at <= g.quietEvent || i.taken-i.at > int64(f.cfg.GroupWait) && i.host.isIn(g) {
 		return true // then, if not now
 	}
 	return i.at-g.last < int64(f.cfg.GroupWindow) && i.at-g.quietEvent < int64(f.cfg.GroupWait)
 }
 
 // past tells whether an incident that refuses connections is news to those who know of a group: somebody has
-// acknowledged it, and looks at what was there then, or its last host began to refuse them a group window ago or more. It
-// belongs to another group, since neither PagerDuty nor a person who looks after a trouble is woken by more of the same.
+// acknowledged it, and looks at what was there then, or its last host began to refuse them a group window ago or more, and
+// this is another one. It belongs to another group, since neither PagerDuty nor a person who looks after a trouble is woken by
+// more of the same.
 func (f *Fleet) past(g *group, i *incident) bool {
 	return i.critical && !i.closed && g.critical && !g.historical &&
-		(g.ackBy != "" || len(g.pages) > 0 && i.hot-g.hot >= int64(f.cfg.GroupWindow))
+		(g.ackBy != "" || len(g.pages) > 0 && i.hot-g.hot >= int64(f.cfg.GroupWindow) && !i.repeats(g))
+}
+
+// repeats tells whether the host of an incident has refused connections before in a group.
+func (i *incident) repeats(g *group) bool {
+	return slices.ContainsFunc(i.host.incidents, func(o *incident) bool {
+		return o != i && o.group == g && o.critical && (o.hot < i.hot || o.hot == i.hot && o.id < i.id)
+	})
+}
+
+// heat notes when a host began to refuse connections in a group. One that does so again and again does not keep others from
+// being news.
+func (g *group) heat(i *incident) {
+	if !i.repeats(g) {
+		g.hot = max(g.hot, i.hot)
+	}
+}
+
+// isIn tells whether a host has an incident in a group.
+func (h *host) isIn(g *group) bool {
+	return slices.ContainsFunc(h.incidents, func(i *incident) bool { return i.group == g })
 }
 
 // goingOn is the open group that people were told of and that did not take an incident; nil: there is none.
@@ -152,8 +197,8 @@ func (f *Fleet) followAnew(g *group, now int64) {
 // moveOn gives an incident another group that began to refuse connections in one that it is news to.
 func (f *Fleet) moveOn(i *incident, now int64) {
 	old, key := i.group, family(i.cause)+i.host.class.key
-	g := f.byTalker[i.talkerKey()]
-	if g == nil || !f.takes(g, i) {
+	g := f.talkerFor(i)
+	if g == nil {
 		g = f.chained(key, i)
 	}
 	if g == nil {

@@ -180,6 +180,27 @@ func TestNewsOfAFlappingHost(t *testing.T) {
 	}
 }
 
+// TestFlappingHostHidesNoNews has a host come and go in a trouble that nobody has acknowledged: that is no news by itself, and
+// keeps no other host from being it.
+func TestFlappingHostHidesNoNews(t *testing.T) {
+	s := told1(t, basic())
+	for i := range 20 {
+		where := fmt.Sprintf("gva/flaps/%d", i)
+		s.open(where)
+		s.pass(30 * time.Second)
+		s.close(where)
+		s.pass(30 * time.Second)
+	}
+	s.sent = withoutUpdates(s.sent)
+	s.want("")
+	s.open("gva/b1")
+	s.pass(5 * time.Second)
+	s.sent = withoutUpdates(s.sent)
+	s.want("trigger ops")
+	s.wantGroups("full gva 1/1 open", "full gva 1/2 open")
+	check(t, s.f)
+}
+
 func TestNewsRefersToTheOlder(t *testing.T) {
 	s := told1(t, basic())
 	first := s.only().ID

@@ -35,7 +35,8 @@ type group struct {
 	// last is when a member was opened that came last, by its host's clock, quiet since when none is open, and quietEvent
 	// the same by the host's clock; 0: some is open.
 	last, quiet, quietEvent int64
-	// hot is when a member began to refuse connections that did so last, by its host's clock; 0: none did.
+	// hot is when a host began to refuse connections that did so last, by its own clock; 0: none did. What it does again
+	// and again does not count.
 	hot int64
 	// provisional is true for one that is known from its members alone.
 	provisional bool
@@ -220,7 +221,7 @@ func (f *Fleet) news(g *group, now int64) {
 
 // raise raises the severity and the cause of a group after one of its incidents.
 func (f *Fleet) raise(g *group, i *incident, now int64) {
-	g.hot = max(g.hot, i.hot)
+	g.heat(i)
 	if i.closed || !i.critical || g.critical {
 		return
 	}

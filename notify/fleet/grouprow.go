@@ -142,7 +142,8 @@ func (f *Fleet) mend(g *group) {
 		return
 	}
 	for _, i := range g.members {
-		g.last, g.quietEvent, g.hot = max(g.last, i.opened), max(g.quietEvent, i.at), max(g.hot, i.hot)
+		g.last, g.quietEvent = max(g.last, i.opened), max(g.quietEvent, i.at)
+		g.heat(i)
 		if i.opened > 0 {
 			g.opened = min(g.opened, i.opened)
 		}
@@ -178,6 +179,10 @@ func (f *Fleet) index(g *group) {
 	if g.key != "" {
 		f.byKey[g.key] = append(f.byKey[g.key], g)
 	}
+	f.indexTalker(g)
+}
+
+func (f *Fleet) indexTalker(g *group) {
 	if o := f.byTalker[g.talkerKey]; g.talkerKey != "" && (o == nil || o.closed != 0 || later(g, o)) {
 		f.byTalker[g.talkerKey] = g
 	}
@@ -189,7 +194,8 @@ func (f *Fleet) restore(g *group, now int64) {
 	g.historical = g.id[:1] == letterHistorical
 	for _, i := range g.members {
 		g.begun, g.opened = min(g.begun, i.taken), min(g.opened, i.opened)
-		g.last, g.hot = max(g.last, min(i.opened, now)), max(g.hot, i.hot)
+		g.last = max(g.last, min(i.opened, now))
+		g.heat(i)
 		g.critical = g.critical || i.critical && !i.closed
 		g.by = i.host.class.by
 		g.key = i.host.class.key

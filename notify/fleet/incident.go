@@ -75,7 +75,7 @@ func (i *incident) set(d *remediate.Incident, at int64, closed bool) {
 	if i.netns != d.NetNS.Name {
 		i.netns = intern(text(d.NetNS.Name, mostName))
 	}
-	i.opened = nanos(d.OpenedAt)
+	i.opened = min(nanos(d.OpenedAt), at) // no host has anything open that begins later
 	i.drops, i.early, i.chains = max(i.drops, d.Drops), max(i.early, d.EarlyDrops), max(i.chains, d.ChainDrops)
 	i.entries, i.peak, i.max = d.Count, max(i.peak, d.PeakCount), d.Max
 	i.setTop(d.Top[:min(len(d.Top), mostTop)])
@@ -89,7 +89,7 @@ func (i *incident) set(d *remediate.Incident, at int64, closed bool) {
 	if closed {
 		i.closed, i.closedAt = true, at
 		if d.ClosedAt != nil {
-			i.closedAt = nanos(*d.ClosedAt)
+			i.closedAt = min(nanos(*d.ClosedAt), at)
 		}
 	}
 }

@@ -209,6 +209,7 @@ func (f *Fleet) finish(g *group, now int64) {
 	g.closed, g.changed, g.next, g.silenced = now, now, never, false
 	g.frozen = &frozen
 	f.ledger.mark(groupKey(g.id))
+	f.handOver(g)
 }
 
 // Due are the pages that have to go out, in the order in which they were decided for each group. The engine sends one only

@@ -37,7 +37,8 @@ func (f *Fleet) prune(now int64) {
 	}
 }
 
-// oldGroups are the groups to throw out: closed long ago, or the oldest of too many. One with a page to be sent stays.
+// oldGroups are the groups to throw out: closed long ago, or of too many first those that nobody was told of, since a single
+// host can make many of these, and the oldest. One with a page to be sent stays.
 func (f *Fleet) oldGroups(now int64) map[*group]bool {
 	var closed []*group
 	old := map[*group]bool{}
@@ -52,7 +53,9 @@ func (f *Fleet) oldGroups(now int64) map[*group]bool {
 		}
 	}
 	if over := len(closed) - mostGroups; over > 0 {
-		slices.SortFunc(closed, func(a, b *group) int { return cmp.Or(cmp.Compare(a.changed, b.changed), cmp.Compare(a.id, b.id)) })
+		slices.SortFunc(closed, func(a, b *group) int {
+			return cmp.Or(cmp.Compare(min(len(a.pages), 1), min(len(b.pages), 1)), cmp.Compare(a.changed, b.changed), cmp.Compare(a.id, b.id))
+		})
 		for _, g := range closed[:over] {
 			old[g] = true
 		}

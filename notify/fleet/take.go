@@ -133,7 +133,8 @@ func (f *Fleet) join(g *group, i *incident, now int64) {
 	classes, hosts := len(g.sums.classes), g.sums.hosts
 	f.leave(i)
 	f.enter(g, i)
-	g.last, g.hot = max(g.last, min(i.opened, now)), max(g.hot, i.hot)
+	g.last = max(g.last, min(i.opened, now))
+	g.heat(i)
 	if i.opened > 0 {
 		g.opened = min(g.opened, i.opened)
 	}
@@ -156,11 +157,25 @@ func (f *Fleet) join(g *group, i *incident, now int64) {
 	f.news(g, now)
 }
 
+// pastSlot is how much time one group of old incidents covers: the more, the longer ago it was, so that a host cannot have a
+// group made for every minute since 1970. What is older than hosts are remembered is all one.
+func (f *Fleet) pastSlot(opened, now int64) (from time.Time) {
+	slot := max(int64(f.cfg.GroupWindow), int64(time.Minute))
+	switch age := now - opened; {
+	case age > int64(f.cfg.ForgetAfter):
+		return time.Time{}
+	case age > 24*int64(time.Hour):
+		slot = max(slot, 24*int64(time.Hour))
+	case age > int64(time.Hour):
+		slot = max(slot, int64(time.Hour))
+	}
+	return moment(opened - opened%slot)
+}
+
 // admitPast puts an incident found in old records into the group of its time. It is never paged.
 func (f *Fleet) admitPast(i *incident, now int64) {
-	slot := max(int64(f.cfg.GroupWindow), int64(time.Minute))
 	c := i.host.class
-	from := moment(i.opened - i.opened%slot)
+	from := f.pastSlot(i.opened, now)
 	id := groupID(letterHistorical, family(i.cause)+c.key, from.Format(time.RFC3339))
 	g := f.groups[id]
 	if g == nil {

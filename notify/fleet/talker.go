@@ -141,6 +141,19 @@ func (f *Fleet) beginWave(who string, before *group, i *incident, now int64) {
 	f.gather(t, []*incident{i}, now)
 }
 
+// handOver has another open group of its address take that one's incidents, now that it is over: the latest, as after a crash.
+func (f *Fleet) handOver(g *group) {
+	if g.talkerKey == "" || f.byTalker[g.talkerKey] != g {
+		return
+	}
+	delete(f.byTalker, g.talkerKey)
+	for _, o := range f.groups {
+		if o.closed == 0 && o.talkerKey == g.talkerKey {
+			f.indexTalker(o)
+		}
+	}
+}
+
 // movable tells whether nobody was told of the group that an incident is in.
 func movable(i *incident) bool {
 	return i.group != nil && len(i.group.pages) == 0 && i.group.talker == ""
