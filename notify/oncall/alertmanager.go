@@ -156,7 +156,7 @@ func together(failed []error) error {
 	return permanent("%w", missed)
 }
 
-// tell posts to one member. What it calls a bad request is not better the second time.
+// tell posts to one member. What it calls a bad request, or too large, is not better the second time.
 func (a *alertmanager) tell(ctx context.Context, base string, body []byte, header http.Header) error {
 	got, err := a.post.post(ctx, strings.TrimSuffix(base, "/")+"/api/v2/alerts", body, header)
 	switch {
@@ -164,7 +164,7 @@ func (a *alertmanager) tell(ctx context.Context, base string, body []byte, heade
 		return err
 	case got.ok():
 		return nil
-	case got.code == http.StatusBadRequest:
+	case got.code == http.StatusBadRequest, got.code == http.StatusRequestEntityTooLarge:
 		return permanent("%w", got.refused(hostOf(base)))
 	}
 	return retryAfter(got.after, "%w", got.refused(hostOf(base)))

@@ -35,7 +35,8 @@ var ErrFull = errors.New("too many notifications are waiting for this sender")
 // earlier than the other end has asked for; the others of the queue have their turn meanwhile, at least half a minute apart
 // while nothing gets through. After 24 hours, or when it is refused for good, a notification is a dead letter.
 //
-// For a [Repeater] the queue also keeps what is open and tells it again. Memory is bounded: 4096 notifications of some
+// For a [Repeater] the queue also keeps what is open and tells it again, many at a time; one that spoils it for the others is
+// found by halves and becomes a dead letter. Memory is bounded: 4096 notifications of some
 // kilobytes. A queue is lost with its process: who hands in keeps a notification until its outcome is told, and after a
 // restart hands it in again, under the same ID.
 //

@@ -51,6 +51,8 @@ func (q *Queue) finish(j job, err error, now time.Time) {
 	}
 	after, again := Retryable(err)
 	switch {
+	case j.it == nil && !again:
+		q.refuse(j.reps, line(err.Error()), now)
 	case j.it == nil:
 		next := now.Add(min(backoff(q.failures+1, lastRetry), q.every))
 		for _, r := range j.reps {
@@ -69,6 +71,29 @@ func (q *Queue) finish(j job, err error, now time.Time) {
 	}
 }
 
+// refuse books an attempt of repeats that the other end will never take as it is. One of them may be to blame: they are tried
+// anew at once by halves, down to each alone. One that is refused alone is a dead letter where something else got through
+// meanwhile; where nothing did, it is the other end that refuses everything, and its turn comes again for a day.
+func (q *Queue) refuse(reps []*repeat, why string, now time.Time) {
+	for _, r := range reps {
+		if r.refused.IsZero() {
+			r.refused = now
+		}
+		r.most, r.next = max(len(reps)/2, 1), now
+	}
+	if len(reps) > 1 {
+		return
+	}
+	r := reps[0]
+	if !q.status.LastDelivered.After(r.refused) && now.Sub(r.refused) < giveUpAfter {
+		r.next = now.Add(q.every)
+		return
+	}
+	delete(q.open, r.n.Key)
+	q.status.Dead++
+	q.keepDead(r.n, Outcome{ID: r.n.ID, Key: r.n.Key, Sender: q.name, Result: ResultDead, At: now, Err: "repeated, it was refused: " + why})
+}
+
 // through books an attempt that got through. After an outage everything that waits may go at once.
 func (q *Queue) through(j job, err error, now time.Time) {
 	if q.failures >= outage {
@@ -82,7 +107,7 @@ func (q *Queue) through(j job, err error, now time.Time) {
 	if j.it == nil {
 		q.status.Repeated += uint64(len(j.reps))
 		for _, r := range j.reps {
-			r.next = now.Add(q.every)
+			r.next, r.refused, r.most = now.Add(q.every), time.Time{}, 0
 		}
 		return
 	}
@@ -137,15 +162,20 @@ func (q *Queue) Open() []Notification {
 // bury makes an item a dead letter. The oldest gives way where there are too many.
 func (q *Queue) bury(it *item, why string, now time.Time) {
 	o := Outcome{Result: ResultDead, At: now, Err: why}
-	q.dead = append(q.dead, DeadLetter{Notification: it.n, Outcome: q.outcome(it, o)})
-	if len(q.dead) > maxDead {
-		q.dead = slices.Delete(q.dead, 0, len(q.dead)-maxDead)
-	}
+	q.keepDead(it.n, q.outcome(it, o))
 	if it.n.Action == ActionResolve {
 		delete(q.open, it.n.Key) // or it would be told as open for ever
 	}
-	q.log.Error("page_given_up", zap.String("id", it.n.ID), zap.String("key", it.n.Key), zap.Int("attempts", it.attempts), zap.String("error", why))
 	q.end(it, o)
+}
+
+// keepDead lists a dead letter, and logs it.
+func (q *Queue) keepDead(n Notification, o Outcome) {
+	q.dead = append(q.dead, DeadLetter{Notification: n, Outcome: o})
+	if len(q.dead) > maxDead {
+		q.dead = slices.Delete(q.dead, 0, len(q.dead)-maxDead)
+	}
+	q.log.Error("page_given_up", zap.String("id", n.ID), zap.String("key", n.Key), zap.Int("attempts", o.Attempts), zap.String("error", o.Err))
 }
 
 // end takes an item out and has its outcome told.

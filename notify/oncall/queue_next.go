@@ -11,6 +11,10 @@ type repeat struct {
 	next time.Time
 	// until is when a trouble that is over is no longer told; zero: it is open.
 	until time.Time
+	// refused is since when every attempt that it was part of was refused for good, and most how many may go with it until it
+	// gets through, see [Queue.refuse]; zero: it is not under suspicion.
+	refused time.Time
+	most    int
 }
 
 // maxTogether is how many repeats one attempt has at most.
@@ -32,15 +36,19 @@ func (j job) notifications() []Notification {
 }
 
 // together are the repeats that go with one that is due: all that are due soon, so that a place with much open is told all
-// of it at once.
+// of it at once. Those under suspicion go with their like.
 func (q *Queue) together(first *repeat, now time.Time) []*repeat {
 	all := []*repeat{first}
+	most := maxTogether
+	if first.most > 0 {
+		most = first.most
+	}
 	soon := now.Add(q.every / 10)
 	for _, r := range q.open {
-		if len(all) == maxTogether {
+		if len(all) == most {
 			break
 		}
-		if r != first && !r.next.After(soon) {
+		if r != first && r.most == first.most && !r.next.After(soon) {
 			all = append(all, r)
 		}
 	}

@@ -1,12 +1,22 @@
 package oncall
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
 // repeating is a desk whose sender wants to hear of what is open each minute, and of what is over for five.
@@ -168,6 +178,108 @@ func TestRepeatTogether(t *testing.T) {
 		defer d.s.mu.Unlock()
 		if len(d.s.together) != 3 || d.s.together[0] != 40 || d.s.together[2] != 40 {
 			t.Errorf("attempts of %v", d.s.together)
+		}
+	})
+}
+
+// TestRepeatsAreNotSpoiltByOne: of 500 troubles that are told again together, one has the whole refused, as a bad request or as
+// too large. The others are told all the same, and the one is a dead letter.
+func TestRepeatsAreNotSpoiltByOne(t *testing.T) {
+	for _, code := range []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge} {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			const all = 500
+			var mu sync.Mutex
+			bad, posts, last := false, 0, map[string]time.Time{}
+			r := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				body, err := io.ReadAll(req.Body)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if posts++; bad && bytes.Contains(body, []byte(`"key-77"`)) {
+					w.WriteHeader(code)
+					return
+				}
+				alerts, err := checkAlerts(body)
+				if err != nil {
+					t.Error(err)
+				}
+				for _, a := range alerts {
+					last[a.Labels[groupLabel]] = time.Now()
+				}
+			}))
+			defer r.Close()
+			q, err := Open(Config{Name: "am", PerMinute: 60_000, Alertmanager: &AlertmanagerConfig{URLs: []string{r.URL}, Resend: 5 * time.Second}}, Options{}, zap.NewNop())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range all {
+				if err := q.Keep(noteOf(fmt.Sprintf("t%d key-%d", n, n))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1) // has room for the one result
+			go func() { ended <- q.Run(ctx) }()
+			told := func() (n int) {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(last)
+			}
+			testhost.Eventually(t, "all are told", func() bool { return told() == all })
+			mu.Lock()
+			bad, posts, last = true, 0, map[string]time.Time{}
+			mu.Unlock()
+			testhost.Eventually(t, "the others are told again", func() bool { return told() == all-1 })
+			testhost.Eventually(t, "the one that spoils it is a dead letter", func() bool { return len(q.Dead()) == 1 })
+			mu.Lock()
+			if posts > 40 { // nine halvings, and what came due meanwhile
+				t.Errorf("it took %d posts", posts)
+			}
+			mu.Unlock()
+			if d := q.Dead()[0]; d.Notification.Key != "key-77" || d.Outcome.Result != ResultDead || !strings.Contains(d.Outcome.Err, fmt.Sprint(code)) || q.Status().Dead != 1 || q.Status().Open != all-1 {
+				t.Errorf("%+v, %+v", d.Outcome, q.Status())
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestRepeatsAllRefused: where everything is refused, it is the other end that is to blame, and nothing is given up for a day.
+func TestRepeatsAllRefused(t *testing.T) {
+	repeating(t, func(d *desk) {
+		d.run()
+		for i := range 40 {
+			d.submit(fmt.Sprintf("t%d k%d", i, i))
+		}
+		synctest.Wait()
+		d.s.answers(func(context.Context, Notification) error { return permanent("no") })
+		time.Sleep(time.Hour)
+		if s := d.Status(); s.Dead != 0 || s.Open != 40 || s.Problem != "no" {
+			t.Errorf("status %+v", s)
+		}
+		d.s.mu.Lock()
+		d.s.together = nil
+		d.s.mu.Unlock()
+		d.s.answers(nil)
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if s := d.Status(); s.Dead != 0 || s.Problem != "" || s.Open != 40 {
+			t.Errorf("status %+v", s)
+		}
+		d.s.mu.Lock()
+		if n := len(d.s.together); d.s.together[n-1] != 40 {
+			t.Errorf("attempts of %v", d.s.together)
+		}
+		d.s.mu.Unlock()
+		d.s.answers(func(context.Context, Notification) error { return permanent("no") })
+		time.Sleep(giveUpAfter + time.Hour)
+		if s := d.Status(); s.Dead != 40 || s.Open != 0 {
+			t.Errorf("after a day %+v", s)
 		}
 	})
 }
