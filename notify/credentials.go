@@ -21,9 +21,28 @@ func signIn(path string) (nats.Option, error) {
 	if len(text) > maxCredentials || bytes.Contains(text, []byte("JWT")) || !bytes.HasPrefix(bytes.TrimSpace(text), []byte("SU")) {
 		return nats.UserCredentials(path), nil
 	}
-	opt, err := nats.NkeyOptionFromSeed(path)
+	public, sign, err := keyIn(path)
 	if err != nil {
-		return nil, fmt.Errorf("nats.credentials: %s holds no seed of a user's key: %w", path, err)
+		return nil, err
 	}
-	return opt, nil
+	return nats.Nkey(public, func(nonce []byte) ([]byte, error) {
+		// The library names the key that it began with. A server would only say that the signature is not that key's.
+		if now, _, err := keyIn(path); err == nil && now != public {
+			return nil, because(ProblemFile, "nats.credentials: %s holds another key than when this connection was begun; restart to sign in with it", path)
+		}
+		return sign(nonce)
+	}), nil
+}
+
+// keyIn is the public key that belongs to the seed in a file, and what signs with the seed that is there at the time.
+func keyIn(path string) (public string, sign nats.SignatureHandler, err error) {
+	opt, err := nats.NkeyOptionFromSeed(path)
+	var o nats.Options
+	if err == nil {
+		err = opt(&o)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("nats.credentials: %s holds no seed of a user's key: %w", path, err)
+	}
+	return o.Nkey, o.SignatureCB, nil
 }

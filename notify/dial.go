@@ -171,9 +171,6 @@ func (d dialer) Dial(network, address string) (net.Conn, error) {
 	return nd.DialContext(d.ctx, network, address)
 }
 
-// Explain puts an error of a connection, or of an attempt to connect, into words for the operator, with what to do.
-func (d Dial) Explain(err error) error { return d.connectReason(err) }
-
 // ReconnectDelay is the wait before an attempt to connect again, as every connection of ours has it. It is for those who
 // want to hear of each attempt ([nats.CustomReconnectDelay]).
 func ReconnectDelay(attempts int) time.Duration { return reconnectDelay(attempts) }

@@ -86,8 +86,7 @@ func (d Dial) connectReason(err error) error {
 	case isTLS(err):
 		return because(ProblemTLS, "TLS does not come about; see to the certificates, nats.tls and the clock: %w", err)
 	case isRefusal(err):
-		return because(ProblemCredentials, "the server does not let this host in: %s; "+
-			"see to nats.credentials, or the user in nats.servers: %w", d.credentialsState(), err)
+		return notLetIn(d.credentialsState(), err)
 	case errors.As(err, &path):
 		return because(ProblemFile, "a file that the connection needs cannot be used: %w", err)
 	case errors.Is(err, syscall.ECONNREFUSED):

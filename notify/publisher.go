@@ -64,7 +64,8 @@ type PublisherOptions struct {
 // outbox after its acknowledgement only; it may therefore arrive twice, under the same id. One that is larger than
 // the server takes stays in the outbox and is passed over, until the next connection or for a minute.
 type Publisher struct {
-	opts PublisherOptions
+	opts      PublisherOptions
+	explainer *Explainer
 	// wake has room for one: a second wish to look at the outbox adds nothing to the first.
 	wake chan struct{}
 	// orders has room for orderRoom; what comes while it is full is dropped. It is never closed.
@@ -127,7 +128,7 @@ func NewPublisher(opts PublisherOptions) (*Publisher, error) {
 	if opts.Dial.InboxPrefix == "" {
 		opts.Dial.InboxPrefix = InboxPrefix(opts.Identity.Site, opts.Identity.Host)
 	}
-	return &Publisher{opts: opts, wake: make(chan struct{}, 1), orders: make(chan *nats.Msg, orderRoom),
+	return &Publisher{opts: opts, explainer: &Explainer{Dial: opts.Dial}, wake: make(chan struct{}, 1), orders: make(chan *nats.Msg, orderRoom),
 		ordersTold: map[string]bool{}, denials: map[string]error{}, outage: map[string]bool{},
 		status: Status{Configured: true}}, nil
 }
@@ -311,7 +312,7 @@ func (p *Publisher) disconnected(err error) {
 	if err == nil {
 		err = because(ProblemClosed, "the connection was closed")
 	}
-	err = fmt.Errorf("not connected to %s: %w", redacted(p.opts.Dial.Servers), p.opts.Dial.connectReason(err))
+	err = fmt.Errorf("not connected to %s: %w", redacted(p.opts.Dial.Servers), p.explainer.Explain(err))
 	p.mu.Lock()
 	text := strings.ToLower(err.Error()) // the same refusal comes in two spellings
 	known := quiet || p.outage[text] || len(p.outage) >= mostReasons

@@ -14,8 +14,9 @@ import (
 
 // connection tells the log and the hub when the servers go away and come back. The connection is there before the hub.
 type connection struct {
-	log  *zap.Logger
-	dial notify.Dial
+	log *zap.Logger
+	// why puts errors into words.
+	why *notify.Explainer
 
 	mu   sync.Mutex
 	nc   *nats.Conn
@@ -52,12 +53,24 @@ func (c *connection) tell(connected bool) {
 	}
 }
 
+// explain puts an error of the connection into words, which the hub shows while it is away.
+func (c *connection) explain(err error) error {
+	err = c.why.Explain(err)
+	c.mu.Lock()
+	h := c.hub
+	c.mu.Unlock()
+	if h != nil {
+		h.Away(err)
+	}
+	return err
+}
+
 func (c *connection) options() []nats.Option {
 	return []nats.Option{
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.tell(false)
 			if err != nil {
-				c.log.Warn("nats_disconnected", zap.Error(c.dial.Explain(err)))
+				c.log.Warn("nats_disconnected", zap.Error(c.explain(err)))
 			}
 		}),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration {
@@ -91,7 +104,7 @@ func (c *connection) once(err error) {
 	if denial := notify.Denied(err); denial != nil {
 		err = denial
 	} else {
-		err = c.dial.Explain(err)
+		err = c.explain(err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -34,7 +34,8 @@ func newInitCommand(stdout io.Writer) *cobra.Command {
 		Use:   "init {--server URL | --permissions FORM}",
 		Short: "Creates or updates the streams, the buckets and the consumer; prints who needs which permissions",
 		Long: `Creates the JetStream streams CTWARDEN and CTWARDEN_COMMANDS, the key-value buckets CTWARDEN_HOSTS and CTWARDEN_FLEET
-and the hub's consumer, or changes them to what this version needs, and prints each change. It can be run again at any time.
+and the hub's consumer, or changes them to what this version needs, and prints each change, and warnings of what makes them
+less safe than they should be and is not its to change. It can be run again at any time.
 It needs credentials that may administer JetStream in the account; agents and hubs do not.
 
 With --permissions it prints what hosts, hubs and operators need in the account, and no more: a host may publish its own
@@ -142,8 +143,20 @@ func setUp(ctx context.Context, stdout io.Writer, dial notify.Dial, o hub.SetupO
 	if err == nil && len(changes) == 0 {
 		fmt.Fprintln(stdout, "nothing to change")
 	}
+	if err == nil {
+		err = warn(ctx, stdout, nc)
+	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
+
+// warn prints what makes the streams less safe than they should be.
+func warn(ctx context.Context, stdout io.Writer, nc *nats.Conn) error {
+	warnings, err := hub.Warnings(ctx, nc)
+	for _, w := range warnings {
+		fmt.Fprintln(stdout, "warning: "+w)
 	}
 	return err
 }

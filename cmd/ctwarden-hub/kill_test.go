@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -209,65 +208,6 @@ func TestReload(t *testing.T) {
 	testhost.Eventually(t, "the new sender is told", func() bool { return pager.Count("trigger") == 1 })
 	reload(strings.Replace(paging(url, pager), "listen: \"\"", "listen: 127.0.0.1:9", 1), "changes_wait_for_restart")
 	h.stop(t)
-}
-
-// TestRevoked revokes a hub's credentials while it runs, and has others expire: it says so, and stands aside.
-func TestRevoked(t *testing.T) {
-	m := newOperatorMode(t)
-	admin, err := nats.Connect(m.url, nats.UserCredentials(m.user("admin", time.Time{})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	if _, err := hub.Setup(t.Context(), admin, hub.SetupOptions{MaxBytes: 8 << 20}); err != nil {
-		t.Fatal(err)
-	}
-	start := func(creds string) *process {
-		h := launch(t, writeConfig(t, fmt.Sprintf("nats: {servers: [%q], credentials: %q}\nlisten: \"\"\n", m.url, creds)))
-		h.says(t, "hub_leads")
-		return h
-	}
-	if _, err := built(); err != nil { // which may take longer than the credentials last
-		t.Fatal(err)
-	}
-	expiring := start(m.user("hub", time.Now().Add(10*time.Second)))
-	expiring.says(t, "its credentials expired at")
-	expiring.stop(t)
-
-	creds := m.user("hub", time.Time{})
-	revoked := start(creds)
-	text, err := os.ReadFile(creds)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := jwt.ParseDecoratedJWT(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	claims, err := jwt.DecodeUserClaims(token)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.claims.Revoke(claims.Subject)
-	m.update()
-	revoked.says(t, "revoked")
-	revoked.says(t, "the server does not let this host in")
-	revoked.stop(t)
-}
-
-// update has the server read the account anew, as after nsc push.
-func (m *operatorMode) update() {
-	m.t.Helper()
-	public, err := m.account.PublicKey()
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	m.store(public, m.claims)
-	account, err := m.server.LookupAccount(public)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	m.server.UpdateAccountClaims(account, m.claims)
 }
 
 // TestPageIsServed asks a hub's page over HTTP.

@@ -149,3 +149,37 @@ func (m *operatorMode) user(name string, expires time.Time) string {
 	}
 	return file
 }
+
+// update has the server read the account anew, as after nsc push.
+func (m *operatorMode) update() {
+	m.t.Helper()
+	public, err := m.account.PublicKey()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.store(public, m.claims)
+	account, err := m.server.LookupAccount(public)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.server.UpdateAccountClaims(account, m.claims)
+}
+
+// revoke takes the right to sign in from whoever has these credentials.
+func (m *operatorMode) revoke(creds string) {
+	m.t.Helper()
+	text, err := os.ReadFile(creds)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	token, err := jwt.ParseDecoratedJWT(text)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	claims, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.claims.Revoke(claims.Subject)
+	m.update()
+}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -98,31 +97,37 @@ func withPasswords(t *testing.T) access {
 	}}
 }
 
-func withKeys(t *testing.T) access {
-	seeds := map[string]string{}
-	key := func(user string) string {
-		k, err := nkeys.CreateUser()
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed, err := k.Seed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		seeds[user] = filepath.Join(t.TempDir(), "seed")
-		if err := os.WriteFile(seeds[user], append(seed, '\n'), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		public, err := k.PublicKey()
-		if err != nil {
-			t.Fatal(err)
-		}
+// keyOf makes a user's key: the file with its seed, and the public key.
+func keyOf(t *testing.T) (file, public string) {
+	t.Helper()
+	k, public := pair(t, nkeys.CreateUser)
+	seed, err := k.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "seed")
+	if err := os.WriteFile(file, append(seed, '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file, public
+}
+
+// keyText is the users' part of a server's file, as init prints it, with a key for each and for an administrator.
+func keyText(t *testing.T) (text string, seeds map[string]string) {
+	t.Helper()
+	seeds = map[string]string{}
+	key := func(user string) (public string) {
+		seeds[user], public = keyOf(t)
 		return public
 	}
-	text := oneFile(t, "nkey", fmt.Sprintf("    { nkey: %s }\n", key("admin")))
-	text = regexp.MustCompile(`PUBLIC KEY OF ([^"]+)`).ReplaceAllStringFunc(text, func(found string) string {
+	text = oneFile(t, "nkey", fmt.Sprintf("    { nkey: %s }\n", key("admin")))
+	return regexp.MustCompile(`PUBLIC KEY OF ([^"]+)`).ReplaceAllStringFunc(text, func(found string) string {
 		return key(strings.TrimPrefix(found, "PUBLIC KEY OF "))
-	})
+	}), seeds
+}
+
+func withKeys(t *testing.T) access {
+	text, seeds := keyText(t)
 	url := serverOf(t, text, nil)
 	return access{url, func(user string) notify.Dial { return notify.Dial{Servers: []string{url}, Credentials: seeds[user]} }}
 }
@@ -322,29 +327,6 @@ func tryHub(t *testing.T, a access) {
 }
 
 func pageOf(h *hub.Hub) web.Fleet { return h.Page(web.Access{}).Fleet }
-
-// TestCredentialsThatDoNotDo has a hub with wrong, expired and revoked credentials: it says so.
-func TestCredentialsThatDoNotDo(t *testing.T) {
-	m, stranger := newOperatorMode(t), newOperatorMode(t)
-	admin, err := notify.Dial{Servers: []string{m.url}, Credentials: m.user("admin", time.Time{})}.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	if _, err := hub.Setup(t.Context(), admin, hub.SetupOptions{MaxBytes: 8 << 20}); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct{ name, file, want string }{
-		{"of another operator", stranger.user("hub", time.Time{}), "the server does not let this host in"},
-		{"expired", m.user("hub", time.Now().Add(-time.Hour)), "expired"},
-		{"none", "", "the server does not let this host in"},
-	} {
-		_, err := notify.Dial{Servers: []string{m.url}, Credentials: c.file}.Connect()
-		if !errors.Is(err, notify.ErrUnavailable) || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
-		}
-	}
-}
 
 // tryReplies has a host that was taken over name subjects of the hubs' and of other hosts as those to which the server is to
 // send its acknowledgements: what comes about there is the server's own message, for which nobody's permission is asked.

@@ -151,7 +151,7 @@ func (v *service) run(ctx context.Context) error {
 	if err := dial.Check(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	link := &connection{log: v.log, dial: dial}
+	link := &connection{log: v.log, why: &notify.Explainer{Dial: dial}}
 	nc, err := v.connect(link, dial)
 	if err != nil {
 		return err

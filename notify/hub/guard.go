@@ -23,7 +23,8 @@ import (
 // An acknowledgement to another host's state, event or order remains possible. It is no document of any of these, and is
 // passed over by who reads it; but it takes the place of that host's state until its next one, so that a flood of them can
 // make a host look silent or fill the bucket. And a server whose JetStream API is not strict about JSON would take one for
-// an order to purge. An account of their own for the hosts closes that too.
+// an order to purge, which the streams but the fleet's own deny; [Warnings] tells of such a server. An account of their own
+// for the hosts closes that too.
 
 const (
 	// bucketPrefix precedes everything in the bucket, and allKeys ends the subject of its stream.
@@ -62,10 +63,15 @@ func prefixOf(s jetstream.Stream) (string, error) {
 	return prefix, nil
 }
 
-// passOver counts and tells of a value that no hub wrote. The leader writes over it. The caller holds mu.
+// passOver counts and tells of a value that no hub wrote. The leader writes over it. What lies beside the prefix is from before
+// the bucket was closed to hosts. The caller holds mu.
 func (h *Hub) passOver(p *picture, s saved) {
+	if s.key == "" {
+		p.older++
+		return
+	}
 	h.tally.foreign++
-	if s.key != "" && s.key != leaseKey {
+	if s.key != leaseKey {
 		p.foreign[s.key] = true
 	}
 	if h.tally.foreign <= maxTold {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/notify"
@@ -49,6 +51,9 @@ func TestOpenBucketIsClosed(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), open); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := js.Publish(t.Context(), "$KV.CTWARDEN_FLEET.control", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
 	h, err := New(Options{Conn: nc, Log: quiet(t), Name: "x"})
 	if err != nil {
 		t.Fatal(err)
@@ -57,8 +62,11 @@ func TestOpenBucketIsClosed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	changes, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 64 << 20})
-	if err != nil || len(changes) != 1 {
+	if err != nil || len(changes) != 2 || !strings.Contains(changes[1], "removed 1 values of an older version") {
 		t.Fatalf("got %q, %v", changes, err)
+	}
+	if s, err := js.Stream(t.Context(), "KV_"+FleetBucket); err != nil || s.CachedInfo().State.Msgs != 0 {
+		t.Errorf("the bucket holds %+v, %v", s.CachedInfo().State, err)
 	}
 	prefix := prefixIn(t, js)
 	if strings.Contains(changes[0], strings.TrimPrefix(prefix, bucketPrefix)) {
@@ -111,4 +119,37 @@ func all(t *testing.T, js jetstream.JetStream, prefix string, keys ...string) bo
 		}
 	}
 	return true
+}
+
+// TestOlderPictureIsTold has values in the bucket from before it was closed to hosts: they are not followed, which is said, and
+// are no values that somebody forges now.
+func TestOlderPictureIsTold(t *testing.T) {
+	_, nc, js := newLab(t)
+	s, err := js.Stream(t.Context(), "KV_"+FleetBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := s.CachedInfo().Config
+	open := closed
+	open.Subjects = []string{"$KV.CTWARDEN_FLEET.>"}
+	if _, err := js.UpdateStream(t.Context(), open); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"control", "shard.00"} {
+		if _, err := js.Publish(t.Context(), bucketPrefix+key, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := js.UpdateStream(t.Context(), closed); err != nil {
+		t.Fatal(err)
+	}
+	core, logged := observer.New(zap.InfoLevel)
+	h := startHubWith(t, Options{Conn: nc, Name: "one", Version: "test", Log: zap.New(core)})
+	leads(t, h)
+	if told := logged.FilterMessage("older_picture_not_followed").All(); len(told) != 1 || told[0].ContextMap()["values"] != int64(2) {
+		t.Errorf("told is %+v", told)
+	}
+	if st := h.Status(); st.Foreign != 0 {
+		t.Errorf("%d values are called forged", st.Foreign)
+	}
 }

@@ -39,6 +39,8 @@ type hostRow struct {
 	stopped    bool
 	labels     []string
 	ring       ring
+	// gone is true once the host was forgotten: readers are told of that, and the row goes for good some time later.
+	gone bool
 
 	revision     uint64
 	before, next *hostRow
@@ -69,6 +71,7 @@ func (h *hosts) row(site, host string) *hostRow {
 		r = &hostRow{site: h.word(site), host: strings.Clone(host)}
 		h.byKey[key] = r
 	}
+	r.gone = false
 	return r
 }
 
@@ -123,8 +126,10 @@ func (h *hosts) see(s hostState, at time.Time) {
 func (h *hosts) mark(site, host string, severity remediate.Severity, silent, stopped bool, labels []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	was := h.byKey[notify.HostKey(site, host)]
+	back := was == nil || was.gone
 	r := h.row(site, host)
-	if r.revision > 0 && r.severity == severity && r.silent == silent && r.stopped == stopped && sameLabels(r.labels, labels) {
+	if !back && r.severity == severity && r.silent == silent && r.stopped == stopped && sameLabels(r.labels, labels) {
 		return
 	}
 	r.severity, r.silent, r.stopped, r.labels = severity, silent, stopped, h.shared(labels)
@@ -179,7 +184,7 @@ func (r *hostRow) web() web.Row {
 	return web.Row{
 		Site: r.site, Host: r.host, Version: r.state.Version, Mode: r.state.Mode, Labels: r.labels,
 		Count: r.state.Count, Max: r.state.Max, Refused: r.state.refused(), Seen: r.seen, Severity: r.severity,
-		Silent: r.silent, Stopped: r.stopped, Held: r.state.Held || r.state.Fleet.Hold,
+		Silent: r.silent, Stopped: r.stopped, Held: r.state.Held || r.state.Fleet.Hold, Gone: r.gone,
 	}
 }
 
@@ -188,7 +193,7 @@ func (h *hosts) detail(site, host string) (web.HostDetail, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.byKey[notify.HostKey(site, host)]
-	if r == nil {
+	if r == nil || r.gone {
 		return web.HostDetail{}, false
 	}
 	return web.HostDetail{Row: r.web(), Points: r.ring.points()}, true

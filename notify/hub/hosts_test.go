@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify"
+	"github.com/ctwarden/ctwarden/notify/fleet"
 	"github.com/ctwarden/ctwarden/notify/hub/web"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -167,5 +168,77 @@ func TestHundredThousandRows(t *testing.T) {
 	}
 	if len(h.byKey) != n || len(h.words) > 200 {
 		t.Errorf("%d rows, %d words", len(h.byKey), len(h.words))
+	}
+}
+
+// TestForgottenHostsLeaveTheBoard: the row of a host that the fleet has forgotten goes, which readers are told, and comes back
+// with the host.
+func TestForgottenHostsLeaveTheBoard(t *testing.T) {
+	h := newHosts()
+	at := time.Unix(1_700_000_000, 0)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		h.see(hostState{Site: "gva", Host: name}, at)
+	}
+	h.mark("gva", "events", "", true, false, nil) // one without a state
+	now := at.Add(goneAfter)
+	h.see(hostState{Site: "gva", Host: "d"}, now) // well, and not known to a hub that stands by
+	_, before := changed(h, 0)
+	known := func(_, host string) bool { return host == "b" }
+	h.sweep(known, now)
+	gone := map[string]bool{}
+	after := h.since(before, func(r web.Row) { gone[r.Host] = r.Gone })
+	if len(gone) != 3 || !gone["a"] || !gone["c"] || !gone["events"] {
+		t.Errorf("gone are %v", gone)
+	}
+	if _, ok := h.detail("gva", "a"); ok {
+		t.Error("it is still shown by itself")
+	}
+	h.see(hostState{Site: "gva", Host: "a", Count: 7}, now)
+	back := map[string]uint64{}
+	h.since(after, func(r web.Row) {
+		if !r.Gone {
+			back[r.Host] = r.Count
+		}
+	})
+	if len(back) != 1 || back["a"] != 7 {
+		t.Errorf("back are %v", back)
+	}
+	h.sweep(known, now)
+	if len(h.byKey) != 3 {
+		t.Errorf("%d rows are kept, want those of a, b and d", len(h.byKey))
+	}
+	names, _ := changed(h, 0)
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"a", "b", "d"}) {
+		t.Errorf("listed are %q", names)
+	}
+}
+
+// TestRowsFollowTheFleet has a hub's own look at the fleet drop the row of a host that is in no picture any more.
+func TestRowsFollowTheFleet(t *testing.T) {
+	h := &Hub{hosts: newHosts(), fleet: fleet.New(fleet.Config{})}
+	h.hosts.see(hostState{Site: "gva", Host: "old"}, time.Now().Add(-40*24*time.Hour))
+	h.fleet.Seen(fleet.HostSeen{Site: "gva", Host: "new", At: time.Now()}, time.Now())
+	h.hosts.see(hostState{Site: "gva", Host: "new"}, time.Now())
+	h.markAll()
+	gone := map[string]bool{}
+	h.hosts.since(0, func(r web.Row) { gone[r.Host] = r.Gone })
+	if len(gone) != 2 || !gone["old"] || gone["new"] {
+		t.Errorf("gone are %v", gone)
+	}
+}
+
+// TestSummaryIsBounded: what takes a look at everything takes a twentieth of the time at most.
+func TestSummaryIsBounded(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		age, took time.Duration
+		anew      bool
+	}{{900 * time.Millisecond, 0, false}, {2 * time.Second, time.Millisecond, true}, {2 * time.Second, time.Second, false}, {21 * time.Second, time.Second, true}} {
+		h := &Hub{hosts: newHosts(), fleet: fleet.New(fleet.Config{}), control: &control{}}
+		h.summary = summary{at: now.Add(-c.age), took: c.took}
+		if h.summarize(now); h.summary.at.Equal(now) != c.anew {
+			t.Errorf("%v after one that took %v: made anew is %v", c.age, c.took, !c.anew)
+		}
 	}
 }

@@ -96,14 +96,18 @@ type Hub struct {
 	leading   *leading // nil: another hub leads
 	connected bool
 	since     time.Time
-	problem   string
-	revision  uint64
-	tally     counters
-	summary   summary
+	// away is why the connection was lost or cannot be made; it is shown while there is none.
+	away     string
+	problem  string
+	revision uint64
+	tally    counters
+	summary  summary
 	// marked is when the rows were last brought up to what the fleet makes of the hosts; unmarked is true where something has
 	// changed since.
 	marked   time.Time
 	unmarked bool
+	// swept is when rows of hosts that were forgotten were last looked for.
+	swept time.Time
 }
 
 // counters are since the start of this hub.
@@ -286,7 +290,20 @@ func (h *Hub) Connected(is bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.connected, h.since = is, time.Now()
+	if is {
+		h.away = ""
+	}
 	h.listening()
+}
+
+// Away tells the hub why the connection was lost, or why it does not come about. Other errors of a connection it passes over.
+func (h *Hub) Away(why error) {
+	if notify.ProblemOf(why) == notify.ProblemOther {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.away = why.Error()
 }
 
 // listening tells the fleet whether this hub can hear of hosts at all. The caller holds mu.
@@ -319,6 +336,10 @@ func (h *Hub) settings() Settings {
 // show makes a complete picture the one that is shown.
 func (h *Hub) show(p *picture) {
 	p.complete = true
+	if p.older > 0 {
+		h.o.Log.Warn("older_picture_not_followed", zap.Int("values", p.older),
+			zap.String("meaning", "the bucket was of an older version, to which hosts could write: what it held of incidents, silences and orders is learned anew"))
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.fleet, h.control, h.leader, h.problem = p.fleet, &p.control, p.lease.lease, ""

@@ -43,7 +43,7 @@ func TestOneTroubleIsOnePage(t *testing.T) {
 		t.Errorf("groups %+v", groups)
 	}
 	testhost.Eventually(t, "the delivery is known", func() bool {
-		g, _ := pageIncidents{h.Hub}.Group(groups[0].ID)
+		g, _ := pageIncidents{h.Hub}.Group(t.Context(), groups[0].ID)
 		return !slices.ContainsFunc(g.Pages, func(p fleet.PageState) bool { return p.Status != fleet.PageDelivered })
 	})
 }
@@ -243,8 +243,8 @@ func TestAskedOfAnyHub(t *testing.T) {
 		}
 	}
 	testhost.Eventually(t, "both show who took it", func() bool {
-		a, _ := pageIncidents{first.Hub}.Group(id)
-		b, _ := pageIncidents{second.Hub}.Group(id)
+		a, _ := pageIncidents{first.Hub}.Group(t.Context(), id)
+		b, _ := pageIncidents{second.Hub}.Group(t.Context(), id)
 		return a.AckBy == "ada" && b.AckBy == "ada"
 	})
 	silence, err := second.Do(ctx, web.Action{Verb: web.VerbSilence, By: "ada", Silence: fleet.Silence{Site: "gva", Until: time.Now().Add(time.Hour)}})

@@ -18,6 +18,14 @@ func (h *Hub) markAll() {
 	for host := range h.fleet.All() {
 		h.mark(host)
 	}
+	if h.marked.Sub(h.swept) < sweepHosts {
+		return
+	}
+	h.swept = h.marked
+	h.hosts.sweep(func(site, host string) bool {
+		_, known := h.fleet.Brief(site, host)
+		return known
+	}, h.marked)
 }
 
 // markChanged is markAll where something may have changed since, not too often. It tells whether it looked. The caller

@@ -36,7 +36,7 @@ func (p pageFleet) Host(ctx context.Context, site, host string) (web.HostDetail,
 	h := p.h
 	d, seen := h.hosts.detail(site, host)
 	known := false
-	h.readers.look(func() {
+	err := h.readers.turns.look(ctx, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if h.fleet == nil {
@@ -48,6 +48,9 @@ func (p pageFleet) Host(ctx context.Context, site, host string) (web.HostDetail,
 			d.Hold = h.summary.hold(*w)
 		}
 	})
+	if err != nil {
+		return d, err
+	}
 	if !seen && !known {
 		return d, fmt.Errorf("%w: nothing is known of host %s at %s", web.ErrNotFound, host, site)
 	}
@@ -145,15 +148,19 @@ func (p pageIncidents) Groups() []fleet.Group {
 }
 
 // Group implements web.Incidents.
-func (p pageIncidents) Group(id string) (g fleet.Group, known bool) {
-	p.h.readers.look(func() {
+func (p pageIncidents) Group(ctx context.Context, id string) (g fleet.Group, err error) {
+	known := false
+	err = p.h.readers.turns.look(ctx, func() {
 		p.h.mu.Lock()
 		defer p.h.mu.Unlock()
 		if p.h.fleet != nil {
 			g, known = p.h.fleet.Group(id)
 		}
 	})
-	return g, known
+	if err == nil && !known {
+		err = fmt.Errorf("%w: there is no such incident; closed ones leave after a day", web.ErrNotFound)
+	}
+	return g, err
 }
 
 // backlog is what waits in the stream, as last asked.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify/fleet"
+	"github.com/ctwarden/ctwarden/notify/hub/web"
 )
 
 // readers bounds what readers of the page cost the loop: they share its mutex, and anybody may read.
@@ -14,10 +15,7 @@ type readers struct {
 	// details has room for those who read one host's state from the bucket at a time.
 	details chan struct{}
 
-	// turn is held by whoever looks at one incident or host: for cost, until ended.
-	turn  sync.Mutex
-	cost  time.Duration
-	ended time.Time
+	turns turns
 
 	mu sync.Mutex
 	// groups are as of a revision, made at the time at, which took as long as that.
@@ -37,15 +35,45 @@ const (
 	longestTurn = time.Second
 )
 
+// turns has readers look at one incident or host one after the other.
+type turns struct {
+	mu sync.Mutex
+	// next is when the next look may begin, cost how long the last one took.
+	next time.Time
+	cost time.Duration
+}
+
+// longestLine bounds how long a reader waits for its turn. One that would wait longer is told to come again.
+const longestLine = 5 * time.Second
+
 // look has one reader after the other look at what the loop shares, with a wait between them that leaves it most of the time.
-func (r *readers) look(read func()) {
-	r.turn.Lock()
-	defer r.turn.Unlock()
-	pause(context.Background(), min(readShare*r.cost-time.Since(r.ended), longestTurn))
+// Nothing is held while a reader waits; one that goes away, which is when ctx is done, does not look.
+func (t *turns) look(ctx context.Context, read func()) error {
+	t.mu.Lock()
+	now := time.Now()
+	at := t.next
+	if at.Before(now) {
+		at = now
+	}
+	if at.Sub(now) > longestLine {
+		t.mu.Unlock()
+		return web.ErrBusy
+	}
+	t.next = at.Add(min((1+readShare)*t.cost, longestTurn))
+	t.mu.Unlock()
+	if pause(ctx, at.Sub(now)); ctx.Err() != nil {
+		return ctx.Err()
+	}
 	begun := time.Now()
 	read()
-	r.ended = time.Now()
-	r.cost = r.ended.Sub(begun)
+	ended := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cost = ended.Sub(begun)
+	if next := ended.Add(min(readShare*t.cost, longestTurn)); next.After(t.next) {
+		t.next = next
+	}
+	return nil
 }
 
 // all are the incidents, copied by f at most so often.

@@ -2,16 +2,21 @@ package hub
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/internal/testpager"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/notify/fleet"
+	"github.com/ctwarden/ctwarden/notify/hub/web"
 )
 
 func TestRoomFor(t *testing.T) {
@@ -127,12 +132,63 @@ func TestReadersShareACopy(t *testing.T) {
 
 // TestReadersTakeTurns: those who look at one incident leave the loop most of the time.
 func TestReadersTakeTurns(t *testing.T) {
-	var r readers
-	begun := time.Now()
-	for range 3 {
-		r.look(func() { pause(t.Context(), 5*time.Millisecond) })
-	}
-	if took := time.Since(begun); took < 2*readShare*5*time.Millisecond {
-		t.Errorf("three looks of 5 ms took %v", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var line turns
+		begun := time.Now()
+		for range 3 {
+			if err := line.look(t.Context(), func() { time.Sleep(5 * time.Millisecond) }); err != nil {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(begun); took < 2*readShare*5*time.Millisecond {
+			t.Errorf("three looks of 5 ms took %v", took)
+		}
+	})
+}
+
+// TestReadersLeaveTheLine: a reader that has gone holds nobody up, and one that would wait for long is told so at once.
+func TestReadersLeaveTheLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var line turns
+		slow := func() { time.Sleep(100 * time.Millisecond) } // a second between two, then
+		if err := line.look(t.Context(), slow); err != nil {
+			t.Fatal(err)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		left := make(chan error, 3) // one of each
+		for range 3 {
+			go func() { left <- line.look(gone, func() { t.Error("it looks after it has gone") }) }()
+		}
+		synctest.Wait()
+		leave()
+		begun := time.Now()
+		for range 3 {
+			if err := <-left; !errors.Is(err, context.Canceled) || time.Since(begun) > 0 {
+				t.Errorf("one that has gone is told %v after %v", err, time.Since(begun))
+			}
+		}
+		var waiting errgroup.Group
+		refused := 0
+		for range 20 {
+			begun := time.Now()
+			err := make(chan error, 1)
+			go func() { err <- line.look(t.Context(), slow) }()
+			synctest.Wait()
+			select {
+			case got := <-err:
+				if !errors.Is(got, web.ErrBusy) || time.Since(begun) > 0 {
+					t.Errorf("told %v after %v", got, time.Since(begun))
+				}
+				refused++
+			default:
+				waiting.Go(func() error { return <-err })
+			}
+		}
+		if refused < 14 || refused == 20 {
+			t.Errorf("%d of 20 are told to come again", refused)
+		}
+		if err := waiting.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
 }

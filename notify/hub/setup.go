@@ -89,6 +89,7 @@ func eventStream(o SetupOptions) jetstream.StreamConfig {
 		Name: notify.StreamName, Description: "Events of ctwarden", Subjects: []string{notify.SubjectPrefix + ".>"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 		MaxAge: MaxAge, MaxBytes: o.MaxBytes, Duplicates: DedupWindow, Replicas: o.Replicas,
+		DenyPurge: true, // see the comment in guard.go
 	}
 }
 
@@ -101,11 +102,11 @@ func hostStream(o SetupOptions) jetstream.StreamConfig {
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 		MaxAge: HostTTL, MaxBytes: o.HostBytes, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, Replicas: o.Replicas,
 		// Without roll-ups: a host could empty the bucket by one.
-		DenyDelete: true, AllowDirect: true,
+		DenyDelete: true, DenyPurge: true, AllowDirect: true,
 	}
 }
 
-// fleetStream is the stream behind the bucket of the fleet, in the same shape.
+// fleetStream is the stream behind the bucket of the fleet, in the same shape. The leader purges marks of deleted keys.
 func fleetStream(o SetupOptions) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: "KV_" + FleetBucket, Description: "What the hubs of ctwarden know and decided",
@@ -123,6 +124,7 @@ func commandStream(o SetupOptions) jetstream.StreamConfig {
 		Subjects:  []string{notify.CommandPrefix + ".>", notify.AnswerPrefix + ".>"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 		MaxAge: commandAge, MaxBytes: commandBytes, Duplicates: 2 * time.Minute, Replicas: o.Replicas, NoAck: true,
+		DenyPurge: true,
 	}
 }
 
@@ -152,7 +154,16 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	if _, err := js.UpdateStream(ctx, merged(have, want)); err != nil {
 		return nil, fmt.Errorf("change %s: %w", strings.Join(diff, ", "), err)
 	}
-	return []string{fmt.Sprintf("changed stream %s: %s", want.Name, strings.Join(diff, ", "))}, nil
+	changes := []string{fmt.Sprintf("changed stream %s: %s", want.Name, strings.Join(diff, ", "))}
+	if _, ok := guardedPrefix(have.Subjects); ok || want.Name != "KV_"+FleetBucket || s.CachedInfo().State.Msgs == 0 {
+		return changes, nil
+	}
+	// Nobody would follow it, and it would fill the bucket for ever.
+	if err := s.Purge(ctx); err != nil {
+		return changes, fmt.Errorf("empty it of what hosts could have written: %w", err)
+	}
+	return append(changes, fmt.Sprintf("removed %d values of an older version from bucket %s, to which hosts could write: "+
+		"incidents, silences and orders are learned anew", s.CachedInfo().State.Msgs, FleetBucket)), nil
 }
 
 // createStream tries 3, 2, 1 replicas where the number is left open: the servers know best how many there are.
@@ -195,7 +206,9 @@ func merged(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	}
 	m.Duplicates, m.Replicas = want.Duplicates, want.Replicas
 	m.NoAck = want.NoAck
-	m.AllowRollup, m.DenyDelete, m.AllowDirect = want.AllowRollup, want.DenyDelete, want.AllowDirect
+	m.AllowRollup, m.AllowDirect = want.AllowRollup, want.AllowDirect
+	// What a stream denies it denies for good.
+	m.DenyDelete, m.DenyPurge = have.DenyDelete || want.DenyDelete, have.DenyPurge || want.DenyPurge
 	return m
 }
 
@@ -224,6 +237,7 @@ func differences(have, want jetstream.StreamConfig) []string {
 	add("no acknowledgement", have.NoAck == m.NoAck, have.NoAck, m.NoAck)
 	add("roll-up", have.AllowRollup == m.AllowRollup, have.AllowRollup, m.AllowRollup)
 	add("deny delete", have.DenyDelete == m.DenyDelete, have.DenyDelete, m.DenyDelete)
+	add("deny purge", have.DenyPurge == m.DenyPurge, have.DenyPurge, m.DenyPurge)
 	add("direct access", have.AllowDirect == m.AllowDirect, have.AllowDirect, m.AllowDirect)
 	return diff
 }

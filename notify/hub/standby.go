@@ -29,6 +29,8 @@ type picture struct {
 	prefix string
 	// foreign are the keys under which something lies that no hub wrote.
 	foreign map[string]bool
+	// older counts values from before the bucket was closed to hosts: they lie beside the prefix, where nothing arrives any more.
+	older int
 	// last is the sequence number of the bucket's last message that was read.
 	last uint64
 	// refused is the last that a try for the lease was refused with, since something was written behind it; since is when that

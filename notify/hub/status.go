@@ -25,7 +25,10 @@ func (h *Hub) Status() web.Status {
 	if at := h.backlog.saved.Load(); s.Pending > 0 && at > 0 {
 		s.Lag = time.Since(time.Unix(0, at))
 	}
-	if s.Problem == "" {
+	switch {
+	case !h.connected && h.away != "":
+		s.Problem = "this hub does not reach NATS, what is shown is not of now: " + h.away
+	case s.Problem == "":
 		s.Problem = h.room.problem
 	}
 	s.Senders = h.senders()
@@ -41,9 +44,11 @@ func (h *Hub) Status() web.Status {
 	return s
 }
 
-// summary is what takes a look at every host. It is made anew every second at most, or when the orders change.
+// summary is what takes a look at every host and every page. It is made anew every second at most, for a twentieth of the
+// time at most, or when the orders change.
 type summary struct {
 	at      time.Time
+	took    time.Duration
 	rev     uint64
 	holds   []web.Hold
 	rollout web.Rollout
@@ -52,9 +57,11 @@ type summary struct {
 
 // summarize brings the summary up to date. The caller holds mu.
 func (h *Hub) summarize(now time.Time) {
-	if now.Sub(h.summary.at) < time.Second && h.summary.rev == h.control.Rev {
+	if now.Sub(h.summary.at) < max(time.Second, readShare*h.summary.took) && h.summary.rev == h.control.Rev {
 		return
 	}
+	begun := time.Now()
+	defer func() { h.summary.took = time.Since(begun) }()
 	h.summary = summary{at: now, rev: h.control.Rev, rollout: h.rollout()}
 	for _, d := range h.fleet.DeadPages() {
 		h.summary.dead = append(h.summary.dead, deadLetter(d))

@@ -175,13 +175,13 @@ func (f *fakeIncidents) Groups() []fleet.Group {
 	return slices.Clone(f.groups)
 }
 
-func (f *fakeIncidents) Group(id string) (fleet.Group, bool) {
+func (f *fakeIncidents) Group(_ context.Context, id string) (fleet.Group, error) {
 	for _, g := range f.Groups() {
 		if g.ID == id {
-			return g, true
+			return g, nil
 		}
 	}
-	return fleet.Group{}, false
+	return fleet.Group{}, ErrNotFound
 }
 
 func (f *fakeIncidents) put(groups ...fleet.Group) {

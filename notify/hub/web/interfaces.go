@@ -18,6 +18,8 @@ var (
 	ErrInvalid = errors.New("not valid")
 	// ErrNoLeader is for what needs the leading hub while none answers; it may be tried again.
 	ErrNoLeader = errors.New("no hub leads at the moment")
+	// ErrBusy is for what too many ask for at once; it may be tried again.
+	ErrBusy = errors.New("too many readers ask for single hosts and incidents at the moment; try again")
 )
 
 // Fleet is the state of every host. Its methods may be called from several goroutines.
@@ -38,8 +40,8 @@ type Incidents interface {
 	Revision() uint64
 	// Groups has them all, in any order; the timelines may be left out.
 	Groups() []fleet.Group
-	// Group has one with its timeline; false: there is none.
-	Group(id string) (fleet.Group, bool)
+	// Group has one with its timeline. It wraps [ErrNotFound] where there is none.
+	Group(ctx context.Context, id string) (fleet.Group, error)
 }
 
 // Hub is the hub itself: who leads, what waits, what was ordered. Status may be called from several goroutines.

@@ -193,9 +193,9 @@ func complete(g fleet.Group) fleet.Group {
 }
 
 func (h *Handler) getIncident(w http.ResponseWriter, r *http.Request) {
-	one, known := h.cfg.Incidents.Group(r.PathValue("id"))
-	if !known {
-		refuse(w, http.StatusNotFound, "there is no such incident; closed ones leave after a day")
+	one, err := h.cfg.Incidents.Group(r.Context(), r.PathValue("id"))
+	if err != nil {
+		h.refuseFor(w, r, err)
 		return
 	}
 	h.sendJSON(w, r, complete(one))

@@ -90,13 +90,14 @@ func refuse(w http.ResponseWriter, code int, text string) {
 // refuseFor answers with what an error of the hub means.
 func (h *Handler) refuseFor(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
+	case r.Context().Err() != nil: // whoever asked has gone
 	case errors.Is(err, ErrNotFound), errors.Is(err, fleet.ErrUnknown):
 		refuse(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, ErrConflict), errors.Is(err, fleet.ErrOver):
 		refuse(w, http.StatusConflict, err.Error())
 	case errors.Is(err, ErrInvalid):
 		refuse(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, ErrNoLeader):
+	case errors.Is(err, ErrNoLeader), errors.Is(err, ErrBusy):
 		w.Header().Set("Retry-After", "5")
 		refuse(w, http.StatusServiceUnavailable, err.Error())
 	default:
