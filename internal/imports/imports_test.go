@@ -73,6 +73,7 @@ var allowed = map[string][]string{
 	"internal/e2e":         nil,
 	"internal/e2e/kernels": nil, // apart, since it boots four kernels and is a target of its own
 	"internal/imports":     nil,
+	"internal/testbrowser": {"internal/testhost"}, // for the page's own tests and for the hub as a process
 	"internal/testhost":    {"internal/testkernel"},
 	"internal/testkernel":  nil,
 	"internal/testpager":   {"internal/testhost"}, // receivers of pages, for the hub in a process and as one

@@ -8,6 +8,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/ctwarden/ctwarden/internal/testbrowser"
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
@@ -19,7 +20,7 @@ const noteScript = `window.seen = {}; new MutationObserver(() => requestAnimatio
 // BenchmarkPage measures what a reader waits for, with 100,000 hosts. One iteration is one opened page, one filter typed
 // into it, and 30 updates of 2,000 hosts each, as in a storm of 10,000 hosts a second.
 func BenchmarkPage(b *testing.B) {
-	browser := startBrowser(b)
+	browser := testbrowser.Start(b)
 	hub := newFakeHub()
 	fillScene(hub, manyHosts, time.Now())
 	s := serve(b, hub, Access{})

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,40 +21,6 @@ import (
 
 // tabWithin bounds all that a test does in one tab. The machines that run tests are slow at times.
 const tabWithin = 2 * time.Minute
-
-// startBrowser starts a Chromium without windows, for the test.
-func startBrowser(t testing.TB) context.Context {
-	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		testhost.Skip(t, "needs Chromium")
-	}
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.DisableGPU,
-		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute))
-	if os.Geteuid() == 0 {
-		opts = append(opts, chromedp.NoSandbox) // its sandbox is not for root
-	}
-	ctx, end := chromedp.NewExecAllocator(context.Background(), opts...)
-	browser, endBrowser := chromedp.NewContext(ctx)
-	if err := chromedp.Do(browser); err != nil {
-		end()
-		t.Fatalf("start %s: %v", path, err)
-	}
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(browser); err != nil {
-			t.Logf("end the browser: %v", err)
-		}
-		endBrowser()
-		end()
-	})
-	return browser
-}
 
 // screen is what a reader looks at.
 type screen struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ctwarden/ctwarden/internal/testbrowser"
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/notify/fleet"
 )
@@ -22,7 +23,7 @@ const manyHosts = 100_000
 
 // TestPage looks at the page as a reader does, in a real browser.
 func TestPage(t *testing.T) {
-	browser := startBrowser(t)
+	browser := testbrowser.Start(t)
 	hub := newFakeHub()
 	fillScene(hub, manyHosts, time.Now())
 	s := serve(t, hub, Access{Users: []User{mira(t)}})
