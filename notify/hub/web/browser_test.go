@@ -115,6 +115,25 @@ func TestPage(t *testing.T) {
 	t.Run("acknowledge", func(t *testing.T) { testAcknowledge(t, open(t, browser, desktop, s.url), hub) })
 }
 
+// TestHeadKeepsItsPlaces: a browser on a slow machine shows the head before it has read all of it. What is there then does not
+// move when the rest comes.
+func TestHeadKeepsItsPlaces(t *testing.T) {
+	browser := testbrowser.Start(t)
+	s := serve(t, newFakeHub(), Access{Users: []User{mira(t)}})
+	for name, size := range map[string]screen{"desktop": desktop, "phone": phone} {
+		b := open(t, browser, size, s.url)
+		b.until(`document.getElementById("live").dataset.state === "live"`)
+		const places = `[...document.querySelectorAll(".top > *, .top > * > *")].map((e) => Math.round(e.getBoundingClientRect().left)).join(" ")`
+		for eval[bool](b, `document.querySelectorAll(".tools > *").length > 1`) {
+			before := eval[string](b, places)
+			b.do(`document.querySelector(".tools").lastElementChild.remove()`)
+			if after := eval[string](b, places); !strings.HasPrefix(before, after) {
+				t.Errorf("%s: with its last element the head has its places at %s, without at %s", name, before, after)
+			}
+		}
+	}
+}
+
 func hostPathOf(r Row) string { return "/host/" + r.Site + "/" + r.Host }
 
 // distinctColours counts colours in the middle of the grid.
