@@ -24,6 +24,7 @@ type world struct {
 	part     float64                        // of a flow that is still to come
 	count    uint64
 	refused  uint64
+	unheld   uint64     // of those, how many while no bound forbade a step
 	expiring []arrivals // oldest first
 	steps    []Step
 }
@@ -64,9 +65,25 @@ func (w *world) pass() {
 	come := uint64(w.part)
 	w.part -= float64(come)
 	fits := min(come, w.limits.Max-min(w.count, w.limits.Max))
-	w.refused += come - fits
+	if w.refused += come - fits; come > fits && w.bound() == "" {
+		w.unheld += come - fits
+	}
 	w.count += fits
 	w.expiring = append(w.expiring, arrivals{w.now, fits})
+}
+
+// bound is the reason why no step may be taken any more; "": one may.
+func (w *world) bound() Reason {
+	s := Situation{Limits: w.limits, Memory: w.memory, Entries: w.count}
+	switch limit := w.limits.Max; {
+	case len(w.steps) >= w.p.StepsPerHour:
+		return ReasonBudget
+	case limit >= w.p.Ceiling:
+		return ReasonAtCeiling
+	case MemoryBound(w.p, s, w.p.Ceiling) < limit+limit/leastGain:
+		return ReasonMemory
+	}
+	return ""
 }
 
 // look reads the table and does what the policy makes of it. It returns when to look again.
@@ -99,13 +116,10 @@ func (w *world) look() time.Time {
 	return w.now.Add(SamplePeriod(w.p, r, growth, w.tr.Critical(host.Inode)) + w.late())
 }
 
-// run lets the world go on for so long. It stops where nothing more can be promised: at the ceiling, or the hour's budget.
+// run lets the world go on for so long.
 func (w *world) run(span time.Duration) {
 	next := w.look()
 	for end := w.now.Add(span); w.now.Before(end); {
-		if w.limits.Max >= w.p.Ceiling || len(w.steps) >= w.p.StepsPerHour {
-			return
-		}
 		w.pass()
 		if !w.now.Before(next) {
 			next = w.look()
@@ -197,24 +211,57 @@ func sawtooth(up, down float64) func(time.Duration) float64 {
 	}
 }
 
-// TestWorldNothingRefused plays random loads up to max_insert_rate, on a machine that lets the agent wait: whatever comes,
-// nothing is refused below the ceiling, the steps stay within the budget and the table within its memory.
+// randomWorld has a random load of up to max_insert_rate on a limit, and a machine that lets the agent wait.
+func randomWorld(rng *rand.Rand, p Policy, limit uint64) *world {
+	w := newWorld(p, limit, randomLoad(rng, p.MaxInsertRate))
+	if rng.IntN(2) == 0 {
+		w.lives = time.Duration(rng.Int64N(int64(3 * time.Second)))
+	}
+	w.late = func() time.Duration { return time.Duration(rng.Int64N(int64(2 * time.Millisecond))) }
+	return w
+}
+
+// TestWorldNothingRefused: whatever comes, nothing is refused below the ceiling, and the steps stay within the budget. No
+// load reaches a bound: in six seconds no more than 1,200,000 come.
 func TestWorldNothingRefused(t *testing.T) {
+	p := worldPolicy()
+	p.Ceiling = 1 << 22
 	for seed := range uint64(400) {
 		rng := rand.New(rand.NewPCG(seed, 99))
-		p := worldPolicy()
-		limit := uint64(8192) << rng.IntN(6)
-		w := newWorld(p, limit, randomLoad(rng, p.MaxInsertRate))
-		if rng.IntN(2) == 0 {
-			w.lives = time.Duration(rng.Int64N(int64(3 * time.Second)))
-		}
-		w.late = func() time.Duration { return time.Duration(rng.Int64N(int64(2 * time.Millisecond))) }
+		w := randomWorld(rng, p, uint64(4096)<<rng.IntN(7))
 		w.run(6 * time.Second)
-		if w.refused > 0 && w.limits.Max < p.Ceiling {
-			t.Errorf("seed %d: %s", seed, w)
+		if w.refused > 0 || w.bound() != "" {
+			t.Errorf("seed %d: %s (%s)", seed, w, w.bound())
 		}
-		if len(w.steps) > p.StepsPerHour || float64(w.limits.Max*w.memory.EntryBytes) > p.MemoryShare*float64(w.memory.Total) {
-			t.Errorf("seed %d: beyond its bounds: %s", seed, w)
+	}
+}
+
+// TestWorldWithinBounds plays the same loads where ceiling, budget or memory do not suffice for them: none is exceeded, and
+// nothing is refused before the agent is held by one of them.
+func TestWorldWithinBounds(t *testing.T) {
+	held := map[Reason]int{}
+	for seed := range uint64(400) {
+		rng := rand.New(rand.NewPCG(seed, 100))
+		p := worldPolicy()
+		p.Ceiling, p.StepsPerHour = uint64(1)<<(17+rng.IntN(5)), 1+rng.IntN(12)
+		w := randomWorld(rng, p, uint64(4096)<<rng.IntN(5))
+		w.memory.Total = uint64(1<<30 + rng.Int64N(7<<30))
+		w.memory.Available = w.memory.Total
+		w.run(6 * time.Second)
+		if w.unheld > 0 {
+			t.Errorf("seed %d: %d refused while nothing held it: %s", seed, w.unheld, w)
+		}
+		table := w.limits.Max*w.memory.EntryBytes + 8*w.limits.Buckets
+		if w.limits.Max > p.Ceiling || len(w.steps) > p.StepsPerHour || float64(table) > p.MemoryShare*float64(w.memory.Total) {
+			t.Errorf("seed %d: beyond ceiling %d, budget %d or share of %d: %s", seed, p.Ceiling, p.StepsPerHour, w.memory.Total, w)
+		}
+		if w.refused > 0 {
+			held[w.bound()]++
+		}
+	}
+	for _, reason := range []Reason{ReasonAtCeiling, ReasonBudget, ReasonMemory} {
+		if held[reason] < 20 {
+			t.Errorf("%s held it in %d of 400 runs only", reason, held[reason])
 		}
 	}
 }
@@ -272,5 +319,29 @@ func randomLoad(rng *rand.Rand, most float64) func(time.Duration) float64 {
 			return 0
 		}
 		return min(max(q.from+q.slope*(at-began).Seconds(), 0), most)
+	}
+}
+
+// TestWorldSmallLimits: nothing refused is a promise for limits from 4,096 on. The time between two readings has a floor, in
+// which a burst at max_insert_rate fills the room of a smaller one.
+func TestWorldSmallLimits(t *testing.T) {
+	p := worldPolicy()
+	p.Ceiling = 1 << 22
+	for _, c := range []struct {
+		limit uint64
+		most  int // of 200 seeds
+	}{{512, 200}, {4096, 0}} {
+		hit := 0
+		for seed := range uint64(200) {
+			w := randomWorld(rand.New(rand.NewPCG(seed, c.limit)), p, c.limit)
+			w.run(time.Second)
+			if w.refused > 0 {
+				hit++
+			}
+		}
+		t.Logf("limit %d: refused in %d of 200 runs", c.limit, hit)
+		if hit > c.most || (hit == 0) != (c.most == 0) {
+			t.Errorf("limit %d: refused in %d of 200 runs, want %d at most", c.limit, hit, c.most)
+		}
 	}
 }
