@@ -32,7 +32,8 @@ type Policy struct {
 	// Step is the factor of one step, MaxStep the largest that demand may ask for; both above 1.
 	Step    float64
 	MaxStep float64
-	// MaxInsertRate is the number of new connections per second up to which nothing may be refused.
+	// MaxInsertRate is the number of new connections per second up to which nothing may be refused, in a table that they
+	// take some readings of [MinPeriod] to fill.
 	MaxInsertRate float64
 	// MemoryShare is the share of RAM that the table may take in its worst case.
 	MemoryShare float64
