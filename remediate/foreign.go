@@ -264,8 +264,8 @@ func (t *Tracker) countPaused(now time.Time, seen growth) uint64 {
 	if f.Lowered == 0 && f.Reraised < mostReraises && !within(now, t.ForeignAt(), t.cfg.ForeignPause) {
 		return 0
 	}
-	t.pausedTotal += seen.drops + seen.earlyDrops
-	return seen.drops + seen.earlyDrops
+	t.pausedTotal += seen.refused
+	return seen.refused
 }
 
 // RefusedInPause is all that was refused in such pauses since the start.

@@ -22,7 +22,8 @@ type Counters struct {
 	Drop uint64 `json:"drop"`
 	// EarlyDrop counts entries thrown out to make room. Their connections die without a message.
 	EarlyDrop uint64 `json:"early_drop"`
-	// InsertFailed counts entries that lost a race for their place.
+	// InsertFailed counts entries that lost a race for their place, each of them a drop too, and those refused on a long
+	// hash chain (Linux 6.1, nf_ct_resolve_clash and __nf_conntrack_confirm).
 	InsertFailed uint64 `json:"insert_failed"`
 	// ChainLength counts entries refused because their hash chain was too long (Linux 5.15 and later).
 	ChainLength uint64 `json:"chainlength"`
@@ -46,6 +47,9 @@ func (c Counters) Since(last Counters) Counters {
 		SearchRestart: since(last.SearchRestart, c.SearchRestart),
 	}
 }
+
+// lostRaces is how many entries lost a race for their place.
+func (c Counters) lostRaces() uint64 { return c.InsertFailed - min(c.InsertFailed, c.ChainLength) }
 
 func since(last, now uint64) uint64 {
 	if now < last {

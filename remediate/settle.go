@@ -105,7 +105,7 @@ func (t *Tracker) stillDropping(tb *table) bool {
 	}
 	d := tb.counted.Counters.Since(t.mark.Counters)
 	lost := to - from
-	lost -= min(lost, d.InsertFailed) // a race for a place is lost on a healthy host too
+	lost -= min(lost, d.lostRaces()) // happens on a healthy host too
 	rate := float64(lost+d.ChainLength) / tb.counted.At.Sub(t.mark.At).Seconds()
 	return rate > max(calmFactor*tb.calm+calmDrops, tb.refusedRate/helped)
 }

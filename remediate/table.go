@@ -39,7 +39,8 @@ type table struct {
 // growth is what a reading shows against the one before it.
 type growth struct {
 	drops, earlyDrops, chainDrops, insertFailed uint64
-	// refusing is true where the counters rose at a full table.
+	// refused is what of the drops and early drops is of a full table; refusing tells that there is some.
+	refused  uint64
 	refusing bool
 }
 
@@ -73,10 +74,17 @@ func (tb *table) take(r Reading, horizon time.Duration) growth {
 	d := r.Counters.Since(prev.Counters)
 	g := growth{drops: d.Drop, earlyDrops: d.EarlyDrop, chainDrops: d.ChainLength, insertFailed: d.InsertFailed}
 	atFull := high >= FullShare || full(prev, prev.Max) || full(r, prev.Max)
+	room := high < 1 && prev.Count < prev.Max && r.Count < prev.Max
 	if resumed && tb.ongoing != nil && tb.ongoing.Severity == SeverityCritical {
-		atFull = true // it was refusing before the restart, and nobody looked meanwhile
+		atFull, room = true, false // it was refusing before the restart, and nobody looked meanwhile
 	}
-	if g.drops+g.earlyDrops > 0 && atFull {
+	if lost := g.drops; atFull {
+		if room { // a race for a place is lost on a healthy host too
+			lost -= min(lost, d.lostRaces())
+		}
+		g.refused = lost + g.earlyDrops
+	}
+	if g.refused > 0 {
 		tb.noteRefusals(r, prev, g)
 		g.refusing = true
 	}
@@ -89,9 +97,9 @@ func (tb *table) noteRefusals(r, prev Reading, g growth) {
 	if tb.refusedAt.IsZero() || r.At.Sub(tb.refusedAt) >= SettleAfter {
 		tb.refusedRate = 0
 	}
-	tb.refused, tb.refusedAt = g.drops+g.earlyDrops, r.At
+	tb.refused, tb.refusedAt = g.refused, r.At
 	if dt := r.At.Sub(prev.At); dt > 0 && !prev.At.IsZero() {
-		tb.refusedRate = max(tb.refusedRate, float64(g.drops)/dt.Seconds())
+		tb.refusedRate = max(tb.refusedRate, float64(g.refused-g.earlyDrops)/dt.Seconds())
 	}
 }
 
