@@ -202,10 +202,11 @@ func guardForeign(p Policy, s Situation, _ *Decision) Reason {
 	return ""
 }
 
-// guardIneffective takes no second step for what the first did not help against. A table that fills up anew since that one
-// was undone is another cause.
+// guardIneffective takes no second step for what the first did not help against. A table that has been filling up
+// anew since that one was undone, or has filled up and refuses, is another cause.
 func guardIneffective(p Policy, s Situation, _ *Decision) Reason {
-	if s.Ask.Ineffective && !s.Ask.named() && !rising(p, s.Ask, float64(s.Ask.Reading.Free())) {
+	anew := rising(p, s.Ask, float64(s.Ask.Reading.Free())) || s.Ask.Refused > 0 && s.Ask.Risen >= FoundedForecast
+	if s.Ask.Ineffective && !s.Ask.named() && !anew {
 		return ReasonIneffective
 	}
 	return ""

@@ -83,6 +83,28 @@ func (c decideCase) run(t *testing.T) {
 	}
 }
 
+// TestDecideAfterAStepThatDidNotHelp: a full table need not grow, and has entries free whenever one expires.
+func TestDecideAfterAStepThatDidNotHelp(t *testing.T) {
+	full := func(free uint64, risen float64) func(*Policy, *Situation) {
+		return func(_ *Policy, s *Situation) {
+			s.Ask.Ineffective, s.Ask.Reading.Count, s.Ask.Risen, s.Ask.Refused = true, 65536-free, risen, 1000
+		}
+	}
+	for _, c := range []decideCase{
+		{"none free", refusing(), full(0, 0.5), ReasonFull, true, 131072, 0},
+		{"one free", refusing(), full(1, 0.5), ReasonFull, true, 131072, 0},
+		{"200 free", refusing(), full(200, 0.5), ReasonFull, true, 131072, 0},
+		{"200 free, less than half of the way behind", refusing(), full(200, 0.49), ReasonIneffective, false, 131072, 0},
+		{"it stands where it stood", refusing(), full(0, 0), ReasonIneffective, false, 131072, 0},
+		{"it stands high and refuses nothing", filling(), func(_ *Policy, s *Situation) {
+			s.Ask.Ineffective, s.Ask.Surge, s.Ask.TimeToFull, s.Ask.Risen = true, 65536, 0, 0.5
+		}, ReasonIneffective, false, 131072, 0},
+		{"by hand", asked(ReasonManual, 100000), full(200, 0), ReasonManual, true, 100000, 0},
+	} {
+		t.Run(c.name, c.run)
+	}
+}
+
 func TestDecideWhatAsks(t *testing.T) {
 	for _, c := range []decideCase{
 		{"full doubles", refusing(), nil, ReasonFull, true, 131072, 0},
