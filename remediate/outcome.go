@@ -52,12 +52,13 @@ func urgency(a Ask) int {
 	return 0
 }
 
-// Peaks returns the highest count seen of each namespace but one.
+// Peaks returns the highest count of each namespace but one in the last hour or two, as far as it was watched; of those that
+// held something then.
 func (t *Tracker) Peaks(except uint64) []uint64 {
 	var peaks []uint64
 	for inode, tb := range t.tables {
-		if inode != except && tb.peak > 0 {
-			peaks = append(peaks, tb.peak)
+		if peak := tb.peak(); inode != except && peak > 0 {
+			peaks = append(peaks, peak)
 		}
 	}
 	slices.Sort(peaks)

@@ -49,7 +49,7 @@ func TestWorldOvershoot(t *testing.T) {
 				w.run(6 * time.Second)
 				needed := limit
 				for _, tb := range w.tr.tables {
-					needed = max(needed, tb.peak)
+					needed = max(needed, tb.peak())
 				}
 				times := float64(w.limits.Max) / float64(needed)
 				t.Logf("%.2f times %d: %s", times, needed, w)

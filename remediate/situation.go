@@ -16,7 +16,7 @@ type Situation struct {
 	// Hidden is how many entries there are besides, in namespaces that cannot be seen: a resize moves them too. It is zero
 	// unless a resize is considered.
 	Hidden uint64
-	// OtherPeaks has the highest count seen of each namespace in use other than the one that asks.
+	// OtherPeaks has the highest count of late of each namespace other than the one that asks; see [Tracker.Peaks].
 	OtherPeaks []uint64
 	// Held is the operator's hold; nil: none.
 	Held *Hold

@@ -8,6 +8,8 @@ const (
 	bornFor = 10 * time.Second
 	// calmWindow is over what time drops at a table with room are counted.
 	calmWindow = 10 * time.Second
+	// peakSpan is how long the highest count of a namespace is kept at least; at most twice as long.
+	peakSpan = time.Hour
 )
 
 // table is one namespace's table as the tracker knows it.
@@ -31,9 +33,11 @@ type table struct {
 	// its measurement began.
 	calm     float64
 	calmFrom Reading
-	peak     uint64
-	trend    trend
-	ongoing  *ongoing
+	// peaks are the highest counts of the present span of time, which began at peaksFrom, and of the one before.
+	peaks     [2]uint64
+	peaksFrom time.Time
+	trend     trend
+	ongoing   *ongoing
 }
 
 // growth is what a reading shows against the one before it.
@@ -48,7 +52,7 @@ type growth struct {
 // meanwhile is booked to it.
 func resumedTable(o *ongoing) *table {
 	return &table{
-		ns: o.NetNS, ongoing: o, peak: o.PeakCount, hasCounted: o.Counted, resumed: o.Counted,
+		ns: o.NetNS, ongoing: o, peaks: [2]uint64{o.PeakCount}, hasCounted: o.Counted, resumed: o.Counted,
 		counted: Reading{NetNS: o.NetNS, Count: o.Count, Max: o.Max, Counters: o.Counters, CountersOK: true},
 	}
 }
@@ -56,7 +60,7 @@ func resumedTable(o *ongoing) *table {
 // take books a reading, where a full table is foreseen so far ahead, and says what it shows.
 func (tb *table) take(r Reading, horizon time.Duration) growth {
 	tb.trend.take(r, horizon)
-	tb.peak = max(tb.peak, r.Count)
+	tb.notePeak(r)
 	tb.last = r
 	tb.high = max(tb.high, r.Fill())
 	if !r.CountersOK {
@@ -102,6 +106,21 @@ func (tb *table) noteRefusals(r, prev Reading, g growth) {
 		tb.refusedRate = max(tb.refusedRate, float64(g.refused-g.earlyDrops)/dt.Seconds())
 	}
 }
+
+// notePeak keeps the highest count of the last one to two peakSpans: what a namespace held once must not keep memory from
+// another one for ever.
+func (tb *table) notePeak(r Reading) {
+	switch age := r.At.Sub(tb.peaksFrom); {
+	case age >= peakSpan:
+		tb.peaks, tb.peaksFrom = [2]uint64{r.Count, tb.peaks[0]}, r.At
+	case age < 0: // the clock was set back
+		tb.peaksFrom = r.At
+	}
+	tb.peaks[0] = max(tb.peaks[0], r.Count)
+}
+
+// peak is the highest count of late.
+func (tb *table) peak() uint64 { return max(tb.peaks[0], tb.peaks[1]) }
 
 // measureCalm keeps the rate of drops at a table with room, over calmWindow.
 func (tb *table) measureCalm(r Reading, atFull bool) {

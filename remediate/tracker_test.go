@@ -34,6 +34,49 @@ func TestPeaks(t *testing.T) {
 	}
 }
 
+// TestPeaksAge: four namespaces that were full once and are empty since take no memory from a step for ever, and do as long
+// as they may fill again.
+func TestPeaksAge(t *testing.T) {
+	s := play(t)
+	s.limit = 65536
+	readAll := func(count uint64) {
+		for inode := range uint64(4) {
+			s.read(NetNS{Inode: 100 + inode, Name: "pod"}, count, 0, 0)
+		}
+	}
+	decide := func(want Reason, to uint64) {
+		t.Helper()
+		p, now := allowed(), refusing()
+		now.OtherPeaks = s.tr.Peaks(host.Inode)
+		p.MemoryShare = (131072*512 + 131072*8 + 100_000*512) / float64(now.Memory.Total)
+		if d := Decide(p, now); d.Reason != want || d.To != to {
+			t.Errorf("at %s, peaks %v: %+v; want %s, to %d", s.now.Sub(noon), now.OtherPeaks, d, want, to)
+		}
+	}
+	readAll(60_000)
+	decide(ReasonMemory, 131072)
+	for m := 1.0; m < 120; m++ { // the hour in which it was is over at 60, the one after it at 120
+		s.at(minutes(m))
+		readAll(20)
+		decide(ReasonMemory, 131072)
+	}
+	s.at(minutes(120))
+	readAll(20)
+	decide(ReasonFull, 131072)
+	s.now = noon // set back
+	readAll(30)
+	if got := s.tr.Peaks(host.Inode); len(got) != 4 || got[0] != 30 {
+		t.Errorf("peaks %v after the clock was set back", got)
+	}
+	s.at(minutes(60))
+	readAll(10)
+	s.at(minutes(120))
+	readAll(10)
+	if got := s.tr.Peaks(host.Inode); len(got) != 4 || got[0] != 10 {
+		t.Errorf("peaks %v two hours after the clock was set back", got)
+	}
+}
+
 func TestReadingShares(t *testing.T) {
 	for _, c := range []struct {
 		count, max, free uint64

@@ -45,7 +45,7 @@ func (t *Tracker) lastRead() map[uint64]lastCounters {
 			if a.ns.Init != b.ns.Init {
 				return urgencyOf(b.ns.Init) - urgencyOf(a.ns.Init)
 			}
-			return cmp.Or(cmp.Compare(b.peak, a.peak), cmp.Compare(a.ns.Inode, b.ns.Inode))
+			return cmp.Or(cmp.Compare(b.peak(), a.peak()), cmp.Compare(a.ns.Inode, b.ns.Inode))
 		})
 		list = list[:mostUnwatched]
 	}
