@@ -13,12 +13,15 @@ import (
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
 
-// throttle is a control group whose programs read a disk slowly.
+// throttle is a control group whose programs read or write a disk slowly.
 type throttle struct {
 	dir, device string
-	// file and form are how the kernel is told so many bytes a second; none is the word for no bound.
-	file, form, none string
+	reads       ioBound
+	writes      ioBound
 }
+
+// ioBound is how the kernel is told so many bytes a second; none is the word for no bound.
+type ioBound struct{ file, form, none string }
 
 // newThrottle makes one for a disk, of version 1 or 2 of control groups, whichever has its hands on block devices.
 func newThrottle(t *testing.T, d *scratchDisk) *throttle {
@@ -30,9 +33,10 @@ func newThrottle(t *testing.T, d *scratchDisk) *throttle {
 	q := &throttle{device: fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))}
 	root := ""
 	if root = mounted(t, "cgroup", "blkio"); root != "" {
-		q.file, q.form, q.none = "blkio.throttle.read_bps_device", "%s %s", "0"
+		q.reads = ioBound{"blkio.throttle.read_bps_device", "%s %s", "0"}
+		q.writes = ioBound{"blkio.throttle.write_bps_device", "%s %s", "0"}
 	} else if root = mounted(t, "cgroup2", ""); root != "" {
-		q.file, q.form, q.none = "io.max", "%s rbps=%s", "max"
+		q.reads, q.writes = ioBound{"io.max", "%s rbps=%s", "max"}, ioBound{"io.max", "%s wbps=%s", "max"}
 		if err := os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+io"), 0); err != nil {
 			testhost.Skip(t, "control groups without io: "+err.Error())
 		}
@@ -48,7 +52,7 @@ func newThrottle(t *testing.T, d *scratchDisk) *throttle {
 			t.Error(err)
 		}
 	})
-	if _, err := os.Stat(filepath.Join(q.dir, q.file)); err != nil {
+	if _, err := os.Stat(filepath.Join(q.dir, q.reads.file)); err != nil {
 		testhost.Skip(t, "this kernel cannot slow a disk down: "+err.Error())
 	}
 	return q
@@ -71,12 +75,17 @@ func mounted(t *testing.T, fs, controller string) string {
 }
 
 // to sets how many bytes a second are read; empty: as many as the disk gives.
-func (q *throttle) to(t *testing.T, rate string) {
+func (q *throttle) to(t *testing.T, rate string) { t.Helper(); q.set(t, q.reads, rate) }
+
+// writesTo sets how many bytes a second are written; empty: as many as the disk takes.
+func (q *throttle) writesTo(t *testing.T, rate string) { t.Helper(); q.set(t, q.writes, rate) }
+
+func (q *throttle) set(t *testing.T, b ioBound, rate string) {
 	t.Helper()
 	if rate == "" {
-		rate = q.none
+		rate = b.none
 	}
-	if err := os.WriteFile(filepath.Join(q.dir, q.file), []byte(fmt.Sprintf(q.form, q.device, rate)), 0); err != nil {
+	if err := os.WriteFile(filepath.Join(q.dir, b.file), []byte(fmt.Sprintf(b.form, q.device, rate)), 0); err != nil {
 		t.Fatal(err)
 	}
 }
