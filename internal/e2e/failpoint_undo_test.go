@@ -61,26 +61,22 @@ func TestPromiseKilledInAnUndo(t *testing.T) {
 		wrote bool
 		says  string
 		agent bool // the running agent carries it out, else the command
-		brief bool // left to the long form
 	}{
-		{"intent", false, "was not written", false, false},
-		{"first_key", true, "was set from 50000 to 20000", false, false},
-		{"both_keys", true, "was set from 50000 to 20000", false, true},
-		{"read_back", true, "was set from 50000 to 20000", false, true},
-		{"outcome", true, "was set from 50000 to 20000", false, true},
+		{"intent", false, "was not written", false},
+		{"first_key", true, "was set from 50000 to 20000", false},
+		{"both_keys", true, "was set from 50000 to 20000", false},
+		{"read_back", true, "was set from 50000 to 20000", false},
+		{"outcome", true, "was set from 50000 to 20000", false},
 		// The file goes while the undo is being saved: either may be first.
-		{"before_withdraw", true, "was (set from 50000 to 20000|saved)", true, false},
-		{"after_withdraw", true, "was (set from 50000 to 20000|saved)", true, false},
-		{"before_commit", true, "was set from 50000 to 20000", true, false},
-		{"after_commit", true, "was saved", true, false},
-		{"after_commit", true, "was saved", false, true},
-		{"after_forget", true, "", true, true},
+		{"before_withdraw", true, "was (set from 50000 to 20000|saved)", true},
+		{"after_withdraw", true, "was (set from 50000 to 20000|saved)", true},
+		{"before_commit", true, "was set from 50000 to 20000", true},
+		{"after_commit", true, "was saved", true},
+		{"after_commit", true, "was saved", false},
+		{"after_forget", true, "", true},
 	}
 	done := 0
 	for _, k := range kills {
-		if k.brief && !testhost.Long() {
-			continue
-		}
 		t.Run(fmt.Sprint(k.stage, " agent ", k.agent), func(t *testing.T) {
 			a, h := host.again(t)
 			starts := 1
@@ -119,9 +115,6 @@ func TestPromiseKilledInAnUndo(t *testing.T) {
 func TestPromiseKilledAtBoot(t *testing.T) {
 	host := newRaised(t)
 	stages := []string{"intent", "first_key", "outcome", "before_boot_mark", "after_boot_mark", "before_commit", "after_commit"}
-	if !testhost.Long() {
-		stages = []string{"intent", "outcome", "before_boot_mark", "after_commit"}
-	}
 	done := 0
 	for _, stage := range stages {
 		t.Run(stage, func(t *testing.T) {
@@ -156,9 +149,6 @@ func TestPromiseKilledAtBoot(t *testing.T) {
 func TestPromiseKilledWhilePersisting(t *testing.T) {
 	host := newRaised(t)
 	stages := []string{"before_persist", "after_persist", "before_withdraw", "after_withdraw"}
-	if !testhost.Long() {
-		stages = []string{"after_persist", "after_withdraw"}
-	}
 	done := 0
 	for _, stage := range stages {
 		t.Run(stage, func(t *testing.T) {
