@@ -99,13 +99,7 @@ func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
 		lines := max(1, s.length.of(gone))
 		s.send.lost(lines, truncatedText(s.cfg.Path, len(copies), unread, lines))
 	}
-	f.growth.cut(f.keptIn(copies))
-}
-
-// cut notes that the file was truncated, after so many bytes had come since the last look.
-func (g *growth) cut(came int64) {
-	g.total += came
-	g.size = 0
+	f.growth.size = 0
 }
 
 // copiesIn are those of list that were copied from f since it was last looked at: that go on where f was read to, or were

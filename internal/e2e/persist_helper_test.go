@@ -28,7 +28,8 @@ type helperSocket struct {
 	mu   sync.Mutex
 	said strings.Builder // what the helpers wrote to their log
 	each func(cmd *exec.Cmd)
-	done int
+
+	begun, done int // helpers
 }
 
 // before has f called with each helper that is to be started, in the goroutine of its connection; nil: nothing is.
@@ -78,6 +79,7 @@ func (h *helperSocket) serve(conn *net.UnixConn, config string) {
 		var log strings.Builder
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = file, file, &log
 		h.mu.Lock()
+		h.begun++
 		each := h.each
 		h.mu.Unlock()
 		if each != nil {
@@ -96,11 +98,11 @@ func (h *helperSocket) serve(conn *net.UnixConn, config string) {
 	}
 }
 
-// served is how many helpers have ended.
-func (h *helperSocket) served() int {
+// served is how many helpers have ended, and whether none is at work.
+func (h *helperSocket) served() (ended int, idle bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.done
+	return h.done, h.done == h.begun
 }
 
 func (h *helperSocket) log() string {

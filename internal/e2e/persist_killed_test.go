@@ -161,12 +161,19 @@ func (h *helped) askThen(t *testing.T, order, do func()) {
 		default: // the next one, of the agent's new start
 		}
 	})
-	ends := h.helper.served()
+	before := 0
+	testhost.Eventually(t, "the helper of before has ended", func() (idle bool) { // it answers a moment earlier
+		before, idle = h.helper.served()
+		return idle
+	})
 	order()
 	testhost.Eventually(t, "the helper is asked", func() bool { return len(asked) == 1 })
 	do()
 	close(goOn)
-	testhost.Eventually(t, "the helper has ended", func() bool { return h.helper.served() > ends })
+	testhost.Eventually(t, "the helper has ended", func() bool {
+		ended, _ := h.helper.served()
+		return ended > before
+	})
 }
 
 // TestPromiseKilledWhileAsking kills the agent after it has asked root's helper, and before it has heard.
