@@ -6,8 +6,6 @@ import (
 )
 
 const (
-	// mostReraises is how often in an hour automatic steps raise the limit again from where the same writer set it.
-	mostReraises = 2
 	// repeatedTimes is how often the same value must be set until it is not a person any more who sets it.
 	repeatedTimes = 3
 	// keptForeign is of how many values the last change by others is remembered.
@@ -48,13 +46,8 @@ type foreignChange struct {
 	Lowered bool `json:"lowered,omitempty"`
 }
 
-// reraise is an automatic step that began where somebody else had set the limit.
-type reraise struct {
-	At    time.Time `json:"at"`
-	Limit uint64    `json:"limit"`
-}
-
-// foreignWriters is what is known of others who write the limit in this boot. A writer is known by the value that it sets.
+// foreignWriters is what is known of others who write the limit in this boot. A writer is known by the value that it sets,
+// or by name.
 type foreignWriters struct {
 	// Changes are the last ones, one for each value, the oldest first.
 	Changes []foreignChange `json:"changes,omitempty"`
@@ -66,40 +59,6 @@ type foreignWriters struct {
 	Lowered uint64 `json:"lowered,omitempty"`
 	// PausedFrom is what the limit was before the lowering that the pause is for; 0: it was none, or it is not known.
 	PausedFrom uint64 `json:"paused_from,omitempty"`
-}
-
-// Foreign is what [Decide] knows of somebody else who set the limit that is in force.
-type Foreign struct {
-	// Lowered is what somebody else lowered the limit to, while that is in force; 0: the limit is nobody else's lowering.
-	Lowered uint64
-	// Reraised is how many automatic steps raised the limit in the last hour from the very value that somebody else has
-	// set, and that is in force.
-	Reraised int
-}
-
-// A stance is how automatic steps stand to somebody else's change.
-type stance int
-
-const (
-	stanceFree   stance = iota // steps are taken
-	stancePaused               // not before foreign_pause is over
-	stanceWaits                // not before connections are refused: whoever lowered the limit meant it
-	stanceYields               // not before an hour has gone by: it was raised again often enough
-)
-
-// stance is how a step that is asked for stands to a change at a time. With a foreign_pause of 0 no change matters.
-func (f Foreign) stance(p Policy, now, changed time.Time, asks Reason) stance {
-	switch {
-	case p.ForeignPause <= 0:
-		return stanceFree
-	case f.Reraised >= mostReraises:
-		return stanceYields
-	case within(now, changed, p.ForeignPause):
-		return stancePaused
-	case f.Lowered != 0 && asks != ReasonFull:
-		return stanceWaits
-	}
-	return stanceFree
 }
 
 // lowers tells whether a limit is lower than another one; 0 is none at all.
@@ -217,43 +176,6 @@ func (t *Tracker) Wrote(c LimitChange, w Writer) LimitChange {
 	return t.lastForeign()
 }
 
-// noteReraise books an automatic step that begins where somebody else has set the limit, before it is booked itself.
-func (t *Tracker) noteReraise(now time.Time, s Step) {
-	f := &t.st.Foreign
-	if s.Reason == ReasonManual || f.Set == 0 || s.From != f.Set || s.To <= s.From {
-		return
-	}
-	f.Reraised = slices.DeleteFunc(f.Reraised, func(r reraise) bool { return !within(now, r.At, time.Hour) })
-	f.Reraised = append(f.Reraised, reraise{At: now, Limit: s.From})
-}
-
-// forgetReraise is noteReraise taken back, for a step from that limit that was undone: it stands between nobody and his
-// value any more.
-func (t *Tracker) forgetReraise(limit uint64) {
-	list := t.st.Foreign.Reraised
-	for i, r := range slices.Backward(list) {
-		if r.Limit == limit {
-			t.st.Foreign.Reraised = slices.Delete(list, i, i+1)
-			return
-		}
-	}
-}
-
-// Foreign is what stands between an automatic step and the limit as somebody else has set it.
-func (t *Tracker) Foreign(now time.Time) Foreign {
-	f := t.st.Foreign
-	if f.Set == 0 || !t.limitKnown || t.limit != f.Set {
-		return Foreign{}
-	}
-	out := Foreign{Lowered: f.Lowered}
-	for _, r := range f.Reraised {
-		if r.Limit == f.Set && within(now, r.At, time.Hour) {
-			out.Reraised++
-		}
-	}
-	return out
-}
-
 // countPaused returns how much of what a reading shows was refused while automatic steps kept still on account of
 // somebody else's change.
 func (t *Tracker) countPaused(now time.Time, seen growth) uint64 {
@@ -261,7 +183,7 @@ func (t *Tracker) countPaused(now time.Time, seen growth) uint64 {
 		return 0
 	}
 	f := t.Foreign(now)
-	if f.Lowered == 0 && f.Reraised < mostReraises && !within(now, t.ForeignAt(), t.cfg.ForeignPause) {
+	if f.Lowered == 0 && !f.yields() && !within(now, t.ForeignAt(), t.cfg.ForeignPause) {
 		return 0
 	}
 	t.pausedTotal += seen.refused

@@ -54,7 +54,8 @@ func (t *Tracker) stanceText(now time.Time, p Policy, s stance) string {
 	case stanceWaits:
 		return "automatic steps wait until connections are refused; ctwarden raise --to N goes ahead at once"
 	case stanceYields:
-		return fmt.Sprintf("raised again %d times within the hour, which is enough: %s", mostReraises, t.lastForeign().remedy())
+		f := t.Foreign(now)
+		return fmt.Sprintf("raised again %d times within the hour, which is enough: %s", max(f.Reraised, f.Against), t.lastForeign().remedy())
 	}
 	return "automatic steps go on"
 }
