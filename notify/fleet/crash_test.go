@@ -348,6 +348,48 @@ func TestPrefixFoldedTwice(t *testing.T) {
 	}
 }
 
+// TestAlteredTellsAll follows random lives by what is said to be altered, in the hub that leads and in one that reads what it
+// saves: in the end that is all there is to know.
+func TestAlteredTellsAll(t *testing.T) {
+	looks := func(h Host) string { return fmt.Sprint(h.Severity, h.State, h.Open) }
+	for seed := range lives(30) {
+		w := newWorld(rand.New(rand.NewPCG(seed, 3)))
+		leads, reads := w.fleet(), w.fleet()
+		leads.Connected(true, start)
+		shown := map[*Fleet]map[string]string{leads: {}, reads: {}}
+		follow := func(f *Fleet) {
+			f.Altered(func(h Host) { shown[f][h.Host] = looks(h) })
+		}
+		for n, ev := range w.script {
+			leads.Take(ev, ev.Time)
+			leads.Tick(ev.Time)
+			if n%7 == 0 {
+				w.someDoing(leads, ev.Time)
+			}
+			follow(leads)
+			keys := leads.Dirty()
+			for _, key := range keys {
+				value, err := leads.Encode(key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := reads.Load(key, value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			leads.Saved(keys)
+			follow(reads)
+		}
+		for name, f := range map[string]*Fleet{"leading": leads, "reading": reads} {
+			for h := range f.All() {
+				if shown[f][h.Host] != looks(h) {
+					t.Errorf("seed %d, %s: %s looks %q and was told as %q", seed, name, h.Host, looks(h), shown[f][h.Host])
+				}
+			}
+		}
+	}
+}
+
 // checkSent holds what went out against what the groups say.
 func checkSent(t *testing.T, e *engine) {
 	t.Helper()

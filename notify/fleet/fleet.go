@@ -35,6 +35,8 @@ type Fleet struct {
 	budget budget
 	silent silentScan
 	ledger ledger
+	// altered are the hosts that may look different since they were last asked for.
+	altered []*host
 	// scratch and packing are what the last key was encoded in.
 	scratch, packing []byte
 	// unsettled is true after a Load, until the indices above are made anew.

@@ -33,8 +33,8 @@ type host struct {
 	// row is how it is saved, kept until something changes that is worth a save; nil: to be made anew. In a storm most hosts
 	// of a shard are as they were at the last save.
 	row []byte
-	// saved is true for one that came from a saved shard.
-	saved bool
+	// saved is true for one that came from a saved shard, altered while it is in [Fleet].altered.
+	saved, altered bool
 	// told is when its state last came; seen is when it was last seen, stateAt since when it is silent or stopped, agentAt when its agent last told of a start
 	// or a stop.
 	told, seen, stateAt, agentAt int64
@@ -67,6 +67,7 @@ func (f *Fleet) host(siteName, name string) *host {
 	h.pos = len(f.shards[h.shard])
 	f.shards[h.shard] = append(f.shards[h.shard], h)
 	f.hosts[hostKey{s.name, name}] = h
+	f.alter(h)
 	return h
 }
 
@@ -115,6 +116,15 @@ func (f *Fleet) unlist(h *host) {
 func (f *Fleet) touch(h *host) {
 	h.row = nil
 	f.ledger.mark(shardKeys[h.shard])
+	f.alter(h)
+}
+
+// alter has a host told of by [Fleet.Altered].
+func (f *Fleet) alter(h *host) {
+	if !h.altered {
+		h.altered = true
+		f.altered = append(f.altered, h)
+	}
 }
 
 // find returns the host's incident of that ID, or nil.

@@ -112,6 +112,7 @@ func splitRows(b []byte) (rows []json.RawMessage, ok bool) {
 // loadHost takes over a saved host. What was seen of it later stays.
 func (f *Fleet) loadHost(h *host, r *hostRow) {
 	f.clearHost(h)
+	f.alter(h)
 	h.saved, h.version, h.agentAt, h.stateAt = true, r.Version, r.AgentAt, r.StateAt
 	h.silent, h.stopped = r.State == HostSilent, r.State == HostStopped
 	h.seen = max(h.seen, r.Seen)

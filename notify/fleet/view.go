@@ -169,6 +169,17 @@ func (f *Fleet) All() iter.Seq[Host] {
 	}
 }
 
+// Altered calls take for every known host whose severity or state may be another than at the last call; take must not change
+// the fleet. Labels change with [Fleet.Configure] alone, which is not told here.
+func (f *Fleet) Altered(take func(Host)) {
+	for _, h := range f.altered {
+		if h.altered = false; f.hosts[hostKey{h.site.name, h.name}] == h {
+			take(h.view())
+		}
+	}
+	f.altered = f.altered[:0]
+}
+
 // Hosts are the known hosts. Labels are shared between them; the rest is one allocation.
 func (f *Fleet) Hosts() []Host {
 	out := make([]Host, 0, len(f.hosts))

@@ -102,10 +102,8 @@ type Hub struct {
 	revision uint64
 	tally    counters
 	summary  summary
-	// marked is when the rows were last brought up to what the fleet makes of the hosts; unmarked is true where something has
-	// changed since.
-	marked   time.Time
-	unmarked bool
+	// marked is when the rows were last brought up to what the fleet makes of the hosts.
+	marked time.Time
 	// swept is when rows of hosts that were forgotten were last looked for.
 	swept time.Time
 }
@@ -319,6 +317,7 @@ func (h *Hub) Configure(s Settings) {
 	h.set = s
 	if h.fleet != nil {
 		h.fleet.Configure(s.Fleet)
+		h.markAll() // labels
 	}
 	h.mu.Unlock()
 	select {
@@ -360,7 +359,6 @@ func (h *Hub) changed(p *picture, key string) {
 		return
 	}
 	h.revision++
-	h.unmarked = true
 	h.markChanged()
 }
 

@@ -6,36 +6,41 @@ import (
 	"github.com/ctwarden/ctwarden/notify/fleet"
 )
 
-// markEvery is the least time between two looks at what the fleet makes of every host.
-const markEvery = time.Second
+// markEvery is the least time between two looks at what the fleet makes of hosts that changed.
+const markEvery = 100 * time.Millisecond
 
-// markAll has every row show what the fleet makes of its host. The caller holds mu.
+// markAll has every row show what the fleet makes of its host. With 100,000 hosts it takes half a second. The caller holds mu.
 func (h *Hub) markAll() {
 	if h.fleet == nil {
 		return
 	}
-	h.marked, h.unmarked = time.Now(), false
+	h.fleet.Altered(func(fleet.Host) {})
 	for host := range h.fleet.All() {
 		h.mark(host)
 	}
-	if h.marked.Sub(h.swept) < sweepHosts {
-		return
-	}
-	h.swept = h.marked
-	h.hosts.sweep(func(site, host string) bool {
-		_, known := h.fleet.Brief(site, host)
-		return known
-	}, h.marked)
+	h.markChanged()
 }
 
-// markChanged is markAll where something may have changed since, not too often. It tells whether it looked. The caller
-// holds mu.
-func (h *Hub) markChanged() bool {
-	if !h.unmarked || time.Since(h.marked) < markEvery {
+// markChanged does the same for the hosts of which the fleet may make something else than before, not too often. It tells
+// whether there were any. The caller holds mu.
+func (h *Hub) markChanged() (any bool) {
+	now := time.Now()
+	if h.fleet == nil || now.Sub(h.marked) < markEvery {
 		return false
 	}
-	h.markAll()
-	return true
+	h.marked = now
+	h.fleet.Altered(func(host fleet.Host) {
+		h.mark(host)
+		any = true
+	})
+	if now.Sub(h.swept) >= sweepHosts {
+		h.swept = now
+		h.hosts.sweep(func(site, host string) bool {
+			_, known := h.fleet.Brief(site, host)
+			return known
+		}, now)
+	}
+	return any
 }
 
 // markHosts does the same for the hosts of a batch, at once. The caller holds mu.
@@ -51,7 +56,6 @@ func (h *Hub) markHosts(b Batch) {
 			h.mark(host)
 		}
 	}
-	h.unmarked = true
 }
 
 func (h *Hub) mark(host fleet.Host) {

@@ -79,7 +79,6 @@ func (l *leading) snapshot(now time.Time) (entries []entry, due []fleet.Page, er
 	l.foreign = nil
 	if len(keys) > 0 {
 		l.h.revision++
-		l.h.unmarked = true
 	}
 	for _, key := range keys {
 		value, err := l.fleet.Encode(key)
