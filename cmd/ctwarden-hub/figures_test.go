@@ -247,7 +247,7 @@ func TestFigureHundredThousand(t *testing.T) {
 		t.Errorf("the page is first painted after %v", paint)
 	}
 	b := w.behind(150 * time.Millisecond)
-	b.hold(t, mostBehind)
+	b.hold(t, mostBehindAll)
 	if err := f.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
