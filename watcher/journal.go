@@ -36,6 +36,7 @@ type Journal struct {
 	current bool
 	tails   *journalTails
 	send    *sender
+	touched int                      // records read since the pages that they were in were let go of
 	seen    func(*sdjournal.Journal) // where tests look at each record that is read; else nil
 }
 

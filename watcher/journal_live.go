@@ -95,6 +95,10 @@ func (j *Journal) drain(ctx context.Context, h *sdjournal.Journal) (read int, er
 			j.send.lost(1, damaged(err))
 		}
 		read++
+		if j.touched++; j.touched == letGoEvery {
+			j.touched = 0
+			_ = letGo() // without it more is resident, which the kernel takes back when it has to
+		}
 		if err := j.send.full(ctx); err != nil {
 			return read, err
 		}

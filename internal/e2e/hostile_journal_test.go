@@ -32,8 +32,6 @@ sources: {lookback: 0s, kmsg: {enabled: false}, journal: {enabled: true, directo
 const (
 	// refusedASecond is how many packets are refused a second in a namespace, for each of which the kernel prints a line.
 	refusedASecond = 3000
-	// mostMapped is what may be resident with the journal's files that libsystemd maps, in bytes.
-	mostMapped = 256 << 20
 	// floodSeconds is for how long what the agent uses is measured at least.
 	floodSeconds = 5
 )
@@ -71,9 +69,7 @@ func TestPromiseJournalFlood(t *testing.T) {
 	testhost.Eventually(t, "the kernel's lines come through", func() bool { return a.source(t, remediate.SourceJournal, d.Dir).Matches > 100 })
 	before, at := usageOf(t, a.cmd.Process.Pid), time.Now()
 	told, arrived := a.refusedInDeluge(t, h, ns)
-	own := int64(0)
 	testhost.Eventually(t, "it was long enough", func() bool {
-		own = max(own, ownMemory(t, a.cmd.Process.Pid))
 		return time.Since(at) > time.Duration(testhost.Amount(floodSeconds, 60))*time.Second
 	})
 	took := time.Since(at)
@@ -83,8 +79,8 @@ func TestPromiseJournalFlood(t *testing.T) {
 	if err := flood.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if told > time.Second || own > mostMemory || now.peak > mostMapped || share >= mostCPU {
-		t.Errorf("a refusal took %v to be told of, %d MB, with the journal's files %d MB, %.2f of a core", told, own>>20, now.peak>>20, share)
+	if told > time.Second || now.peak > mostMemory || share >= mostCPU {
+		t.Errorf("a refusal took %v to be told of, %d MB, %.2f of a core", told, now.peak>>20, share)
 	}
 	var read uint64
 	testhost.Eventually(t, "all that the kernel printed is read, or counted as lost", func() bool {
@@ -101,22 +97,8 @@ func TestPromiseJournalFlood(t *testing.T) {
 	}
 	a.stop(t, syscall.SIGTERM)
 	testhost.Held(t, "6.13 flood through journald", "%d lines of the kernel's and %d forged records, some of 48 KiB and more, with NUL and invalid "+
-		"UTF-8, in %.1f s: %d MB at most (%d MB with what libsystemd maps of the journal's files), %.2f of a core; a real refusal meanwhile told of after %d ms, at NATS after %d ms; forged ones counted 0",
-		read, forged[0]+forged[1], took.Seconds(), own>>20, now.peak>>20, share, told.Milliseconds(), arrived.Milliseconds())
-}
-
-// ownMemory is what of a process is resident and no file's, in bytes.
-func ownMemory(t *testing.T, pid int) (bytes int64) {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(status), "RssAnon:")
-	if _, err := fmt.Sscanf(after, "%d kB", &bytes); err != nil {
-		t.Fatal(err)
-	}
-	return bytes << 10
+		"UTF-8, in %.1f s: %d MB at most, %.2f of a core; a real refusal meanwhile told of after %d ms, at NATS after %d ms; forged ones counted 0",
+		read, forged[0]+forged[1], took.Seconds(), now.peak>>20, share, told.Milliseconds(), arrived.Milliseconds())
 }
 
 // printUnlimited has the kernel print each networking message, and none of them on the console, until the test ends.
