@@ -173,6 +173,7 @@ func (t *Tracker) Wrote(c LimitChange, w Writer) LimitChange {
 	}
 	last := &changes[len(changes)-1]
 	last.By, last.Kind = w.Name, w.Kind
+	t.st.Foreign.nameReraises(*last)
 	return t.lastForeign()
 }
 

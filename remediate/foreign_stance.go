@@ -79,6 +79,15 @@ func (t *Tracker) noteReraise(now time.Time, s Step) {
 	f.Reraised = append(f.Reraised, reraise{At: now, Limit: s.From, Lowered: f.Lowered != 0, By: f.writer()})
 }
 
+// nameReraises names the writer to steps that were taken since a change before it was known who made it.
+func (f foreignWriters) nameReraises(c foreignChange) {
+	for i, r := range f.Reraised {
+		if r.Limit == c.New && !r.At.Before(c.At) {
+			f.Reraised[i].By = c.By
+		}
+	}
+}
+
 // writer is who made the last change; empty: it is not known.
 func (f foreignWriters) writer() string {
 	if n := len(f.Changes); n > 0 {

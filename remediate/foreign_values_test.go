@@ -75,6 +75,19 @@ func TestOneWriterManyValues(t *testing.T) {
 	}
 }
 
+// TestWriterFoundAfterTheStep: who lowered the limit is looked up aside, so that a step may come before the answer.
+func TestWriterFoundAfterTheStep(t *testing.T) {
+	q := disputed(t)
+	w := Writer{WriterSysctl, "/etc/sysctl.d/50-db.conf:3"}
+	q.at(minutes(11)).refuse().decides(ReasonFull)
+	q.tr.Wrote(LimitChange{Old: 4000, New: 1000}, w)
+	q.at(minutes(12)).lower(900)
+	q.tr.Wrote(LimitChange{Old: 2000, New: 900}, w)
+	if f := q.tr.Foreign(q.now); f.Against != 1 || !f.Named {
+		t.Errorf("%+v", f)
+	}
+}
+
 // TestRaisesByOthersAreNoLowerings: steps from where others have raised the limit to count for that value alone.
 func TestRaisesByOthersAreNoLowerings(t *testing.T) {
 	q := &quarrel{script: play(t), p: allowed()}
