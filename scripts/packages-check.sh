@@ -132,29 +132,33 @@ manuals() {
     dpkg-deb -x "$dist/ctwarden_${version}_amd64.deb" "$work/root"
     dpkg-deb -x "$dist/ctwarden-hub_${version}_amd64.deb" "$work/root"
     for page in "$work"/root/usr/share/man/man*/*.gz; do
-        gzip -dc "$page" >"$work/page"
-        mandoc -Tlint -Wwarning "$work/page" || die "$page"
+        name=$(basename "$page" .gz) # which mandoc holds against the section
+        gzip -dc "$page" >"$work/$name"
+        mandoc -Tlint -Wwarning "$work/$name" || die "$page"
     done
     say "manual pages: $(find "$work/root/usr/share/man" -name '*.gz' | wc -l), no warnings of mandoc"
 }
 
-# promtool is in Debian's package of Prometheus, whose server nobody wants started for this.
-promtool() {
-    tool=$(command -v promtool) || tool=$cache/ctwarden/prometheus/usr/bin/promtool
+# promtool is in Debian's package of Prometheus, whose server nobody wants started for this. (A function of that name would
+# be found by command -v.)
+run_promtool() {
+    tool=$(command -v promtool) || tool=$cache/ctwarden/promtool
     if [ ! -x "$tool" ]; then
         (
             cd "$work"
             fetch() { apt-get -qq download -o APT::Sandbox::User="$(id -un)" prometheus; }
             fetch || { apt-get -qq update && fetch; }
-            dpkg-deb -x prometheus_*.deb "$cache/ctwarden/prometheus"
+            dpkg-deb -x prometheus_*.deb prometheus
+            cp prometheus/usr/bin/promtool "$tool.$$"
+            mv "$tool.$$" "$tool"
         )
     fi
     "$tool" "$@"
 }
 
 alerts() {
-    promtool check rules packaging/prometheus/*.rules.yaml
-    (cd packaging/prometheus && promtool test rules ./*.rules.test.yaml) || die "the alert rules do not do what their tests say"
+    run_promtool check rules packaging/prometheus/*.rules.yaml
+    (cd packaging/prometheus && run_promtool test rules ./*.rules.test.yaml) || die "the alert rules do not do what their tests say"
 }
 
 ansible() {

@@ -180,7 +180,7 @@ clear_away() {
     (
         cd "$dist"
         for list in SHA256SUMS $unfinished; do
-            [ ! -e $list ] || sed -E 's/^[0-9a-f]{64}  //' $list
+            [ ! -e "$list" ] || sed -E 's/^[0-9a-f]{64}  //' "$list"
         done | grep -Ex 'ctwarden[^/]*\.(deb|rpm|cdx\.json)' | xargs -r rm -f --
         rm -f SHA256SUMS SHA256SUMS.asc $unfinished
     )
