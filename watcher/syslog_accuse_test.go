@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // byLook is a numbered file that is looked at when the test says so, and never in between.
@@ -297,5 +298,30 @@ func TestSyslogHeldUp(t *testing.T) {
 				t.Errorf("%d lines counted as lost; want what came since the last look: %v", l.lost, tt.since)
 			}
 		})
+	}
+}
+
+// TestClockSetAtCopytruncate has the wall clock set an hour forth between a copy and its truncation: what is counted as lost
+// rests on how long that really took.
+func TestClockSetAtCopytruncate(t *testing.T) {
+	const rate = 100 // lines in the second before
+	l := newByLook(t)
+	l.add(rate)
+	l.look()
+	g := &l.s.files[0].growth
+	g.before = growthPoint{at: g.looked.Add(-time.Second), total: g.total - int64(rate*len(kernLine(l.n)))}
+	l.add(1)
+	l.copyTruncate(".1")
+	for _, at := range []*time.Time{&g.looked, &g.grew, &g.from.at, &g.before.at} {
+		wall := (*uint64)(unsafe.Pointer(at)) // in a time with a monotonic reading: a bit, 33 bits of seconds, 30 of nanoseconds
+		*wall -= 3600 << 30
+	}
+	l.setTime(".1", time.Now().Add(-time.Hour+100*time.Millisecond))
+	l.add(1)
+	for range 5 {
+		l.look()
+	}
+	if l.told != 1 || l.lost > 60*rate {
+		t.Errorf("told %d times, %d lines counted as lost within a moment: %s", l.told, l.lost, l.lostText)
 	}
 }

@@ -147,7 +147,9 @@ func (f *logFile) destroyed(copies []*logFile) float64 {
 	if at := f.copiedAt(copies, now); at.After(from) {
 		from, kept = at, kept-f.keptIn(copies[:1])
 	}
-	return f.growth.bytesIn(now.Sub(from)) - float64(kept)
+	// A file's time is the wall clock's, which may have been set since.
+	span := min(now.Sub(from), now.Sub(f.growth.looked))
+	return f.growth.bytesIn(span) - float64(kept)
 }
 
 // keptIn is how many bytes of those that came to f since it was last looked at are in plain copies.
@@ -198,7 +200,7 @@ func truncatedText(path string, copies int, unread int64, lines uint64) string {
 	if copies > 1 {
 		what = fmt.Sprintf("copied and truncated %d times while it was written to (copytruncate)", copies)
 	}
-	return fmt.Sprintf("%s was %s: lines written %s are destroyed, about %d at the rate seen, which is counted as lost; "+
+	return fmt.Sprintf("%s was %s: lines written %s may be destroyed, about %d at the rate seen, which is counted as lost; "+
 		"to lose none use create in logrotate's configuration, and have the writer open the log again in postrotate",
 		path, what, destroyed, lines)
 }

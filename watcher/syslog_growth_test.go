@@ -156,11 +156,11 @@ func TestTruncatedText(t *testing.T) {
 		lines  uint64
 		want   string
 	}{
-		{0, 0, 1, "/x was truncated while it was written to: lines written since it was last looked at are destroyed, " +
+		{0, 0, 1, "/x was truncated while it was written to: lines written since it was last looked at may be destroyed, " +
 			"about 1 at the rate seen, which is counted as lost; "},
-		{1, 0, 2, "/x was copied and truncated while it was written to (copytruncate): lines written between the two are destroyed, " +
+		{1, 0, 2, "/x was copied and truncated while it was written to (copytruncate): lines written between the two may be destroyed, " +
 			"about 2 at the rate seen, which is counted as lost; "},
-		{3, 0, 7, "/x was copied and truncated 3 times while it was written to (copytruncate): lines written between the two are destroyed, " +
+		{3, 0, 7, "/x was copied and truncated 3 times while it was written to (copytruncate): lines written between the two may be destroyed, " +
 			"about 7 at the rate seen, which is counted as lost; "},
 		{1, 512, 6, "/x was truncated with 512 bytes unread: about 6 lines are lost"},
 	} {

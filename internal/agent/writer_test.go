@@ -171,6 +171,39 @@ func TestNothingIsSavedBeforeTheWriterIsNamed(t *testing.T) {
 	<-a.writers.found
 }
 
+// TestRevertIsSavedWhileAWriterIsLookedFor has a limit taken back while a search runs, for which saving waits: the revert's
+// intent goes only behind the revert itself.
+func TestRevertIsSavedWhileAWriterIsLookedFor(t *testing.T) {
+	h := newScratch(t)
+	a := h.open(t)
+	a.writers.within = time.Hour
+	a.sample()
+	if r := a.raise(131072); !r.Done {
+		t.Fatal(r.Text)
+	}
+	a.save(true)
+	a.recorder.work(t.Context())
+	for _, limit := range []int{50000, 131072} { // somebody lowers it, and sets it back
+		h.table(t, 100, limit, 0)
+		for _, s := range a.spaces {
+			s.next = time.Time{}
+		}
+		a.sample()
+	}
+	if len(a.writers.waiting) == 0 {
+		t.Fatal("no writer is looked for")
+	}
+	r, rest := a.revert(true)
+	if !r.Done {
+		t.Fatal(r.Text)
+	}
+	a.recorder.do(func() { rest() })
+	a.recorder.work(t.Context())
+	if len(a.unkept) > 0 || len(a.events) > 0 || len(a.writers.waiting) > 0 {
+		t.Errorf("the intent is let go of before %d steps and %d events are saved, %d wait", len(a.unkept), len(a.events), len(a.writers.waiting))
+	}
+}
+
 // TestLimitChangedNamesTheWriter goes through the agent, and over a restart.
 func TestLimitChangedNamesTheWriter(t *testing.T) {
 	h := newScratch(t)
