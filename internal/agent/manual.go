@@ -81,7 +81,7 @@ func (a *Agent) bringBack(back remediate.Step, meta apply.PersistMeta, first boo
 	a.cfg.Log.Info("persisted limit follows the revert", zap.String("step", back.ID), zap.String("text", text))
 	a.afterwards(func() {
 		delete(a.following, back.ID)
-		a.save(true) // also where it waits for a writer's name
+		a.save(true)                                                       // also where it waits for a writer's name
 		a.recorder.add(state.Change{}, func() { a.forgetIntent(back.ID) }) // behind the revert itself
 	})
 	return text
