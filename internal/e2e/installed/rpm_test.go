@@ -14,7 +14,7 @@ func rpm(args ...string) []string {
 	return append([]string{"rpm", "--force-debian", "--nodeps"}, args...)
 }
 
-// TestRPM installs an older version by rpm, upgrades and removes it, under a systemd that runs.
+// TestRPM installs an older version by rpm, upgrades it, goes back and removes it, under a systemd that runs.
 func TestRPM(t *testing.T) {
 	newer, old := built(t), older(t)
 	need(t, "systemd-nspawn")
@@ -37,6 +37,8 @@ func TestRPM(t *testing.T) {
 
 	inOrder(t, []part{
 		{"upgrade", func(t *testing.T) { m.rpmUpgrade(t, newer) }},
+		{"reinstall", func(t *testing.T) { m.rpmAgain(t, newer, "--replacepkgs") }},
+		{"downgrade", func(t *testing.T) { m.rpmAgain(t, old, "--oldpackage") }},
 		{"remove", func(t *testing.T) { m.rpmRemove(t, before) }},
 	})
 }
@@ -66,6 +68,19 @@ func (m *machine) rpmUpgrade(t *testing.T, newer packages) {
 	if out := m.run(t, "rpm", "--query", "ctwarden", "ctwarden-hub"); strings.Count(out, "\n") != 2 {
 		t.Errorf("installed: %s", out)
 	}
+}
+
+// rpmAgain installs a version that is not newer. The service is that version's then, and all else as it was.
+func (m *machine) rpmAgain(t *testing.T, p packages, option string) {
+	config, pid := readFile(t, m.path(configFile)), m.mainPID(t, agentUnit)
+	m.run(t, rpm("--upgrade", option, m.bring(t, p.rpm(t, "ctwarden")), m.bring(t, p.rpm(t, "ctwarden-hub")))...)
+	m.another(t, agentUnit, pid)
+	m.wantVersion(t, p.deb(t, "ctwarden"))
+	if got := readFile(t, m.path(configFile)); got != config {
+		t.Errorf("the edited configuration became\n%s", got)
+	}
+	m.wantProperties(t, agentUnit, "UnitFileState=enabled", "ActiveState=active")
+	m.wantProperties(t, hubUnit, "UnitFileState=disabled", "ActiveState=inactive")
 }
 
 // rpmRemove wants the edited files and the state to stay, and nothing else.
