@@ -149,7 +149,7 @@ func (m *machine) journalled(t *testing.T, typ remediate.EventType) (found []rem
 	return found
 }
 
-// said waits until a service has a line in the journal since a cursor; empty: ever.
+// said waits until the journal has a line since a cursor; empty: of our services', ever.
 func (m *machine) said(t *testing.T, since string, words ...string) {
 	t.Helper()
 	testhost.Eventually(t, fmt.Sprintf("the journal has %q", words), func() bool {
@@ -162,10 +162,12 @@ func (m *machine) said(t *testing.T, since string, words ...string) {
 	})
 }
 
+// journalOf reads our services' journal. Where it is read from a cursor on, nothing is left out: journalctl passes over one
+// record, for the cursor's own, also where that is left out.
 func (m *machine) journalOf(since string) []string {
 	args := []string{"journalctl", "--no-pager", "-q", "-o", "cat"}
 	if since != "" {
-		args = append(args, "--after-cursor="+since)
+		return append(args, "--after-cursor="+since)
 	}
 	return append(args, "-u", "ctwarden.service", "-u", "ctwarden-hub.service")
 }
