@@ -77,7 +77,9 @@ type Facts struct {
 	HasPersisted bool
 	PersistErr   error
 	Unit         Unit
-	Unknown      []Unknown
+	// Dirs are the agent's own directories.
+	Dirs    []Dir
+	Unknown []Unknown
 }
 
 // Fill is how full one namespace's table is.
@@ -142,13 +144,27 @@ type Unit struct {
 	// to the sysctl.d file.
 	Lacks    string
 	Persists bool
-	// Confined is true where it may write below no other directories than Writable.
+	// Confined is true where it may write below no other directories than Writable, which are free of links. Covered are
+	// those that it does not see as they are.
 	Confined bool
 	Writable []string
+	Covered  []Cover
 	// SystemdRuns is true where systemd is this system's first process. Active is true where the service runs, PID is its
 	// process where that is seen, and PIDWriter whether that has the capability.
 	SystemdRuns bool
 	Active      bool
 	PID         int
 	PIDWriter   bool
+}
+
+// Dir is a directory of the agent's own, as Key of its configuration names it.
+type Dir struct {
+	Key, Path string
+	real      string // free of links
+}
+
+// Cover is a directory over which a setting of the unit puts another one.
+type Cover struct {
+	Setting, Dir string
+	real         string // free of links
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,9 @@ func TestFindingsOfWriters(t *testing.T) {
 // sandboxed is a unit that writes to its own directories alone, but for the sandbox of the kernel's settings.
 const sandboxed = "[Service]\nUser=ctwarden\nAmbientCapabilities=CAP_SYSLOG\nProtectSystem=strict\nStateDirectory=ctwarden\nRuntimeDirectory=ctwarden\n"
 
+// covered is the same unit with the homes and both /tmp of its own.
+const covered = sandboxed + "ProtectHome=yes\nPrivateTmp=yes\n"
+
 func TestFindingsOfTheHost(t *testing.T) {
 	buckets := func(n string) files {
 		return files{
@@ -171,6 +175,31 @@ func TestFindingsOfTheHost(t *testing.T) {
 			func(c *Config) { c.StateDir, c.RuntimeDir = "/srv/ctw/state", "/run/ctwarden/x" }, "survives", nil},
 		{"opened, and shut again", files{unitFile[1:]: sandboxed, "etc/systemd/system/ctwarden.service.d/own.conf": "[Service]\nReadWritePaths=/srv/ctw\nReadWritePaths=\n"},
 			func(c *Config) { c.StateDir = "/srv/ctw" }, "survives", []want{{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "", ""}}},
+		{"its runtime directory by way of a link", files{unitFile[1:]: sandboxed, "var/run": "-> /run", "run/ctwarden": "dir/"},
+			func(c *Config) { c.StateDir, c.RuntimeDir = "/var/lib/ctwarden", "/var/run/ctwarden" }, "survives", nil},
+		{"opened by way of a link", files{unitFile[1:]: sandboxed + "ReadWritePaths=/var/run/ctw\n", "var/run": "-> ../run"},
+			func(c *Config) { c.RuntimeDir = "/run/ctw" }, "survives", nil},
+		{"a link out of what is opened", files{unitFile[1:]: sandboxed, "var/lib/ctwarden": "-> /srv/ctw", "srv/ctw": "dir/"},
+			func(c *Config) { c.StateDir = "/var/lib/ctwarden" }, "survives", nil}, // which systemd follows too
+		{"a link from elsewhere", files{unitFile[1:]: sandboxed, "var/lib/ctwarden/state": "-> /srv/ctw", "srv/ctw": "dir/"},
+			func(c *Config) { c.StateDir = "/var/lib/ctwarden/state" }, "survives", []want{{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "state_dir: /var/lib/ctwarden/state is read-only", ""}}},
+		{"its state in a directory of its own for /tmp", files{unitFile[1:]: covered}, func(c *Config) { c.StateDir = "/tmp/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "PrivateTmp=yes puts another directory over /tmp,", "write state_dir: /var/lib/ctwarden, or another directory outside of /tmp,"}}},
+		{"the same, opened", files{unitFile[1:]: covered + "ReadWritePaths=/var/tmp/ctw\n"}, func(c *Config) { c.StateDir = "/var/tmp/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "over /var/tmp,", "write state_dir: "}}},
+		{"its state in a home", files{unitFile[1:]: covered, "home": "-> var/home", "var/home": "dir/"}, func(c *Config) { c.StateDir = "/var/home/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "ProtectHome=yes puts another directory over /home,", "write state_dir: "}}},
+		{"its state in root's home, opened", files{unitFile[1:]: covered + "ReadWritePaths=/root\n"}, func(c *Config) { c.StateDir = "/root/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "over /root,", "write state_dir: "}}},
+		{"its runtime directory in a user's", files{unitFile[1:]: covered + "ReadWritePaths=/run/user/999\n"}, func(c *Config) { c.RuntimeDir = "/run/user/999/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "over /run/user,", "write runtime_dir: /run/ctwarden,"}}},
+		{"homes and /tmp as they are, and opened", files{unitFile[1:]: covered + "ProtectHome=read-only\nPrivateTmp=no\nReadWritePaths=/home/ctw /tmp/ctw\n"},
+			func(c *Config) { c.StateDir, c.RuntimeDir = "/home/ctw", "/tmp/ctw" }, "survives", nil},
+		{"homes hidden from one that may write elsewhere", files{unitFile[1:]: "[Service]\nUser=ctwarden\nProtectHome=tmpfs\n"}, func(c *Config) { c.StateDir = "/home/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "ProtectHome=tmpfs", "write state_dir: "}}},
+		{"its state in a path with a blank", files{unitFile[1:]: sandboxed}, func(c *Config) { c.StateDir = "/srv/my dir" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "state_dir: /srv/my dir is read-only", `-m 0700 '/srv/my dir' && mkdir -p /etc/systemd/system/ctwarden.service.d && printf '%s\n' '[Service]' 'ReadWritePaths="/srv/my dir"' >`}}},
+		{"that is opened", files{unitFile[1:]: sandboxed + "ReadWritePaths=-\"/srv/my dir\" /x\n"}, func(c *Config) { c.StateDir = "/srv/my dir" }, "survives", nil},
 		{"its state is elsewhere, and nothing is shut", nil, func(c *Config) { c.StateDir = "/srv/ctw" }, "survives", nil},
 		{"an agent of root's", files{unitFile[1:]: "[Service]\n", "etc/systemd/system/ctwarden.service.d/remediate.conf": "gone/"}, nil, "survives", nil},
 		{"no capability needed", files{"etc/systemd/system/ctwarden.service.d/remediate.conf": "gone/"}, observe, "survives", nil},
@@ -196,5 +225,25 @@ func TestFindingsOfTheHost(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { check(t, examine(t, tt.files, tt.change), tt.verdict, tt.want) })
+	}
+}
+
+// TestFixIsQuoted carries out the writing part of the fix for hard names, and reads it as the unit is read.
+func TestFixIsQuoted(t *testing.T) {
+	for _, dir := range []string{"/srv/ctw", "/srv/my dir", `/srv/it's`, `/srv/a"b`, `/srv/a\b`, "/srv/100%s", "/srv/$HOME`x`;*", `/srv/\n "%%" '`} {
+		t.Run(dir, func(t *testing.T) {
+			r := examine(t, files{unitFile[1:]: sandboxed}, func(c *Config) { c.StateDir = dir })
+			if len(r.Findings) != 1 || r.Findings[0].ID != IDReadOnlyDir {
+				t.Fatalf("%s", all(r))
+			}
+			_, writing, _ := strings.Cut(r.Findings[0].Fix, "service.d && ")
+			writing, _, _ = strings.Cut(writing, " >/etc/systemd")
+			out, err := exec.Command("sh", "-c", writing).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s: %v: %s", writing, err, out)
+			}
+			dropIn := "etc/systemd/system/ctwarden.service.d/own.conf"
+			check(t, examine(t, files{unitFile[1:]: sandboxed, dropIn: string(out)}, func(c *Config) { c.StateDir = dir }), "survives", nil)
+		})
 	}
 }

@@ -56,27 +56,6 @@ func (j *judge) service() {
 	}
 }
 
-// confined tells of a directory of the agent's that the unit keeps it from.
-func (j *judge) confined() {
-	f := j.f
-	if !f.known() || f.Unit.File == "" || !f.Unit.Confined {
-		return
-	}
-	for _, own := range []struct{ key, dir string }{{"state_dir", f.StateDir}, {"runtime_dir", f.RuntimeDir}} {
-		if own.dir == "" || within(own.dir, f.Unit.Writable) {
-			continue
-		}
-		j.add(Finding{
-			ID: IDReadOnlyDir, Severity: Problem, Where: f.File,
-			What: fmt.Sprintf("%s: %s is read-only to the service: ProtectSystem=strict, and no ReadWritePaths= names it", own.key, own.dir),
-			Why:  "what the agent keeps there is lost with its end, or it does not start",
-			Fix: fmt.Sprintf("install -d -o ctwarden -g ctwarden -m 0700 %s && mkdir -p /etc/systemd/system/ctwarden.service.d && "+
-				"printf '[Service]\nReadWritePaths=%[1]s\n' >/etc/systemd/system/ctwarden.service.d/%s.conf && "+
-				"systemctl daemon-reload && systemctl restart ctwarden", own.dir, own.key),
-		})
-	}
-}
-
 // linkDropIn gives the service what mode remediate takes.
 const linkDropIn = "mkdir -p /etc/systemd/system/ctwarden.service.d && " +
 	"ln -sf /usr/share/ctwarden/ctwarden.service.d/remediate.conf /etc/systemd/system/ctwarden.service.d/ && " +

@@ -49,6 +49,7 @@ func Read(c Config) (Facts, error) {
 	f.Managed = managed(f.Tree)
 	f.readPersisted(root)
 	f.Unit = readUnit(root)
+	f.readDirs(root)
 	return f, nil
 }
 

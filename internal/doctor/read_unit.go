@@ -45,7 +45,14 @@ func readUnit(root *os.Root) Unit {
 		settings = append(settings, string(f.Data))
 	}
 	parsed := parseUnit(settings)
-	u.Lacks, u.Confined, u.Writable = parsed.lacks(), parsed.strict, parsed.writable()
+	u.Lacks, u.Confined = parsed.lacks(), parsed.strict
+	for _, dir := range parsed.writable() {
+		u.Writable = append(u.Writable, resolved(root, dir))
+	}
+	for _, c := range parsed.covers() {
+		c.real = resolved(root, c.Dir)
+		u.Covered = append(u.Covered, c)
+	}
 	_, wanted := root.Lstat("etc/systemd/system/sockets.target.wants/" + helperName)
 	u.Persists = parsed.root() || parsed.helper || wanted == nil
 	_, err := root.Stat("run/systemd/system")
@@ -81,16 +88,17 @@ func enabled(root *os.Root) bool {
 type setup struct {
 	user              string
 	ambient, bounding map[string]bool
-	bounded           bool // there is a bounding set
-	tunables          bool // /proc/sys is read-only to it
-	strict            bool // so is all but what is opened, by the setting that opens it
+	bounded           bool              // there is a bounding set
+	tunables          bool              // /proc/sys is read-only to it
+	strict            bool              // so is all but what is opened, by the setting that opens it
+	covered           map[string]string // the settings that put other directories over the host's, with their values
 	opened            map[string][]string
 	helper            bool // root's helper is there that writes the sysctl.d file
 }
 
 // parseUnit reads the unit and its drop-ins, in their order.
 func parseUnit(files []string) setup {
-	s := setup{ambient: map[string]bool{}, bounding: map[string]bool{}, opened: map[string][]string{}}
+	s := setup{ambient: map[string]bool{}, bounding: map[string]bool{}, opened: map[string][]string{}, covered: map[string]string{}}
 	for _, text := range files {
 		for row := range strings.Lines(text) {
 			key, value, _ := strings.Cut(strings.TrimSpace(row), "=")
@@ -98,6 +106,11 @@ func parseUnit(files []string) setup {
 		}
 	}
 	return s
+}
+
+// yes tells whether systemd takes a value for true.
+func yes(value string) bool {
+	return slices.Contains([]string{"yes", "y", "true", "t", "on", "1"}, strings.ToLower(value))
 }
 
 func (s *setup) set(key, value string) {
@@ -113,9 +126,11 @@ func (s *setup) set(key, value string) {
 		s.bounded = true
 		capabilities(s.bounding, value)
 	case "ProtectKernelTunables":
-		s.tunables = slices.Contains([]string{"yes", "true", "on", "1"}, strings.ToLower(value))
+		s.tunables = yes(value)
 	case "ProtectSystem":
 		s.strict = value == "strict"
+	case "ProtectHome", "PrivateTmp":
+		s.covered[key] = value
 	case "ReadWritePaths", "StateDirectory", "RuntimeDirectory":
 		s.open(key, value)
 	case "Wants", "Requires", "BindsTo", "Upholds":
@@ -131,8 +146,11 @@ func (s *setup) open(key, value string) {
 	if value == "" {
 		delete(s.opened, key)
 	}
-	for _, name := range strings.Fields(value) {
-		name, _, _ = strings.Cut(strings.TrimLeft(name, "-+"), ":") // after which a link to it may be named
+	for _, name := range unitWords(value) {
+		name = strings.TrimLeft(name, "-+")
+		if parents[key] != "" {
+			name, _, _ = strings.Cut(name, ":") // after which a link to it may be named
+		}
 		s.opened[key] = append(s.opened[key], path.Join("/", parents[key], name))
 	}
 }
