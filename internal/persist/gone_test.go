@@ -3,8 +3,12 @@ package persist
 import (
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
@@ -48,6 +52,60 @@ func TestGone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestThereAmidSignals has the runtime's signals arrive while it is looked whether the agent is still there.
+func TestThereAmidSignals(t *testing.T) {
+	helper, _ := pair(t)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	thread := unix.Gettid()
+	done, ended := make(chan struct{}), make(chan error) // closed, and sent to, once
+	go func() {
+		for {
+			select {
+			case <-done:
+				ended <- nil
+				return
+			default:
+			}
+			if err := unix.Tgkill(unix.Getpid(), thread, unix.SIGURG); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for range 300_000 {
+		if err := stillThere(helper); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(done)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pair is a connection's two ends.
+func pair(t *testing.T) (helper, agent *net.UnixConn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socket")
+		conn, err := net.FileConn(f)
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends[i] = conn.(*net.UnixConn)
+		t.Cleanup(func() { conn.Close() })
+	}
+	return ends[0], ends[1]
 }
 
 // TestNoAnswer tells a helper that hung up, which may be asked again, from one that is silent.

@@ -207,8 +207,11 @@ func stillThere(conn *net.UnixConn) error {
 	var peer [1]unix.PollFd
 	var pollErr error
 	if err := raw.Control(func(fd uintptr) {
-		peer[0] = unix.PollFd{Fd: int32(fd)} // a peer that is gone shows without being asked for
-		_, pollErr = unix.Poll(peer[:], 0)
+		peer[0] = unix.PollFd{Fd: int32(fd)}
+		// A peer that is gone shows without being asked for.
+		for pollErr = unix.EINTR; errors.Is(pollErr, unix.EINTR); { // by the runtime's signals
+			_, pollErr = unix.Poll(peer[:], 0)
+		}
 	}); err != nil {
 		return err
 	}
