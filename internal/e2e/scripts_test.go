@@ -189,6 +189,26 @@ func TestScriptsOfRpm(t *testing.T) {
 	}
 }
 
+// TestScriptsForgetFailed has each removal, and no upgrade, ask a running systemd to forget units that failed.
+func TestScriptsForgetFailed(t *testing.T) {
+	c := newChroot(t, "dash")
+	c.run(t, `mkdir -p /run/systemd/system && printf '#!/bin/sh\necho "$*" >>/asked\n[ "$1" != --quiet ]\n' >/systemctl &&
+		chmod 755 /systemctl && mv /systemctl /usr/bin/systemctl`)
+	for _, tt := range []struct {
+		args string
+		want bool
+	}{{"remove", true}, {"purge", true}, {"0", true}, {"upgrade", false}, {"1", false}} {
+		c.run(t, ": >/asked")
+		if said := c.script(t, "ctwarden.postrm", tt.args); said != "" {
+			t.Errorf("%s says %q", tt.args, said)
+		}
+		asked := c.run(t, "cat /asked")
+		if strings.Contains(asked, "reset-failed ctwarden.service ctwarden-persist*\n") != tt.want {
+			t.Errorf("%s asks for %q", tt.args, asked)
+		}
+	}
+}
+
 // TestScriptsOfTheHub does the same with the hub's, which is not enabled before it is configured.
 func TestScriptsOfTheHub(t *testing.T) {
 	c := newChroot(t, "dash")
