@@ -17,9 +17,10 @@ func TestReliabilityNamesEveryPromise(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var tests, numbers []string
+	var tests, promises, numbers []string
 	eachTestFile(t, func(text string) {
-		tests = append(tests, all(`(?m)^func (TestPromise\w+)\(`, text)...)
+		tests = append(tests, all(`(?m)^func (Test\w+)\(`, text)...)
+		promises = append(promises, all(`(?m)^func (TestPromise\w+)\(`, text)...)
 		numbers = append(numbers, all(`(?:Held|saved)\(t, "(\d+\.\d+) `, text)...)
 	})
 	fuzz, err := os.ReadFile("../../scripts/fuzz.sh")
@@ -27,8 +28,13 @@ func TestReliabilityNamesEveryPromise(t *testing.T) {
 		t.Fatal(err)
 	}
 	numbers = append(numbers, all(`"(\d+\.\d+) [a-z]`, string(fuzz))...)
-	same(t, "tests of promises", all("`(TestPromise\\w+)`", string(page)), tests)
+	same(t, "tests of promises", all("`(TestPromise\\w+)`", string(page)), promises)
 	same(t, "numbers of promises", all(`(?m)^\| (\d+\.\d+) \|`, string(page)), numbers)
+	for _, name := range all("`(Test\\w+)`", string(page)) {
+		if !slices.Contains(tests, name) {
+			t.Errorf("RELIABILITY.md has %s, which does not exist", name)
+		}
+	}
 }
 
 // eachTestFile hands the text of every test file of the module to take.
