@@ -38,8 +38,9 @@ type Status struct {
 	// Waiting is how many notifications are to be sent, Oldest when the first of them was handed in.
 	Waiting int       `json:"waiting"`
 	Oldest  time.Time `json:"oldest,omitzero"`
-	// Open is how many troubles are told again and again.
-	Open int `json:"open"`
+	// Open is how many troubles are told again and again, Refused how many of what is told again is refused, each alone.
+	Open    int `json:"open"`
+	Refused int `json:"refused,omitempty"`
 	// Delivered, Replaced and Dead count outcomes, Retries attempts that failed and may succeed later, and Repeated what
 	// was told again; all since the start.
 	Delivered uint64 `json:"delivered"`
@@ -49,7 +50,7 @@ type Status struct {
 	Repeated  uint64 `json:"repeated"`
 	// LastDelivered is when something last got through; zero: never.
 	LastDelivered time.Time `json:"last_delivered,omitzero"`
-	// Problem is why the last attempt failed or whom it missed, Since when that is so; empty: all is well. NextTry is the
+	// Problem is why the last attempt failed or whom it missed, or that something is Refused, Since when that is so; empty: all is well. NextTry is the
 	// earliest time of the next attempt.
 	Problem string    `json:"problem,omitempty"`
 	Since   time.Time `json:"since,omitzero"`

@@ -1,6 +1,7 @@
 package oncall
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -44,7 +45,9 @@ func (q *Queue) finish(j job, err error, now time.Time) {
 	if j.it != nil {
 		j.it.sending = false
 	}
-	q.note(j.n, err, now)
+	if !q.known(j, err) {
+		q.note(j.n, err, now)
+	}
 	if Delivered(err) {
 		q.through(j, err, now)
 		return
@@ -71,9 +74,10 @@ func (q *Queue) finish(j job, err error, now time.Time) {
 	}
 }
 
-// refuse books an attempt of repeats that the other end will never take as it is. One of them may be to blame: they are tried
-// anew at once by halves, down to each alone. One that is refused alone is a dead letter where something else got through
-// meanwhile; where nothing did, it is the other end that refuses everything, and its turn comes again for a day.
+// refuse books an attempt of repeats that the other end will not take as it is. One of them may be to blame: they are tried
+// anew at once by halves, down to each alone. One that is refused alone is told alone from then on, as often as the others,
+// until it gets through: nothing that is open is ever given up, since a place that forgets would take it to be over. Where
+// something else got through meanwhile it is said, once.
 func (q *Queue) refuse(reps []*repeat, why string, now time.Time) {
 	for _, r := range reps {
 		if r.refused.IsZero() {
@@ -85,13 +89,20 @@ func (q *Queue) refuse(reps []*repeat, why string, now time.Time) {
 		return
 	}
 	r := reps[0]
-	if !q.status.LastDelivered.After(r.refused) && now.Sub(r.refused) < giveUpAfter {
-		r.next = now.Add(q.every)
+	r.next = now.Add(q.every)
+	if !q.toBlame(r) {
 		return
 	}
-	delete(q.open, r.n.Key)
-	q.status.Dead++
-	q.keepDead(r.n, Outcome{ID: r.n.ID, Key: r.n.Key, Sender: q.name, Result: ResultDead, At: now, Err: "repeated, it was refused: " + why})
+	r.why = why
+	if !r.said {
+		r.said = true
+		q.log.Error("repeat_refused", zap.String("id", r.n.ID), zap.String("key", r.n.Key), zap.String("error", why))
+	}
+}
+
+// toBlame tells whether something else got through since a repeat is refused; else it is the other end that refuses everything.
+func (q *Queue) toBlame(r *repeat) bool {
+	return !r.refused.IsZero() && q.status.LastDelivered.After(r.refused)
 }
 
 // through books an attempt that got through. After an outage everything that waits may go at once.
@@ -107,7 +118,7 @@ func (q *Queue) through(j job, err error, now time.Time) {
 	if j.it == nil {
 		q.status.Repeated += uint64(len(j.reps))
 		for _, r := range j.reps {
-			r.next, r.refused, r.most = now.Add(q.every), time.Time{}, 0
+			r.next, r.refused, r.most, r.why = now.Add(q.every), time.Time{}, 0, ""
 		}
 		return
 	}
@@ -206,6 +217,12 @@ func (q *Queue) outcome(it *item, o Outcome) Outcome {
 	return o
 }
 
+// known tells whether an attempt ended as it did before: a repeat that alone is to blame was refused again.
+func (q *Queue) known(j job, err error) bool {
+	_, again := Retryable(err)
+	return len(j.reps) == 1 && !Delivered(err) && !again && j.reps[0].why != "" && q.toBlame(j.reps[0])
+}
+
 // note keeps what is wrong, and logs it where it is news.
 func (q *Queue) note(n Notification, err error, now time.Time) {
 	before := q.status.Problem
@@ -230,11 +247,22 @@ func (q *Queue) Status() Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.status
-	s.Name, s.Kind, s.Waiting, s.Open, s.NextTry = q.name, q.kind, q.count, 0, q.gate
+	s.Name, s.Kind, s.Waiting, s.NextTry = q.name, q.kind, q.count, q.gate
+	var since time.Time
+	var why string
 	for _, r := range q.open {
 		if r.until.IsZero() {
 			s.Open++
 		}
+		if r.why != "" {
+			s.Refused++
+			if since.IsZero() || r.refused.Before(since) {
+				since, why = r.refused, r.why
+			}
+		}
+	}
+	if s.Problem == "" && s.Refused > 0 {
+		s.Problem, s.Since = fmt.Sprintf("%d of what is told again are refused, and told alone: %s", s.Refused, why), since
 	}
 	for _, list := range q.waiting {
 		if s.Oldest.IsZero() || list[0].since.Before(s.Oldest) {

@@ -15,6 +15,9 @@ type repeat struct {
 	// gets through, see [Queue.refuse]; zero: it is not under suspicion.
 	refused time.Time
 	most    int
+	// why is the reason where it alone is refused while others get through; empty: it is not. said is true once that was logged.
+	why  string
+	said bool
 }
 
 // maxTogether is how many repeats one attempt has at most.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
@@ -183,7 +184,7 @@ func TestRepeatTogether(t *testing.T) {
 }
 
 // TestRepeatsAreNotSpoiltByOne: of 500 troubles that are told again together, one has the whole refused, as a bad request or as
-// too large. The others are told all the same, and the one is a dead letter.
+// too large. The others are told all the same, and the one alone, until it is taken.
 func TestRepeatsAreNotSpoiltByOne(t *testing.T) {
 	for _, code := range []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge} {
 		t.Run(http.StatusText(code), func(t *testing.T) {
@@ -232,15 +233,15 @@ func TestRepeatsAreNotSpoiltByOne(t *testing.T) {
 			bad, posts, last = true, 0, map[string]time.Time{}
 			mu.Unlock()
 			testhost.Eventually(t, "the others are told again", func() bool { return told() == all-1 })
-			testhost.Eventually(t, "the one that spoils it is a dead letter", func() bool { return len(q.Dead()) == 1 })
+			testhost.Eventually(t, "the one that spoils it is known", func() bool { return q.Status().Refused == 1 })
 			mu.Lock()
 			if posts > 40 { // nine halvings, and what came due meanwhile
 				t.Errorf("it took %d posts", posts)
 			}
+			bad = false
 			mu.Unlock()
-			if d := q.Dead()[0]; d.Notification.Key != "key-77" || d.Outcome.Result != ResultDead || !strings.Contains(d.Outcome.Err, fmt.Sprint(code)) || q.Status().Dead != 1 || q.Status().Open != all-1 {
-				t.Errorf("%+v, %+v", d.Outcome, q.Status())
-			}
+			testhost.Eventually(t, "it is taken in the end", func() bool { return told() == all })
+			testhost.Eventually(t, "all is well", func() bool { s := q.Status(); return s.Refused == 0 && s.Problem == "" && s.Dead == 0 && s.Open == all })
 			cancel()
 			if err := <-ended; err != nil {
 				t.Error(err)
@@ -278,8 +279,70 @@ func TestRepeatsAllRefused(t *testing.T) {
 		d.s.mu.Unlock()
 		d.s.answers(func(context.Context, Notification) error { return permanent("no") })
 		time.Sleep(giveUpAfter + time.Hour)
-		if s := d.Status(); s.Dead != 40 || s.Open != 0 {
+		if s := d.Status(); s.Dead != 0 || s.Open != 40 || s.Refused != 0 {
 			t.Errorf("after a day %+v", s)
+		}
+	})
+}
+
+// TestRepeatsHalfRefused: a balancer with one bad server of two refuses every other attempt. Nothing that is open is forgotten.
+func TestRepeatsHalfRefused(t *testing.T) {
+	repeating(t, func(d *desk) {
+		d.run()
+		for i := range 20 {
+			d.submit(fmt.Sprintf("t%d k%d", i, i))
+		}
+		synctest.Wait()
+		d.s.answers(func(context.Context, Notification) error {
+			d.s.mu.Lock()
+			defer d.s.mu.Unlock()
+			if len(d.s.together)%2 == 0 {
+				return permanent("400")
+			}
+			return nil
+		})
+		time.Sleep(2 * giveUpAfter)
+		synctest.Wait()
+		if s := d.Status(); s.Open != 20 || s.Dead != 0 || s.Repeated < 20*24*60/2 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// TestRepeatOneRefused: one that is refused for good is told alone once a period, said once, and shown until it gets through.
+func TestRepeatOneRefused(t *testing.T) {
+	repeating(t, func(d *desk) {
+		logged, logs := observer.New(zap.WarnLevel)
+		d.Queue.log = zap.New(logged)
+		d.run()
+		for i := range 4 {
+			d.submit(fmt.Sprintf("t%d k%d", i, i))
+		}
+		synctest.Wait()
+		asked := 0
+		d.s.answers(func(_ context.Context, n Notification) error {
+			if n.Key == "k2" {
+				asked++
+				return permanent("400")
+			}
+			return nil
+		})
+		time.Sleep(time.Hour + time.Second)
+		synctest.Wait()
+		if s := d.Status(); s.Open != 4 || s.Refused != 1 || s.Dead != 0 || !strings.Contains(s.Problem, "refused, and told alone: 400") || s.Since.IsZero() {
+			t.Errorf("status %+v", s)
+		}
+		if asked < 55 || asked > 65 {
+			t.Errorf("asked %d times in an hour", asked)
+		}
+		if n := logs.FilterMessage("repeat_refused").Len(); n != 1 || logs.Len() > 5 {
+			t.Errorf("said %d times, of %d lines", n, logs.Len())
+		}
+		d.s.answers(nil)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if s := d.Status(); s.Open != 4 || s.Refused != 0 || s.Problem != "" {
+			t.Errorf("status %+v", s)
 		}
 	})
 }
