@@ -10,19 +10,26 @@ import (
 
 // credentialsState says as much as can be known on this side of why the credentials are not accepted.
 func (d Dial) credentialsState() string {
-	const unknown = "credentials that are missing, wrong, expired or revoked"
+	if at := d.expired(); !at.IsZero() {
+		return "its credentials expired at " + at.UTC().Format(time.RFC3339)
+	}
+	return "credentials that are missing, wrong, expired or revoked"
+}
+
+// expired is when the credentials expired; the zero time where they did not, or that cannot be known.
+func (d Dial) expired() time.Time {
 	path, err := SecretPath(d.Credentials)
 	if err != nil || path == "" {
-		return unknown
+		return time.Time{}
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return unknown
+		return time.Time{}
 	}
-	if at := expiry(text); !at.IsZero() && at.Before(time.Now()) {
-		return "its credentials expired at " + at.UTC().Format(time.RFC3339)
+	if at := expiry(text); at.Before(time.Now()) {
+		return at
 	}
-	return unknown
+	return time.Time{}
 }
 
 // expiry is when the user's token in a .creds file ends; the zero time where it does not or there is none.

@@ -12,7 +12,7 @@ import (
 
 // Explainer puts the errors of one connection into words for the operator, with what to do. It remembers that a server has
 // called the credentials revoked: that is said once, to a connection that stands, and to those who come again only that they
-// are not let in. The zero value but for Dial is ready. It may be used from several goroutines.
+// are not let in. Whoever has the connection calls Connected when it stands. The zero value but for Dial is ready. It may be used from several goroutines.
 type Explainer struct {
 	Dial Dial
 
@@ -33,10 +33,17 @@ func (e *Explainer) Explain(err error) error {
 	if errors.Is(err, nats.ErrAuthRevoked) && (e.revoked.IsZero() || sum != e.sum) {
 		e.revoked, e.sum = time.Now(), sum
 	}
-	if e.revoked.IsZero() || sum != e.sum {
+	if e.revoked.IsZero() || sum != e.sum || !e.Dial.expired().IsZero() {
 		return e.Dial.connectReason(err)
 	}
 	return notLetIn("its credentials were revoked at "+e.revoked.UTC().Format(time.RFC3339), err)
+}
+
+// Connected says that a server has let the credentials in: what was said of them before is over.
+func (e *Explainer) Connected() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.revoked = time.Time{}
 }
 
 func notLetIn(why string, err error) error {

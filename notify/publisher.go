@@ -274,6 +274,7 @@ func (p *Publisher) options(ctx context.Context) ([]nats.Option, error) {
 }
 
 func (p *Publisher) connected(nc *nats.Conn) {
+	p.explainer.Connected()
 	p.mu.Lock()
 	wait := rand.N(drainJitter)
 	if p.epoch == 0 && p.conn == nil {

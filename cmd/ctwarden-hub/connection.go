@@ -78,6 +78,7 @@ func (c *connection) options() []nats.Option {
 			return notify.ReconnectDelay(attempts)
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			c.why.Connected()
 			c.log.Info("nats_connected", zap.String("server", notify.Redact(nc.ConnectedUrl())))
 			c.tell(true)
 			c.forget()
