@@ -140,9 +140,9 @@ func (i *incident) repeats(g *group) bool {
 }
 
 // heat notes when a host began to refuse connections in a group. One that does so again and again does not keep others from
-// being news.
+// being news, and one that is over when it is first heard of is nothing that the next one could join.
 func (g *group) heat(i *incident) {
-	if !i.repeats(g) {
+	if !i.closed && !i.repeats(g) {
 		g.hot = max(g.hot, i.hot)
 	}
 }

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -272,4 +273,25 @@ func TestSendersOfNews(t *testing.T) {
 	s.want("trigger zrh")
 	s.pass(4 * time.Minute)
 	s.want("trigger gva")
+}
+
+// TestEndIsNoNews: an event that ends an incident and is the first to say that it refused connections, since one before it was
+// lost, keeps no other host from being news.
+func TestEndIsNoNews(t *testing.T) {
+	for _, first := range []bool{true, false} { // the end is the only event, or another came before
+		s := told1(t, basic())
+		s.pass(20 * time.Minute)
+		if !first {
+			s.open("gva/b1", warning)
+			s.pass(time.Minute)
+		}
+		s.close("gva/b1", critical)
+		s.pass(20 * time.Second)
+		s.sent = nil
+		s.open("gva/c1")
+		s.pass(5 * time.Second)
+		if len(s.sent) == 0 || s.last().Action != oncall.ActionTrigger || !slices.Contains(s.last().Hosts, "c1") {
+			t.Errorf("only event %v: sent %+v", first, s.sent)
+		}
+	}
 }
