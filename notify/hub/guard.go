@@ -23,8 +23,8 @@ import (
 // An acknowledgement to another host's state, event or order remains possible. It is no document of any of these, and is
 // passed over by who reads it; but it takes the place of that host's state until its next one, so that a flood of them can
 // make a host look silent or fill the bucket. And a server whose JetStream API is not strict about JSON would take one for
-// an order to purge, which the streams but the fleet's own deny; [Warnings] tells of such a server. An account of their own
-// for the hosts closes that too.
+// an order to delete a message, which all streams deny, or to purge, which the streams but the fleet's own deny; [Warnings]
+// tells of such a server. An account of their own for the hosts closes that too.
 
 const (
 	// bucketPrefix precedes everything in the bucket, and allKeys ends the subject of its stream.

@@ -89,7 +89,7 @@ func eventStream(o SetupOptions) jetstream.StreamConfig {
 		Name: notify.StreamName, Description: "Events of ctwarden", Subjects: []string{notify.SubjectPrefix + ".>"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 		MaxAge: MaxAge, MaxBytes: o.MaxBytes, Duplicates: DedupWindow, Replicas: o.Replicas,
-		DenyPurge: true, // see the comment in guard.go
+		DenyDelete: true, DenyPurge: true, // see the comment in guard.go
 	}
 }
 
@@ -124,7 +124,7 @@ func commandStream(o SetupOptions) jetstream.StreamConfig {
 		Subjects:  []string{notify.CommandPrefix + ".>", notify.AnswerPrefix + ".>"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 		MaxAge: commandAge, MaxBytes: commandBytes, Duplicates: 2 * time.Minute, Replicas: o.Replicas, NoAck: true,
-		DenyPurge: true,
+		DenyDelete: true, DenyPurge: true,
 	}
 }
 

@@ -5,7 +5,10 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ctwarden/ctwarden/notify"
 )
 
 // TestWarnings has servers and streams that are less safe than they should be.
@@ -49,20 +52,64 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestNoPurge: what hosts may write to cannot be emptied by anybody, since a server that is not strict would take a host's
-// acknowledgement for an order to.
+// TestNoPurge: what hosts may write to cannot be emptied or picked from by anybody, since a server that is not strict would take
+// a host's acknowledgement for an order to. That holds for streams of an older version too.
 func TestNoPurge(t *testing.T) {
-	nc, js := connect(t, rawServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), NoJetStreamStrict: true}))
-	if _, err := Setup(t.Context(), nc, SetupOptions{MaxBytes: 8 << 20}); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]bool{"CTWARDEN": false, "KV_CTWARDEN_HOSTS": false, "CTWARDEN_COMMANDS": false, "KV_CTWARDEN_FLEET": true} {
-		s, err := js.Stream(t.Context(), name)
+	mayPurge := map[string]bool{"CTWARDEN": false, "KV_CTWARDEN_HOSTS": false, "CTWARDEN_COMMANDS": false, "KV_CTWARDEN_FLEET": true}
+	for _, older := range []bool{false, true} {
+		nc, js := connect(t, rawServer(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), NoJetStreamStrict: true}))
+		o := SetupOptions{MaxBytes: 8 << 20}
+		if older {
+			for _, cfg := range []jetstream.StreamConfig{eventStream(o), commandStream(o)} {
+				cfg.DenyDelete, cfg.DenyPurge = false, false
+				if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for n := range 2 {
+			changes, err := Setup(t.Context(), nc, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 1 && len(changes) > 0 {
+				t.Errorf("older %v: changed again: %q", older, changes)
+			}
+		}
+		for name, want := range mayPurge {
+			s, err := js.Stream(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !s.CachedInfo().Config.DenyDelete {
+				t.Errorf("older %v: %s lets single messages be deleted", older, name)
+			}
+			if err := s.Purge(t.Context()); (err == nil) != want {
+				t.Errorf("older %v: %s: emptied with %v", older, name, err)
+			}
+		}
+		victim, err := js.Publish(t.Context(), notify.SubjectPrefix+".gva.victim.incident.opened", []byte("x"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Purge(t.Context()); (err == nil) != want {
-			t.Errorf("%s: emptied with %v", name, err)
+		for range victim.Sequence { // one of the acknowledgements has the sequence of the event
+			order := &nats.Msg{Subject: notify.HostStateSubject("gva", "evil"), Reply: "$JS.API.STREAM.MSG.DELETE.CTWARDEN", Data: []byte("{}")}
+			if err := nc.PublishMsg(order); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := js.Publish(t.Context(), notify.HostStateSubject("gva", "evil"), []byte("{}")); err != nil { // behind those
+			t.Fatal(err)
+		}
+		s, err := js.Stream(t.Context(), "CTWARDEN")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.DeleteMsg(t.Context(), victim.Sequence); err == nil {
+			t.Errorf("older %v: deleted", older)
+		}
+		if _, err := s.GetMsg(t.Context(), victim.Sequence); err != nil {
+			t.Errorf("older %v: the event of another host: %v", older, err)
 		}
 	}
 }
