@@ -41,27 +41,38 @@ type turns struct {
 	// next is when the next look may begin, cost how long the last one took.
 	next time.Time
 	cost time.Duration
+	// line are those who wait, and first the one whose turn it is, which may be looking. Each is closed when its turn comes.
+	line []chan struct{}
 }
 
 // longestLine bounds how long a reader waits for its turn. One that would wait longer is told to come again.
 const longestLine = 5 * time.Second
 
 // look has one reader after the other look at what the loop shares, with a wait between them that leaves it most of the time.
-// Nothing is held while a reader waits; one that goes away, which is when ctx is done, does not look.
+// Nothing is held while a reader waits; one that goes away, which is when ctx is done, does not look, and leaves the line.
 func (t *turns) look(ctx context.Context, read func()) error {
-	t.mu.Lock()
-	now := time.Now()
-	at := t.next
-	if at.Before(now) {
-		at = now
-	}
-	if at.Sub(now) > longestLine {
-		t.mu.Unlock()
+	latest := time.Now().Add(longestLine)
+	turn := t.enter(latest)
+	if turn == nil {
 		return web.ErrBusy
 	}
-	t.next = at.Add(min((1+readShare)*t.cost, longestTurn))
+	defer t.leave(turn)
+	timer := time.NewTimer(longestLine)
+	defer timer.Stop()
+	select {
+	case <-turn:
+	case <-timer.C:
+		return web.ErrBusy
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	t.mu.Lock()
+	at := t.next
 	t.mu.Unlock()
-	if pause(ctx, at.Sub(now)); ctx.Err() != nil {
+	if at.After(latest) {
+		return web.ErrBusy
+	}
+	if pause(ctx, time.Until(at)); ctx.Err() != nil {
 		return ctx.Err()
 	}
 	begun := time.Now()
@@ -70,10 +81,40 @@ func (t *turns) look(ctx context.Context, read func()) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.cost = ended.Sub(begun)
-	if next := ended.Add(min(readShare*t.cost, longestTurn)); next.After(t.next) {
-		t.next = next
-	}
+	t.next = ended.Add(t.rest())
 	return nil
+}
+
+// rest is how long the loop is left alone after a look. The caller holds mu.
+func (t *turns) rest() time.Duration { return min(readShare*t.cost, longestTurn) }
+
+// enter takes a place at the end of the line, or nil where the turn would come too late.
+func (t *turns) enter(latest time.Time) chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at := time.Now()
+	if t.next.After(at) {
+		at = t.next
+	}
+	if at.Add(time.Duration(len(t.line)) * (t.cost + t.rest())).After(latest) {
+		return nil
+	}
+	turn := make(chan struct{})
+	if t.line = append(t.line, turn); len(t.line) == 1 {
+		close(turn)
+	}
+	return turn
+}
+
+// leave takes a reader that has looked, or does not want to any more, out of the line.
+func (t *turns) leave(turn chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at := slices.Index(t.line, turn)
+	t.line = slices.Delete(t.line, at, at+1)
+	if at == 0 && len(t.line) > 0 {
+		close(t.line[0])
+	}
 }
 
 // all are the incidents, copied by f at most so often.

@@ -167,6 +167,9 @@ func TestReadersLeaveTheLine(t *testing.T) {
 				t.Errorf("one that has gone is told %v after %v", err, time.Since(begun))
 			}
 		}
+		if err := line.look(t.Context(), slow); err != nil || time.Since(begun) > 1100*time.Millisecond {
+			t.Errorf("behind those that have gone one looks after %v: %v", time.Since(begun), err)
+		}
 		var waiting errgroup.Group
 		refused := 0
 		for range 20 {
