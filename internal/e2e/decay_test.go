@@ -19,7 +19,8 @@ func TestPromiseDecay(t *testing.T) {
 	watched(t, a, ns.Inode)
 	fill(t, ns)
 	h.wait(t, remediate.EventStepApplied, 1)
-	if _, err := ns.Send(t.Context(), testkernel.Traffic{Kind: testkernel.Established, Flows: 2 * limit}); err != nil {
+	// As slowly as that a second step is enough for the speed measured.
+	if _, err := ns.Send(t.Context(), testkernel.Traffic{Kind: testkernel.Established, Flows: 2 * limit, Rate: limit / 3}); err != nil {
 		t.Fatal(err)
 	}
 	h.wait(t, remediate.EventStepApplied, 2)
