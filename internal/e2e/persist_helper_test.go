@@ -130,8 +130,7 @@ func TestPromisePersistHelper(t *testing.T) {
 	a.start(t, withCaps("net_admin", "syslog")...)
 	watched(t, a, ns.Inode)
 	press(t, ns)
-	applied := hub.wait(t, remediate.EventStepApplied, 1).Data.(remediate.Step)
-	confirmed := hub.wait(t, remediate.EventStepConfirmed, 1).Data.(remediate.Step)
+	applied, confirmed := hub.confirmed(t)
 	if confirmed.Persisted != a.persisted || confirmed.Error != "" || confirmed.To != applied.To {
 		t.Errorf("applied %+v\nconfirmed %+v", applied, confirmed)
 	}
@@ -169,8 +168,8 @@ func TestPromisePersistHelper(t *testing.T) {
 		t.Errorf("%s: %v", moduleFile, err)
 	}
 	a.stop(t, syscall.SIGTERM)
-	testhost.Held(t, "7.10 persisted by root's helper", "the agent as uid 65534, which may not write below /etc: limit %d to %d persisted "+
-		"in files of root's, and taken back; %d hostile requests refused, 0 files changed", applied.From, applied.To, refused)
+	testhost.Held(t, "7.10 persisted by root's helper", "the agent as uid 65534, which may not write below /etc: limit %d persisted "+
+		"in files of root's, and taken back; %d hostile requests refused, 0 files changed", applied.To, refused)
 }
 
 // refusedByHelper asks for what must not be done, as root, whom the socket lets in; it returns how often.

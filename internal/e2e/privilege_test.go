@@ -69,9 +69,8 @@ func TestPromiseLeastPrivilege(t *testing.T) {
 	}
 	watched(t, a, ns.Inode)
 	press(t, ns)
-	applied := h.wait(t, remediate.EventStepApplied, 1).Data.(remediate.Step)
-	confirmed := h.wait(t, remediate.EventStepConfirmed, 1).Data.(remediate.Step)
-	if confirmed.Persisted != a.persisted || applied.From != limit || applied.To <= limit {
+	applied, confirmed := h.confirmed(t)
+	if confirmed.Persisted != a.persisted || applied.To <= limit {
 		t.Errorf("applied %+v\nconfirmed %+v", applied, confirmed)
 	}
 	wantLimit(t, applied.To)
@@ -242,7 +241,7 @@ func TestPromiseEachCapability(t *testing.T) {
 		}
 		watched(t, a, ns.Inode)
 		press(t, ns)
-		applied := h.wait(t, remediate.EventStepApplied, 1).Data.(remediate.Step)
+		applied, _ := h.confirmed(t)
 		wantLimit(t, applied.To)
 		raisedTo = applied.To
 		a.stop(t, syscall.SIGTERM)

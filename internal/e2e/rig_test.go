@@ -210,6 +210,20 @@ func (h *hub) wait(t *testing.T, typ remediate.EventType, n int) remediate.Event
 	return h.of(typ)[n-1].Event
 }
 
+// confirmed waits for the outcome of a chain of steps, of which there are more where the table fills up faster, and returns
+// the last one as it was applied and as it was confirmed.
+func (h *hub) confirmed(t *testing.T) (applied, confirmed remediate.Step) {
+	t.Helper()
+	confirmed = h.wait(t, remediate.EventStepConfirmed, 1).Data.(remediate.Step)
+	for _, got := range h.of(remediate.EventStepApplied) {
+		if s := got.Event.Data.(remediate.Step); s.ID == confirmed.ID {
+			return s, confirmed
+		}
+	}
+	t.Fatalf("confirmed without having been applied: %+v", confirmed)
+	return applied, confirmed
+}
+
 // once fails the test where an event came twice.
 func (h *hub) once(t *testing.T) {
 	t.Helper()
