@@ -12,7 +12,8 @@ import (
 
 // Explainer puts the errors of one connection into words for the operator, with what to do. It remembers that a server has
 // called the credentials revoked: that is said once, to a connection that stands, and to those who come again only that they
-// are not let in. Whoever has the connection calls Connected when it stands. The zero value but for Dial is ready. It may be used from several goroutines.
+// are not let in. Whoever has the connection calls Connected when it stands. The zero value but for Dial is ready. It may be
+// used from several goroutines.
 type Explainer struct {
 	Dial Dial
 
@@ -46,6 +47,7 @@ func (e *Explainer) Connected() {
 	e.revoked = time.Time{}
 }
 
+// notLetIn is an error of credentials that a server does not take.
 func notLetIn(why string, err error) error {
 	return because(ProblemCredentials, "the server does not let this host in: %s; "+
 		"see to nats.credentials, or the user in nats.servers: %w", why, err)

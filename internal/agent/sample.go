@@ -17,10 +17,9 @@ import (
 const (
 	// glanceEvery is how often it is asked whether there are new namespaces, and at once where a mount came or went; they are
 	// looked for where there are or where that cannot be told, every discoverEvery in any case, and at once where a record
-	// names one that is unknown. Where a
-	// look takes long, as among thousands of processes, they are further apart, so that they take no more than discoverNews
-	// (1/100) of the time where there is news, discoverQuiet (1/1000) where it cannot be told, both up to discoverEvery, and
-	// discoverIdle (1/5000) where there is none, up to discoverMost.
+	// names one that is unknown. Where a look takes long, as among thousands of processes, they are further apart, so that
+	// they take no more than discoverNews (1/100) of the time where there is news, discoverQuiet (1/1000) where it cannot be
+	// told, both up to discoverEvery, and discoverIdle (1/5000) where there is none, up to discoverMost.
 	glanceEvery   = 2 * time.Second
 	discoverEvery = 9 * time.Second
 	discoverMost  = 25 * time.Second

@@ -146,17 +146,7 @@ func (s deluge) blow(file, host string, d time.Duration) (lines int, took time.D
 // the middle of it.
 func TestPromiseHostileInput(t *testing.T) {
 	_, ns := lowered(t)
-	program, err := plainBuild()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := startHub(t)
-	dir := t.TempDir()
-	file := filepath.Join(dir, "kern.log")
-	writeFile(t, file, "", 0o644)
-	a := newAgent(t, dir, fmt.Sprintf(hostileConfig, h.url, file))
-	metrics := a.withMetrics(t)
-	a.program = program
+	h, a, file, metrics := newMeasured(t, hostileConfig)
 	a.start(t)
 	watched(t, a, ns.Inode)
 	begin, start := kernelClock(t), time.Now()
@@ -166,7 +156,7 @@ func TestPromiseHostileInput(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var junk errgroup.Group
-	junk.Go(func() error { return pester(ctx, agent.ControlSocket(filepath.Join(dir, "run")), metrics) })
+	junk.Go(func() error { return pester(ctx, agent.ControlSocket(filepath.Join(a.dir, "run")), metrics) })
 	junk.Go(func() error { return blowUntil(ctx, file, hostname(t)) })
 	before, at := usageOf(t, a.cmd.Process.Pid), time.Now()
 	told, arrived := a.refusedInDeluge(t, h, ns)

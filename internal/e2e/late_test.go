@@ -70,17 +70,7 @@ func (s *share) wrap() []string {
 // over by itself once the writer is done and the agent has caught up, with every line read.
 func TestPromiseLateSource(t *testing.T) {
 	testkernel.Hold(t)
-	program, err := plainBuild()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := startHub(t)
-	dir := t.TempDir()
-	file := filepath.Join(dir, "kern.log")
-	writeFile(t, file, "", 0o644)
-	a := newAgent(t, dir, fmt.Sprintf(lateConfig, h.url, file))
-	a.program = program
-	metrics := a.withMetrics(t)
+	h, a, file, metrics := newMeasured(t, lateConfig)
 	cpu := newShare(t)
 	a.start(t, cpu.wrap()...)
 	f := fed{remediate.SourceSyslog, file}

@@ -176,3 +176,20 @@ func writeFile(t *testing.T, path, text string, mode os.FileMode) {
 		t.Fatal(err)
 	}
 }
+
+// newMeasured has an agent whose memory, CPU or time is measured ready to start, with metrics at a URL and a hub; the form of
+// its configuration takes the hub's URL and an empty log file.
+func newMeasured(t *testing.T, form string) (h *hub, a *agentProcess, file, metrics string) {
+	t.Helper()
+	program, err := plainBuild()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h = startHub(t)
+	dir := t.TempDir()
+	file = filepath.Join(dir, "kern.log")
+	writeFile(t, file, "", 0o644)
+	a = newAgent(t, dir, fmt.Sprintf(form, h.url, file))
+	a.program = program
+	return h, a, file, a.withMetrics(t)
+}

@@ -50,8 +50,8 @@ type Status struct {
 	Repeated  uint64 `json:"repeated"`
 	// LastDelivered is when something last got through; zero: never.
 	LastDelivered time.Time `json:"last_delivered,omitzero"`
-	// Problem is why the last attempt failed or whom it missed, or that something is Refused, Since when that is so; empty: all is well. NextTry is the
-	// earliest time of the next attempt.
+	// Problem is why the last attempt failed or whom it missed, or that something is Refused, Since when that is so; empty:
+	// all is well. NextTry is the earliest time of the next attempt.
 	Problem string    `json:"problem,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
 	NextTry time.Time `json:"next_try,omitzero"`

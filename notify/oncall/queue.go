@@ -37,8 +37,9 @@ var ErrFull = errors.New("too many notifications are waiting for this sender")
 //
 // For a [Repeater] the queue also keeps what is open and tells it again, many at a time, until it is over. One that is refused,
 // and spoils it for the others, is found by halves and told alone from then on, as often as the others; it is said once and
-// shown while it lasts, and never given up. Memory is bounded: 4096 notifications of some kilobytes. A queue is lost with its process: who hands in keeps a notification until its outcome is told, and after a
-// restart hands it in again, under the same ID.
+// shown while it lasts, and never given up. Memory is bounded: 4096 notifications of some kilobytes. A queue is lost with its
+// process: who hands in keeps a notification until its outcome is told, and after a restart hands it in again, under the same
+// ID.
 //
 // A queue is safe for concurrent use.
 type Queue struct {

@@ -173,20 +173,15 @@ func (q *Queue) Open() []Notification {
 // bury makes an item a dead letter. The oldest gives way where there are too many.
 func (q *Queue) bury(it *item, why string, now time.Time) {
 	o := Outcome{Result: ResultDead, At: now, Err: why}
-	q.keepDead(it.n, q.outcome(it, o))
-	if it.n.Action == ActionResolve {
-		delete(q.open, it.n.Key) // or it would be told as open for ever
-	}
-	q.end(it, o)
-}
-
-// keepDead lists a dead letter, and logs it.
-func (q *Queue) keepDead(n Notification, o Outcome) {
-	q.dead = append(q.dead, DeadLetter{Notification: n, Outcome: o})
+	q.dead = append(q.dead, DeadLetter{Notification: it.n, Outcome: q.outcome(it, o)})
 	if len(q.dead) > maxDead {
 		q.dead = slices.Delete(q.dead, 0, len(q.dead)-maxDead)
 	}
-	q.log.Error("page_given_up", zap.String("id", n.ID), zap.String("key", n.Key), zap.Int("attempts", o.Attempts), zap.String("error", o.Err))
+	if it.n.Action == ActionResolve {
+		delete(q.open, it.n.Key) // or it would be told as open for ever
+	}
+	q.log.Error("page_given_up", zap.String("id", it.n.ID), zap.String("key", it.n.Key), zap.Int("attempts", it.attempts), zap.String("error", why))
+	q.end(it, o)
 }
 
 // end takes an item out and has its outcome told.

@@ -1,11 +1,9 @@
 package installed
 
 import (
-	"bytes"
 	"context"
 	"debug/elf"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,8 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 )
@@ -117,29 +113,11 @@ func (e emulation) serve(t *testing.T, program string, args ...string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := e.command(ctx, t, program, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
-	said := &bytes.Buffer{}
-	cmd.Stdout, cmd.Stderr = said, said
-	ended, err := testhost.Spawn(cmd)
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; !errors.Is(err, context.Canceled) { // what its good end is told as
-			t.Errorf("%s ended with %v", filepath.Base(program), err)
-		}
-		if t.Failed() {
-			t.Logf("%s said\n%s", filepath.Base(program), said)
-		}
-	})
-	if err := waitReady(conn); err != nil {
-		t.Fatalf("%s is not ready: %v", filepath.Base(program), err)
-	}
+	t.Cleanup(startNotified(t, conn, func(ctx context.Context) *exec.Cmd {
+		cmd := e.command(ctx, t, program, args...)
+		cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
+		return cmd
+	}))
 }
 
 // serveARM64 starts the hub with its NATS server, and the agent, which reaches it.

@@ -3,6 +3,7 @@ package installed
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -127,8 +128,17 @@ func (r *root) runAgent(t *testing.T) (stop func()) {
 	const socket = "/run/notify"
 	conn := r.listen(t, socket)
 	defer conn.Close()
+	return startNotified(t, conn, func(ctx context.Context) *exec.Cmd {
+		return r.chroot(ctx, "env", "NOTIFY_SOCKET="+socket, "ctwarden", "run")
+	})
+}
+
+// startNotified starts a program as a service manager does and waits until it says at conn that it is ready. What it returns
+// ends the program in order.
+func startNotified(t *testing.T, conn *net.UnixConn, command func(context.Context) *exec.Cmd) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := r.chroot(ctx, "env", "NOTIFY_SOCKET="+socket, "ctwarden", "run")
+	cmd := command(ctx)
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	said := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = said, said
@@ -137,19 +147,20 @@ func (r *root) runAgent(t *testing.T) (stop func()) {
 		cancel()
 		t.Fatal(err)
 	}
-	stop = func() {
-		t.Helper()
-		cancel()
-		if err := <-ended; err != nil && !strings.Contains(err.Error(), context.Canceled.Error()) {
-			t.Errorf("the agent ended with %v:\n%s", err, said)
-		}
-	}
 	if err := waitReady(conn); err != nil {
 		cancel()
 		<-ended
-		t.Fatalf("not ready: %v\n%s", err, said)
+		t.Fatalf("%s is not ready: %v\n%s", cmd, err, said)
 	}
-	return stop
+	return func() {
+		t.Helper()
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) { // what its good end is told as
+			t.Errorf("%s ended with %v:\n%s", cmd, err, said)
+		} else if t.Failed() {
+			t.Logf("%s said\n%s", cmd, said)
+		}
+	}
 }
 
 // listen makes a socket in the root. Its whole path from here would be too long for one.
