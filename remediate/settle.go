@@ -113,12 +113,12 @@ func (t *Tracker) stillDropping(tb *table) bool {
 // otherCauses says where else to look for what a table with room refuses.
 func (t *Tracker) otherCauses(tb *table) string {
 	d := tb.counted.Counters.Since(t.mark.Counters)
-	text := fmt.Sprintf("%d packets were dropped since the step although there is room", d.Drop)
+	text := fmt.Sprintf("%d packets were dropped since the step although there is room", d.Drop+d.ChainLength)
 	if d.ChainLength > 0 {
-		text += fmt.Sprintf("; %d on hash chains too long: raise nf_conntrack_buckets", d.ChainLength)
+		text += fmt.Sprintf("; %d of them on hash chains too long: raise nf_conntrack_buckets", d.ChainLength)
 	}
-	if d.InsertFailed > 0 {
-		text += fmt.Sprintf("; %d lost a race for their place (insert_failed)", d.InsertFailed)
+	if lost := d.lostRaces(); lost > 0 {
+		text += fmt.Sprintf("; %d lost a race for their place (insert_failed)", lost)
 	}
 	full := 0
 	for _, other := range t.tables {
@@ -129,7 +129,11 @@ func (t *Tracker) otherCauses(tb *table) string {
 	if full > 0 {
 		text += fmt.Sprintf("; %d other namespaces are at the limit", full)
 	}
-	return text + "; the counter drop also rises for packets that conntrack finds invalid: sysctl net.netfilter.nf_conntrack_log_invalid=255 logs them"
+	if d.Drop > 0 {
+		text += "; the counter drop also rises for packets that conntrack finds invalid: " +
+			"sysctl net.netfilter.nf_conntrack_log_invalid=255 logs them"
+	}
+	return text
 }
 
 // giveUp books the pending step without an outcome, and why.

@@ -130,7 +130,7 @@ func TestSettleSaysWhereElseToLook(t *testing.T) {
 		s.take(s.tr.Read(s.now, r))
 		s.read(pod, 1990, 0, 0)
 		if step, ok := s.tr.Settle(s.now); ok {
-			for _, want := range []string{"3000 packets", "7 on hash chains", "9 lost a race", "1 other namespaces", "log_invalid"} {
+			for _, want := range []string{"3007 packets", "7 of them on hash chains", "2 lost a race", "1 other namespaces", "log_invalid"} {
 				if !strings.Contains(step.Error, want) {
 					t.Errorf("%q does not say %q", step.Error, want)
 				}

@@ -2,9 +2,7 @@ package agent
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -15,19 +13,6 @@ import (
 )
 
 const (
-	// glanceEvery is how often it is asked whether there are new namespaces, and at once where a mount came or went; they are
-	// looked for where there are or where that cannot be told, every discoverEvery in any case, and at once where a record
-	// names one that is unknown. Where a look takes long, as among thousands of processes, they are further apart, so that
-	// they take no more than discoverNews (1/100) of the time where there is news, discoverQuiet (1/1000) where it cannot be
-	// told, both up to discoverEvery, and discoverIdle (1/5000) where there is none, up to discoverMost.
-	glanceEvery   = 2 * time.Second
-	discoverEvery = 9 * time.Second
-	discoverMost  = 25 * time.Second
-	discoverNews  = 100
-	discoverQuiet = 1000
-	discoverIdle  = 5000
-	// discoverShare is the part of the time (1/10) that such looks may take, since records can be old or forged.
-	discoverShare = 10
 	// countersEvery is how often the counters of a quiet namespace other than the first are read. Its count is read
 	// far more often, and its counters with it once it stands at countersShare.
 	countersEvery = 10 * time.Second
@@ -118,19 +103,38 @@ func (s *space) due(now time.Time) bool { return s.next.Sub(now) <= s.period/4 }
 // check reads every namespace on account of records that just came: the ones that they name first, with a step at once
 // where it is due. A record that names none means the first namespace, or before Linux 6.17 any.
 func (a *Agent) check(named map[uint64]bool) {
-	meant := func(s *space) bool { return named[s.ns.Inode] || s.ns.Init && named[0] }
+	var meant, others []*space
 	for _, s := range a.spaces {
-		if meant(s) {
-			a.read(s, true)
+		if named[s.ns.Inode] || s.ns.Init && named[0] {
+			meant = append(meant, s)
+		} else {
+			others = append(others, s)
 		}
 	}
+	a.table.Together(func() { a.readNamed(meant) })
 	a.step()
-	for _, s := range a.spaces {
-		if !meant(s) {
+	a.table.Together(func() {
+		for _, s := range others {
 			a.read(s, s.ns.Init)
 		}
-	}
+	})
 	a.follow()
+}
+
+// readNamed reads the namespaces that records name, with the counters of visitMost at most, the fullest: a line of a text
+// log names whatever its writer likes, and a table that is full has its counters read in any case.
+func (a *Agent) readNamed(meant []*space) {
+	slices.SortFunc(meant, func(x, y *space) int { return cmp.Compare(y.last.Fill(), x.last.Fill()) })
+	var inodes []uint64
+	for _, s := range meant[:min(len(meant), visitMost)] {
+		if !s.ns.Init {
+			inodes = append(inodes, s.ns.Inode)
+		}
+	}
+	a.table.Visit(inodes)
+	for i, s := range meant {
+		a.read(s, s.ns.Init || i < visitMost)
+	}
 }
 
 // follow carries out what follows from the readings, and what time alone brings.
@@ -157,137 +161,6 @@ func (a *Agent) follow() {
 		}
 		a.tellState()
 	}
-}
-
-// needsDiscovery tells whether it is time to look for namespaces.
-func (a *Agent) needsDiscovery(now time.Time) bool {
-	since := now.Sub(a.discoveredAt)
-	if since >= idleDiscovery(a.discoverCost) {
-		return true
-	}
-	told := true
-	if a.mounted || now.Sub(a.glancedAt) >= glanceEvery && since >= glanceEvery {
-		var news bool
-		news, told = a.table.Changed()
-		a.glancedAt, a.mounted, a.news = now, false, a.news || news
-	}
-	switch {
-	case a.news:
-		return since >= newsAfter(a.discoverCost)
-	case !told:
-		return since >= min(discoverQuiet*a.discoverCost, discoverEvery)
-	}
-	return false
-}
-
-// newsAfter is how long after a look that took cost another one is taken where there is news.
-func newsAfter(cost time.Duration) time.Duration { return min(discoverNews*cost, discoverEvery) }
-
-// idleDiscovery is how long after a look that took cost another one is taken though nothing asks for it.
-func idleDiscovery(cost time.Duration) time.Duration {
-	return min(max(discoverEvery, discoverIdle*cost), discoverMost)
-}
-
-// watchMounts has the loop ask for new namespaces when mounts come or go. Without it the loop does so in glanceEvery.
-func (a *Agent) watchMounts(ctx context.Context) error {
-	if err := conntrack.WatchMounts(ctx, a.mounts); err != nil {
-		a.cfg.Log.Warn("new namespaces are noticed later", zap.Duration("after", glanceEvery), zap.Error(err))
-	}
-	return nil
-}
-
-// discover brings the list of namespaces up to date.
-func (a *Agent) discover(now time.Time) {
-	a.noteWritable(now)
-	found, err := a.table.Discover()
-	a.discoveredAt, a.discoverCost, a.news = now, time.Since(now), false
-	a.noteIf(noteDiscover, err)
-	if err != nil {
-		return
-	}
-	for _, inode := range a.table.Replaced() {
-		a.forget(inode) // its counters are not those of the one that has its number now
-	}
-	there := make(map[uint64]bool, len(found))
-	for _, ns := range found {
-		there[ns.Inode] = true
-		if s := a.spaces[ns.Inode]; s != nil {
-			s.ns = ns
-			continue
-		}
-		a.spaces[ns.Inode] = &space{ns: ns, next: now, period: remediate.MaxPeriod}
-		if a.discovered {
-			a.tracker.Born(now, ns)
-		}
-	}
-	a.discovered = true
-	for inode := range a.spaces {
-		if !there[inode] {
-			a.forget(inode)
-		}
-	}
-}
-
-// noteWritable says it early where the agent may raise the limit but cannot, as in a container.
-func (a *Agent) noteWritable(now time.Time) {
-	if now.Sub(a.writableAt) < writableEvery {
-		return
-	}
-	a.writableAt = now
-	if a.cfg.Policy.Mode != remediate.ModeRemediate {
-		a.noteIf(noteReadOnly, nil)
-		return
-	}
-	limits, err := a.table.Limits()
-	if err != nil {
-		return // that is said where the table is read
-	}
-	if limits.Writable {
-		a.noteIf(noteReadOnly, nil)
-		return
-	}
-	a.noteIf(noteReadOnly, fmt.Errorf("%s, or run the agent there, as root or with CAP_NET_ADMIN", remediate.ReasonReadOnly.Text()))
-}
-
-// discoverFor looks for the namespaces that new records name and nobody has seen yet.
-func (a *Agent) discoverFor(named map[uint64]bool) {
-	now := time.Now()
-	if now.Sub(a.discoveredAt) < discoverShare*a.discoverCost {
-		return
-	}
-	for inode := range named {
-		if inode != 0 && a.spaces[inode] == nil {
-			a.discover(now)
-			return
-		}
-	}
-}
-
-// discoverUnnamed looks for namespaces where new records name none and the last look is long ago: they may be of one that
-// nobody has seen yet. The known ones have been read before: where none of them refuses, and the kernel itself says so, it
-// need not be as long.
-func (a *Agent) discoverUnnamed(named map[uint64]bool, kernel bool) {
-	if !named[0] {
-		return
-	}
-	apart := discoverShare * a.discoverCost
-	if !kernel || a.anyCritical() {
-		apart = max(apart, glanceEvery)
-	}
-	if now := time.Now(); now.Sub(a.discoveredAt) >= apart {
-		a.discover(now)
-		a.sample()
-	}
-}
-
-// anyCritical tells whether a namespace is known to refuse.
-func (a *Agent) anyCritical() bool {
-	for inode := range a.spaces {
-		if a.tracker.Critical(inode) {
-			return true
-		}
-	}
-	return false
 }
 
 // read takes one reading and hands it to the tracker.

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/testkernel"
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // guests shows n namespaces, each with a process of its own.
@@ -53,6 +56,35 @@ func TestCountersOfManyAreReadInSeveralTurns(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestManyNamedAreNotAllEntered has records name more of the kernel's namespaces than may be entered in one go, as forged
+// ones do: the fullest are entered.
+func TestManyNamedAreNotAllEntered(t *testing.T) {
+	const many = 2 * visitMost
+	named := map[uint64]bool{}
+	var inodes []uint64
+	for range many {
+		inode := testkernel.Scratch(t).Inode
+		inodes, named[inode] = append(inodes, inode), true
+	}
+	h := newScratch(t)
+	h.cfg.Root, h.cfg.Policy.Mode = "/", remediate.ModeObserve
+	a := h.open(t)
+	a.sample()
+	fullest := a.spaces[inodes[many/2]]
+	fullest.last.Count = fullest.last.Max / 2
+	before := time.Now()
+	a.check(named)
+	entered := 0
+	for _, inode := range inodes {
+		if !a.spaces[inode].counted.Before(before) {
+			entered++
+		}
+	}
+	if entered != visitMost || fullest.counted.Before(before) {
+		t.Errorf("%d were entered, want %d; the fullest of them at %v, before %v", entered, visitMost, fullest.counted, before)
+	}
 }
 
 // countedAt is how many namespaces' counters were read at a time.

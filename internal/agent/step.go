@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -212,6 +213,7 @@ func (a *Agent) settle() {
 	}
 	why := a.mayNotWrite(now, s)
 	if s.Outcome == remediate.OutcomeIneffective {
+		why = cmp.Or(why, a.tooFull(s.From))
 		if why != "" {
 			s.Error += "; not undone: " + why
 		}
@@ -263,9 +265,7 @@ func (a *Agent) confirm(s remediate.Step) {
 
 // undo takes a step back to a lower limit, if the limit is still what the step wrote and live use allows it.
 func (a *Agent) undo(s remediate.Step, to uint64, reason remediate.Reason) (remediate.Step, error) {
-	for _, space := range a.spaces {
-		a.read(space, false) // the last counts may be a second old
-	}
+	a.readCounts()
 	back, err := a.applier.Undo(s, apply.UndoMeta{
 		To: to, Live: a.live(), Reason: reason, Mode: a.cfg.Policy.Mode, Ceiling: a.cfg.Policy.Ceiling,
 	})
@@ -278,6 +278,23 @@ func (a *Agent) undo(s remediate.Step, to uint64, reason remediate.Reason) (reme
 	a.keep(back)
 	a.readSoon()
 	return back, nil
+}
+
+// tooFull tells why the limit cannot be taken back to that value. Empty: it can.
+func (a *Agent) tooFull(to uint64) string {
+	a.readCounts()
+	live := a.live()
+	if floor := apply.Floor(live); to < floor {
+		return fmt.Sprintf("%d entries are in use, and the limit stays at least at %d", live, floor)
+	}
+	return ""
+}
+
+// readCounts counts every table anew, since the last counts may be a second old.
+func (a *Agent) readCounts() {
+	for _, space := range a.spaces {
+		a.read(space, false)
+	}
 }
 
 // countStep keeps the totals that the metrics show.

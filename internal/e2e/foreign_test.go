@@ -52,9 +52,7 @@ func TestForeignChange(t *testing.T) {
 	h.wait(t, remediate.EventStepConfirmed, 1)
 	// The pause over, the next refusals are acted upon.
 	testhost.Eventually(t, "a step after the pause", func() bool {
-		if _, err := ns.Burst(t.Context(), 2000); err != nil {
-			t.Fatal(err)
-		}
+		sendBurst(t, ns, 2000)
 		return len(h.of(remediate.EventStepApplied)) > 1
 	})
 	if s := h.wait(t, remediate.EventStepApplied, 2).Data.(remediate.Step); s.From != 20100 || s.Reason != remediate.ReasonFull {
@@ -114,9 +112,7 @@ func TestPromiseNeverAFight(t *testing.T) {
 	refusedUntil(t, ns, "the agent gives in", func() bool { return len(refused()) > 0 })
 	wantWords(t, refused()[0], file+":2, which has this value, 3 times in this boot", "change or remove "+file+":2")
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); { // longer than the pause
-		if _, err := ns.Burst(t.Context(), 2000); err != nil {
-			t.Fatal(err)
-		}
+		sendBurst(t, ns, 2000)
 	}
 	wantLimit(t, limit)
 	if n := len(reraised(h)); n != 2 {
@@ -150,13 +146,19 @@ func reraised(h *hub) []remediate.Step {
 	return steps
 }
 
+// sendBurst sends packets of new flows as fast as it can.
+func sendBurst(t *testing.T, ns *testkernel.Namespace, packets int) {
+	t.Helper()
+	if _, err := ns.Burst(t.Context(), packets); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // refusedUntil sends packets that the full table refuses until something is so.
 func refusedUntil(t *testing.T, ns *testkernel.Namespace, what string, done func() bool) {
 	t.Helper()
 	testhost.Eventually(t, what, func() bool {
-		if _, err := ns.Burst(t.Context(), 2000); err != nil {
-			t.Fatal(err)
-		}
+		sendBurst(t, ns, 2000)
 		return done()
 	})
 }
