@@ -91,19 +91,21 @@ type Agent struct {
 	mounts       chan struct{} // of capacity one: mounts came or went
 	mounted      bool          // they did, and it has not been asked since
 	discoverCost time.Duration // of the last look for namespaces
-	writableAt   time.Time     // when it was last asked whether the limit may be written
-	discovered   bool          // the first such look succeeded: what is found from now on is new
-	unloaded     bool          // the table was not there at some time: the kernel starts it with its default limit
-	byHand       bool          // Once: nothing is done but what was asked
-	told         string        // the state last told to systemd, at toldAt
-	toldAt       time.Time
-	stepAfter    time.Time // no step is tried before, after one that failed
-	stepFails    int       // failures in a row
-	writers      writerFinder
-	keepHoldAt   time.Time     // a hold in memory was last looked for
-	decayAfter   time.Time     // no step back down is looked for before
-	savedQuiet   time.Duration // Tracker.Quiet as of the last save
-	hash         hash
+	// discoverSpent is what looks took beyond their share of the time.
+	discoverSpent time.Duration
+	writableAt    time.Time // when it was last asked whether the limit may be written
+	discovered    bool      // the first such look succeeded: what is found from now on is new
+	unloaded      bool      // the table was not there at some time: the kernel starts it with its default limit
+	byHand        bool      // Once: nothing is done but what was asked
+	told          string    // the state last told to systemd, at toldAt
+	toldAt        time.Time
+	stepAfter     time.Time // no step is tried before, after one that failed
+	stepFails     int       // failures in a row
+	writers       writerFinder
+	keepHoldAt    time.Time     // a hold in memory was last looked for
+	decayAfter    time.Time     // no step back down is looked for before
+	savedQuiet    time.Duration // Tracker.Quiet as of the last save
+	hash          hash
 
 	memory   remediate.Memory
 	memoryAt time.Time

@@ -15,12 +15,14 @@ const (
 	// glanceEvery is how often it is asked whether there are new namespaces, and at once where a mount came or went; they are
 	// looked for where there are or where that cannot be told, every discoverEvery in any case, and at once where a record
 	// names one that is unknown. Where a look takes long, as among thousands of processes, they are further apart, so that
-	// they take no more than discoverNews (1/100) of the time where there is news, discoverQuiet (1/1000) where it cannot be
-	// told, both up to discoverEvery, and discoverIdle (1/5000) where there is none, up to discoverMost.
+	// they take no more than discoverNews (1/100) of the time where there is news, beyond discoverBurst at once, discoverQuiet
+	// (1/1000) where it cannot be told, both up to discoverEvery, and discoverIdle (1/5000) where there is none, up to
+	// discoverMost.
 	glanceEvery   = 2 * time.Second
 	discoverEvery = 9 * time.Second
 	discoverMost  = 25 * time.Second
 	discoverNews  = 100
+	discoverBurst = 20 * time.Millisecond
 	discoverQuiet = 1000
 	discoverIdle  = 5000
 	// discoverShare is the part of the time (1/10) that such looks may take, since records can be old or forged.
@@ -41,15 +43,23 @@ func (a *Agent) needsDiscovery(now time.Time) bool {
 	}
 	switch {
 	case a.news:
-		return since >= newsAfter(a.discoverCost)
+		return since >= newsAfter(a.discoverSpent)
 	case !told:
 		return since >= min(discoverQuiet*a.discoverCost, discoverEvery)
 	}
 	return false
 }
 
-// newsAfter is how long after a look that took cost another one is taken where there is news.
-func newsAfter(cost time.Duration) time.Duration { return min(discoverNews*cost, discoverEvery) }
+// newsAfter is how long after a look another one is taken where there is news, by what was spent on looks.
+func newsAfter(spent time.Duration) time.Duration {
+	return min(max(discoverNews*(spent-discoverBurst), 0), discoverEvery)
+}
+
+// spend counts what a look took, beside what the looks before it took beyond their share of the time since.
+func (a *Agent) spend(now time.Time, cost time.Duration) {
+	a.discoverSpent = max(a.discoverSpent-now.Sub(a.discoveredAt)/discoverNews, 0) + cost
+	a.discoveredAt, a.discoverCost = now, cost
+}
 
 // idleDiscovery is how long after a look that took cost another one is taken though nothing asks for it.
 func idleDiscovery(cost time.Duration) time.Duration {
@@ -68,7 +78,8 @@ func (a *Agent) watchMounts(ctx context.Context) error {
 func (a *Agent) discover(now time.Time) {
 	a.noteWritable(now)
 	found, err := a.table.Discover()
-	a.discoveredAt, a.discoverCost, a.news = now, time.Since(now), false
+	a.spend(now, time.Since(now))
+	a.news = false
 	a.noteIf(noteDiscover, err)
 	if err != nil {
 		return

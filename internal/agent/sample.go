@@ -243,7 +243,7 @@ func (a *Agent) nextSample(now time.Time) time.Duration {
 	if len(a.files) > 0 && a.filesAfter.Before(next) {
 		next = a.filesAfter
 	}
-	if at := a.discoveredAt.Add(newsAfter(a.discoverCost)); a.news && at.Before(next) {
+	if at := a.discoveredAt.Add(newsAfter(a.discoverSpent)); a.news && at.Before(next) {
 		next = at
 	}
 	if len(a.writers.waiting) > 0 && a.writers.until.Before(next) {

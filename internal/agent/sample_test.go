@@ -139,6 +139,32 @@ func TestIdleDiscovery(t *testing.T) {
 	}
 }
 
+// TestNewsIsLookedFor has several looks follow each other where namespaces come and go, as far as they are cheap.
+func TestNewsIsLookedFor(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		cost, apart time.Duration
+		looks       int // in 30 s
+	}{
+		{"few processes", time.Millisecond, time.Second, 30},
+		{"few processes, and a storm of mounts", time.Millisecond, 50 * time.Millisecond, 320},
+		{"thousands of processes", 40 * time.Millisecond, 50 * time.Millisecond, 8},
+		{"a hundred thousand processes", time.Second, 50 * time.Millisecond, 4},
+	} {
+		var a Agent
+		now, looks := time.Now(), 0
+		for range 30 * time.Second / c.apart {
+			if now = now.Add(c.apart); now.Sub(a.discoveredAt) >= newsAfter(a.discoverSpent) {
+				a.spend(now, c.cost)
+				looks++
+			}
+		}
+		if looks > c.looks || looks < c.looks*9/10 {
+			t.Errorf("%s: %d looks in 30 s, want about %d", c.name, looks, c.looks)
+		}
+	}
+}
+
 // TestMemoryIsReadAhead has no step wait for what the host has to be read: it is young wherever a table stands high.
 func TestMemoryIsReadAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
