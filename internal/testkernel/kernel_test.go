@@ -68,8 +68,9 @@ func TestRefusalsAreTheKernels(t *testing.T) {
 		t.Fatal(err)
 	}
 	dropsAfter, earlyAfter := counters(t, ns)
-	if result.Refused == 0 || dropsAfter-drops != result.Refused {
-		t.Errorf("refused %d, the kernel counted %d drops", result.Refused, dropsAfter-drops)
+	// Others use this namespace too, and are refused a packet now and then.
+	if got := dropsAfter - drops; result.Refused == 0 || got < result.Refused || got > result.Refused+result.Refused/100 {
+		t.Errorf("refused %d, the kernel counted %d drops", result.Refused, got)
 	}
 	t.Logf("%+v, thrown out early %d, %.0f flows/s", result, earlyAfter-early, result.PerSecond())
 	if err := ns.Flush(); err != nil {
