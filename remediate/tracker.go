@@ -207,6 +207,9 @@ func (t *Tracker) filling(tb *table) bool {
 // Gone tells that a namespace is no more. Its incident closes.
 func (t *Tracker) Gone(now time.Time, inode uint64) []Event {
 	delete(t.before, inode)
+	if t.Settling() && t.st.Pending.NetNS.Inode == inode {
+		t.giveUp(now, "its namespace was gone before the outcome was known")
+	}
 	if tb := t.tables[inode]; tb != nil {
 		delete(t.tables, inode)
 		if tb.ongoing != nil {
@@ -263,10 +266,14 @@ func (t *Tracker) Open() []Incident {
 func (t *Tracker) Uneventful() bool { return len(t.st.Open) == 0 && !t.Settling() }
 
 // Critical tells whether connections are being refused in a namespace or were until a short while ago: its sampling must
-// stay fast, since the kernel will be silent.
+// stay fast, since the kernel will be silent. What long hash chains alone refuse asks for no step, and does not count.
 func (t *Tracker) Critical(inode uint64) bool {
 	tb := t.tables[inode]
-	return tb != nil && tb.ongoing != nil && tb.ongoing.Severity == SeverityCritical && tb.ongoing.Verified
+	if tb == nil || tb.ongoing == nil {
+		return false
+	}
+	o := tb.ongoing
+	return o.Severity == SeverityCritical && o.Verified && (o.ChainDrops == 0 || o.Drops+o.EarlyDrops > 0)
 }
 
 // Booked is how many records were counted to an incident, to the past or as unverified so far: when it has grown, there is something

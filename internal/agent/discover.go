@@ -55,9 +55,11 @@ func newsAfter(spent time.Duration) time.Duration {
 	return min(max(discoverNews*(spent-discoverBurst), 0), discoverEvery)
 }
 
-// spend counts what a look took, beside what the looks before it took beyond their share of the time since.
+// spend counts what a look took, beside what the looks before it took beyond their share of the time since; no more than
+// keeps the next one away for discoverEvery.
 func (a *Agent) spend(now time.Time, cost time.Duration) {
-	a.discoverSpent = max(a.discoverSpent-now.Sub(a.discoveredAt)/discoverNews, 0) + cost
+	left := max(a.discoverSpent-now.Sub(a.discoveredAt)/discoverNews, 0)
+	a.discoverSpent = min(left+cost, discoverBurst+discoverEvery/discoverNews)
 	a.discoveredAt, a.discoverCost = now, cost
 }
 

@@ -49,10 +49,15 @@ type space struct {
 // sample reads every namespace that is due, and carries out what follows from it.
 func (a *Agent) sample() {
 	now := time.Now()
-	if a.needsDiscovery(now) {
-		a.discover(now)
-	}
 	urgent, calm := a.dueAt(now)
+	if a.needsDiscovery(now) {
+		a.table.Together(func() { a.readDue(urgent, now) })
+		if !a.byHand {
+			a.step() // a look may take long
+		}
+		a.discover(now)
+		urgent, calm = a.dueAt(now)
+	}
 	a.table.Together(func() {
 		a.readDue(urgent, now)
 		a.readDue(calm, now)
@@ -113,12 +118,14 @@ func (a *Agent) check(named map[uint64]bool) {
 	}
 	a.table.Together(func() { a.readNamed(meant) })
 	a.step()
-	a.table.Together(func() {
-		for _, s := range others {
-			a.read(s, s.ns.Init)
+	now := time.Now()
+	for _, s := range others {
+		s.next = now
+		if s.ns.Init {
+			a.read(s, true)
 		}
-	})
-	a.follow()
+	}
+	a.sample()
 }
 
 // readNamed reads the namespaces that records name, with the counters of visitMost at most, the fullest: a line of a text
@@ -171,6 +178,9 @@ func (a *Agent) read(s *space, counters bool) {
 	if err == nil && !counters && r.Fill() >= countersShare && (r.Count != s.last.Count || r.Free() == 0) {
 		r, err = a.table.Read(s.ns.Inode, true) // it has filled up since the last look: is it refusing?
 	}
+	if a.table.Restarted() {
+		a.tableGone()
+	}
 	if err != nil {
 		a.unreadable(s, err)
 		return
@@ -215,15 +225,20 @@ func (a *Agent) unreadable(s *space, err error) {
 	case s.ns.Init:
 		a.noteIf(noteTable, err)
 		if errors.Is(err, conntrack.ErrNotLoaded) {
-			a.unloaded = true
-			a.hashGone()
-			a.tracker.TableGone()
+			a.tableGone()
 		}
 	case errors.Is(err, conntrack.ErrGone):
 		a.forget(s.ns.Inode)
 	default:
 		a.cfg.Log.Debug("namespace unreadable", zap.Uint64("netns", s.ns.Inode), zap.Error(err))
 	}
+}
+
+// tableGone takes that the kernel has, or had for a while, no table at all.
+func (a *Agent) tableGone() {
+	a.unloaded = true
+	a.hashGone()
+	a.tracker.TableGone()
 }
 
 // forget drops a namespace that is no more.

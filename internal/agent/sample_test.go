@@ -87,6 +87,52 @@ func TestManyNamedAreNotAllEntered(t *testing.T) {
 	}
 }
 
+// TestOthersAreNotAllEnteredAtOnce has a record name the first namespace: the others are read in turns, as at any time.
+func TestOthersAreNotAllEnteredAtOnce(t *testing.T) {
+	const many = 40
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		f.guests(t, many)
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			a.ready = true
+			elapse(countersStill)
+			now := time.Now()
+			a.check(map[uint64]bool{0: true})
+			if got := countedAt(a, now); got != 1+visitMost {
+				t.Errorf("%d were read at once, want the first and %d", got, visitMost)
+			}
+			for range many / visitMost {
+				a.sample()
+			}
+			if got := countedAt(a, now); got != 1+many {
+				t.Errorf("%d were read in all, want %d", got, 1+many)
+			}
+		})
+	})
+}
+
+// TestStepComesBeforeALook has a step and a look for namespaces be due at once: among many processes a look takes long.
+func TestStepComesBeforeALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		var agent *Agent
+		var atStep []time.Time // when the last look was, at each stage of a step
+		f.cfg.Fail = func(string) { atStep = append(atStep, agent.discoveredAt) }
+		f.live(t, 0, func(a *Agent) {
+			agent = a
+			a.turn()
+			f.table(t, 65_000, 65536, 0)
+			elapse(discoverMost)
+			before := a.discoveredAt
+			a.sample()
+			if a.discoveredAt == before || len(atStep) == 0 || atStep[0] != before {
+				t.Errorf("looked at %v and before at %v; the step knew of %v", a.discoveredAt, before, atStep)
+			}
+		})
+	})
+}
+
 // countedAt is how many namespaces' counters were read at a time.
 func countedAt(a *Agent, at time.Time) (n int) {
 	for _, s := range a.spaces {
@@ -162,6 +208,21 @@ func TestNewsIsLookedFor(t *testing.T) {
 		if looks > c.looks || looks < c.looks*9/10 {
 			t.Errorf("%s: %d looks in 30 s, want about %d", c.name, looks, c.looks)
 		}
+	}
+}
+
+// TestDearLooksAreForgotten has looks take long for an hour and then be cheap again: news must not wait for that.
+func TestDearLooksAreForgotten(t *testing.T) {
+	var a Agent
+	now := time.Now()
+	for range 3600 {
+		if now = now.Add(time.Second); now.Sub(a.discoveredAt) >= newsAfter(a.discoverSpent) {
+			a.spend(now, time.Second)
+		}
+	}
+	a.spend(now.Add(discoverEvery), time.Millisecond)
+	if wait := newsAfter(a.discoverSpent); wait > time.Second {
+		t.Errorf("%v after a cheap look", wait)
 	}
 }
 

@@ -185,8 +185,11 @@ func (a *Agent) readSoon() {
 	}
 }
 
-// backOff puts off the next try after one that failed, ever longer.
+// backOff puts off the next try after one that failed, ever longer, once in a turn however many tables asked in it.
 func (a *Agent) backOff(now time.Time) {
+	if now.Before(a.stepAfter) {
+		return
+	}
 	a.stepAfter = now.Add(min(retryStep<<min(a.stepFails, 10), retryStepMax))
 	a.stepFails++
 }

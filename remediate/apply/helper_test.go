@@ -129,7 +129,7 @@ func (f *fake) plant(name, content string) {
 }
 
 func (f *fake) intents() []string {
-	names, err := filepath.Glob(filepath.Join(f.root, "run/ctwarden/*"))
+	names, err := filepath.Glob(filepath.Join(f.root, "run/ctwarden/*intent-*"))
 	if err != nil {
 		f.t.Fatal(err)
 	}

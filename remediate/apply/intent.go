@@ -135,7 +135,8 @@ func (a *Applier) saveIntent(in intent) error {
 		return fmt.Errorf("record the intent: %w", err)
 	}
 	defer dir.Close()
-	if err := replaceForBoot(dir, intentFile(in.ID), append(data, '\n')); err != nil {
+	err = withReserve(dir, func() error { return replaceForBoot(dir, intentFile(in.ID), append(data, '\n')) })
+	if err != nil {
 		return fmt.Errorf("record the intent in %s: %w", a.cfg.RuntimeDir, err)
 	}
 	return nil
@@ -156,6 +157,7 @@ func (a *Applier) Forget(id string) error {
 	if err := dir.Remove(intentFile(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget intent %s: %w", id, err)
 	}
+	a.keepReserve(dir)
 	a.cfg.Fail(StageAfterForget)
 	return nil
 }

@@ -80,7 +80,16 @@ func (t *Table) unloaded(err error) error {
 	for _, s := range t.spaces {
 		s.meter.restart()
 	}
+	t.restarted = true
 	return errors.Join(ErrNotLoaded, t.closeFiles())
+}
+
+// Restarted tells, once, that the module was removed since the last call. Another one may be there already, with its
+// default limit and counters that begin at zero.
+func (t *Table) Restarted() bool {
+	was := t.restarted
+	t.restarted = false
+	return was
 }
 
 func (t *Table) readOwn(r *remediate.Reading, s *space, counters bool) (err error) {

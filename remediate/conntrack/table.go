@@ -42,6 +42,8 @@ type Table struct {
 	shared *sharedLimits
 	// visited has the counters that were read beforehand, while Together runs.
 	visited map[uint64]visited
+	// restarted is set where the kept files turned out to be of a module that was removed, see Restarted.
+	restarted bool
 	// away is true while the calling thread is in another namespace, see inside.
 	away bool
 	buf  []byte
