@@ -77,7 +77,7 @@ func samples() []remediate.Event {
 		}},
 		{remediate.EventSourceRecovered, remediate.SourceState{Source: remediate.SourceKmsg}},
 		{remediate.EventLimitChanged, remediate.LimitChange{
-			Old: 524288, New: 131072, By: "kube-proxy (process 2817)", ByKind: remediate.WriterKubeProxy, Times: 2,
+			Old: 524288, New: 131072, By: "kube-proxy", ByKind: remediate.WriterKubeProxy, Times: 2,
 		}},
 		{remediate.EventAgentStarted, remediate.AgentState{
 			Version: "0.1.0", Kernel: "6.1.0-31-amd64", BootID: "0123456789abcdef0123456789abcdef",

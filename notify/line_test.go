@@ -20,7 +20,7 @@ func TestLine(t *testing.T) {
 		remediate.EventMatchUnverified: `10000 lines not borne out by the kernel's counters, first "nf_conntrack: table full, dropping packet \x1b[31m<&>"`,
 		remediate.EventSourceDegraded:  "syslog /var/log/kern.log: permission denied, 9 records lost; add the agent's user to group adm",
 		remediate.EventSourceRecovered: "kmsg: reading again",
-		remediate.EventLimitChanged:    "524288 → 131072 by kube-proxy (process 2817), 2 times in this boot",
+		remediate.EventLimitChanged:    "524288 → 131072 by kube-proxy, 2 times in this boot",
 		remediate.EventAgentStarted:    "version 0.1.0 on kernel 6.1.0-31-amd64, mode observe, reading kmsg, journal, finished step step-8, which a crash had cut short",
 		remediate.EventAgentStopped:    "version 0.1.0 on kernel , mode remediate, reading nothing",
 	}

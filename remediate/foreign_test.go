@@ -252,7 +252,7 @@ func TestWroteNamesTheWriter(t *testing.T) {
 		{"nobody known", Writer{}, "someone else", "ask who sets it, or take the step with ctwarden raise --to N"},
 		{"a line", Writer{WriterSysctl, "/etc/sysctl.d/50-db.conf:3"}, "/etc/sysctl.d/50-db.conf:3, which has this value",
 			"change or remove /etc/sysctl.d/50-db.conf:3"},
-		{"kube-proxy", Writer{WriterKubeProxy, "kube-proxy (process 7)"}, "kube-proxy (process 7)",
+		{"kube-proxy", Writer{WriterKubeProxy, "kube-proxy"}, "kube-proxy",
 			"raise conntrack.maxPerCore in kube-proxy's configuration, or set it to 0, which leaves the limit alone"},
 		{"tuned", Writer{WriterTuned, "/etc/tuned/db/tuned.conf:9"}, "/etc/tuned/db/tuned.conf:9, which has this value",
 			"change the profile of tuned in /etc/tuned/db/tuned.conf:9"},

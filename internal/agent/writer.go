@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/writers"
@@ -103,8 +104,8 @@ func (f *writerFinder) search(limit uint64) remediate.Writer {
 // if there is one, else any, since sysctl -p reads a file alone. Our own file is somebody else's too where it is loaded
 // by hand.
 func sysctlLine(root *os.Root, limit uint64) string {
-	tree := sysctld.Read(root)
-	for _, l := range []sysctld.Loader{sysctld.Systemd, sysctld.Procps} {
+	tree, loaders := sysctld.Read(root), sysctld.LoadersBelow(root)
+	for _, l := range loaders {
 		writes := tree.Writes(l, apply.KeyMax, apply.KeyOldMax)
 		if n := len(writes); n > 0 && sets(writes[n-1], limit) {
 			return fmt.Sprintf("%s:%d", writes[n-1].File, writes[n-1].Line)
@@ -112,7 +113,8 @@ func sysctlLine(root *os.Root, limit uint64) string {
 	}
 	for _, key := range []string{apply.KeyMax, apply.KeyOldMax} {
 		for _, s := range tree.All(key) {
-			if sets(s, limit) {
+			pattern := s.Glob != "" && !slices.ContainsFunc(loaders, sysctld.Loader.Globs) // to which it means nothing
+			if sets(s, limit) && !pattern {
 				return fmt.Sprintf("%s:%d", s.File, s.Line)
 			}
 		}
@@ -125,13 +127,14 @@ func sets(s sysctld.Setting, limit uint64) bool {
 	return ok && n == limit
 }
 
-// kubeProxy is kube-proxy's name where it runs and this is the limit that it works out for this machine.
+// kubeProxy is kube-proxy's name where it runs and this is the limit that it works out for this machine. Its process is no
+// part of that: one that is started again is the same writer.
 func kubeProxy(root *os.Root, limit uint64) string {
 	k, found := writers.FindKubeProxy(root)
 	if !found || k.PID == 0 || k.Limit(writers.Cores(root)) != limit {
 		return ""
 	}
-	return fmt.Sprintf("%s (process %d)", k.Name, k.PID)
+	return k.Name
 }
 
 // tunedLine is the line of tuned's active profile, or of one that it includes, that has the limit, as file:line.

@@ -34,11 +34,13 @@ func TestWriterIsFoundByTheValue(t *testing.T) {
 		{"a line that is loaded alone", files{
 			"etc/sysctl.d/10-a.conf": key + " = 50000\n", "etc/sysctl.d/20-b.conf": key + " = 60000\n",
 		}, 50000, remediate.Writer{Kind: remediate.WriterSysctl, Name: "/etc/sysctl.d/10-a.conf:1"}},
-		{"kube-proxy", kubeProxy, 131072, remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy (process 2817)"}},
+		{"kube-proxy", kubeProxy, 131072, remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy"}},
+		{"kube-proxy started again", files{"proc/stat": fourCores, "proc/31/comm": "bash\n", "proc/4711/comm": "kube-proxy\n"}, 131072,
+			remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy"}},
 		{"kube-proxy would set another value", kubeProxy, 262144, remediate.Writer{}},
 		{"kube-proxy's value without kube-proxy", files{"proc/stat": fourCores, "proc/31/comm": "bash\n"}, 131072, remediate.Writer{}},
 		{"kube-proxy on a large machine", files{"proc/stat": fourCores + "cpu4 1\ncpu15 1\n", "proc/2817/comm": "kube-proxy\n"}, 196608,
-			remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy (process 2817)"}},
+			remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy"}},
 		{"tuned", files{
 			"etc/tuned/active_profile":             "network-db powersave\n",
 			"usr/lib/tuned/powersave/tuned.conf":   "[sysctl]\n" + key + " = 50000\n",
@@ -54,9 +56,20 @@ func TestWriterIsFoundByTheValue(t *testing.T) {
 			"etc/tuned/active_profile": "db ../../x ..\n", "etc/tuned/db/tuned.conf": "include=db, db\n",
 			"x/tuned.conf": key + "=50000\n",
 		}, 50000, remediate.Writer{}},
+		{"a pattern", files{"etc/sysctl.d/50-db.conf": "net.netfilter.nf_conntrack_ma? = 50000\n"}, 50000, remediate.Writer{
+			Kind: remediate.WriterSysctl, Name: "/etc/sysctl.d/50-db.conf:1"}},
+		{"a pattern where nothing knows patterns", files{
+			"usr/lib/systemd/libsystemd-shared-239.so": "", "usr/lib64/libprocps.so.7.1.0": "",
+			"etc/sysctl.d/50-db.conf": "net.netfilter.nf_conntrack_ma? = 50000\n",
+		}, 50000, remediate.Writer{}},
+		{"the last word under procps 3.3.15", files{
+			"usr/lib64/libprocps.so.7.1.0": "", "usr/lib/systemd/libsystemd-shared-239.so": "",
+			"run/sysctl.d/50-db.conf": key + " = 50000\n", "etc/sysctl.d/50-db.conf": key + " = 60000\n",
+			"etc/sysctl.d/40-a.conf": key + " = 50000\n",
+		}, 50000, remediate.Writer{Kind: remediate.WriterSysctl, Name: "/run/sysctl.d/50-db.conf:1"}},
 		{"two places", files{
 			"proc/stat": fourCores, "proc/2817/comm": "kube-proxy\n", "etc/sysctl.d/50-db.conf": key + " = 131072\n",
-		}, 131072, remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy (process 2817) or /etc/sysctl.d/50-db.conf:1"}},
+		}, 131072, remediate.Writer{Kind: remediate.WriterKubeProxy, Name: "kube-proxy or /etc/sysctl.d/50-db.conf:1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := scratch{root: t.TempDir()}

@@ -85,11 +85,8 @@ func (a *Applier) Persist(step remediate.Step, m PersistMeta) (Persistence, erro
 
 // place puts the file in place, keeps the one that is there or withdraws it.
 func (a *Applier) place(step remediate.Step, want Persisted, keep bool) (Persistence, error) {
-	tree, err := sysctld.Load(a.cfg.Root)
-	if err != nil {
-		return Persistence{}, fmt.Errorf("persist %d: %w", want.Max, err)
-	}
-	if w := higher(tree.Without(a.cfg.PersistFile), want.Max); w != nil {
+	tree, loaders := sysctld.Read(a.root), sysctld.LoadersBelow(a.root)
+	if w := higher(tree.Without(a.cfg.PersistFile), loaders, want.Max); w != nil {
 		_, err := a.Unpersist()
 		return Persistence{Max: want.Max, Withdrawn: w}, err
 	}
@@ -100,12 +97,10 @@ func (a *Applier) place(step remediate.Step, want Persisted, keep bool) (Persist
 			return Persistence{}, fmt.Errorf("persist %d in %s: %w", want.Max, a.cfg.PersistFile, err)
 		}
 		a.cfg.Fail(StageAfterPersist)
-		if tree, err = sysctld.Load(a.cfg.Root); err != nil {
-			return Persistence{}, fmt.Errorf("persist %d: %w", want.Max, err)
-		}
+		tree = sysctld.Read(a.root)
 	}
 	p := Persistence{
-		Path: a.cfg.PersistFile, Max: want.Max, Buckets: want.Buckets, Kept: keep, Overridden: overrides(tree, want.Max),
+		Path: a.cfg.PersistFile, Max: want.Max, Buckets: want.Buckets, Kept: keep, Overridden: overrides(tree, loaders, want.Max),
 	}
 	if late != nil {
 		p.LoadsLate = fmt.Sprintf("%s: %v", a.cfg.ModuleFile, late)
@@ -124,8 +119,8 @@ func stays(t *sysctld.Tree, l sysctld.Loader) (by string, n uint64) {
 }
 
 // higher finds a loader that ends with more than n.
-func higher(t *sysctld.Tree, n uint64) *Withdrawn {
-	for _, l := range []sysctld.Loader{sysctld.Systemd, sysctld.Procps} {
+func higher(t *sysctld.Tree, loaders []sysctld.Loader, n uint64) *Withdrawn {
+	for _, l := range loaders {
 		if by, v := stays(t, l); v > n {
 			return &Withdrawn{By: by, Value: v, Loader: l}
 		}
@@ -134,9 +129,9 @@ func higher(t *sysctld.Tree, n uint64) *Withdrawn {
 }
 
 // overrides finds the loaders that do not end with n.
-func overrides(t *sysctld.Tree, n uint64) []Override {
+func overrides(t *sysctld.Tree, loaders []sysctld.Loader, n uint64) []Override {
 	var out []Override
-	for _, l := range []sysctld.Loader{sysctld.Systemd, sysctld.Procps} {
+	for _, l := range loaders {
 		if by, v := stays(t, l); v != n {
 			out = append(out, Override{Loader: l, By: by, Value: v})
 		}

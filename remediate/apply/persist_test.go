@@ -94,6 +94,11 @@ func TestPersistBesideOthers(t *testing.T) {
 		systemd = sysctld.Systemd
 		procps  = sysctld.Procps
 	)
+	// older are files of RHEL 8: systemd 239 and procps 3.3.15, which know no patterns; the latter looks into /run first.
+	older := func(files map[string]string) map[string]string {
+		files["usr/lib/systemd/libsystemd-shared-239.so"], files["usr/lib64/libprocps.so.7.1.0"] = "", ""
+		return files
+	}
 	tests := []struct {
 		name      string
 		files     map[string]string
@@ -118,6 +123,14 @@ func TestPersistBesideOthers(t *testing.T) {
 		{"sysctl.conf sets less and is last with procps", map[string]string{"etc/sysctl.conf": KeyMax + " = 70000"},
 			nil, []Override{{procps, "/etc/sysctl.conf:1", 70000}}},
 		{"a later file sets less", map[string]string{"etc/sysctl.d/zz.conf": KeyMax + " = 70000"}, nil,
+			[]Override{{systemd, "/etc/sysctl.d/zz.conf:1", 70000}, {procps, "/etc/sysctl.d/zz.conf:1", 70000}}},
+		{"more by a glob that older ones do not know", older(map[string]string{
+			"etc/sysctl.d/10-a.conf": "net.netfilter.nf_conntrack_m* = 200000"}), nil, nil},
+		{"more in /run, which older ones of procps read", older(map[string]string{
+			"run/sysctl.d/10-a.conf": KeyMax + " = 200000", "etc/sysctl.d/10-a.conf": KeyMax + " = 70000"}),
+			&Withdrawn{"/run/sysctl.d/10-a.conf:1", 200000, sysctld.Procps316}, nil},
+		{"less after a bare key, which older ones take for nothing", older(map[string]string{
+			"etc/sysctl.d/zz.conf": KeyMax + " = 70000\n-" + KeyMax}), nil,
 			[]Override{{systemd, "/etc/sysctl.d/zz.conf:1", 70000}, {procps, "/etc/sysctl.d/zz.conf:1", 70000}}},
 	}
 	for _, tt := range tests {

@@ -35,8 +35,8 @@ func (l Loader) systemd() bool { return l == Systemd || l == Systemd244 }
 // old tells whether it is a procps that applies each line as it reads it.
 func (l Loader) old() bool { return l == Procps3 || l == Procps316 }
 
-// globs tells whether a pattern stands for all that it matches. To the others it is a key that there is not.
-func (l Loader) globs() bool { return l == Systemd || l == Procps }
+// Globs tells whether a pattern stands for all that it matches. To the others it is a key that there is not.
+func (l Loader) Globs() bool { return l == Systemd || l == Procps }
 
 // rank is the precedence of the directory at place dir of [Dirs], 0 the highest: procps up to 3.3.16 looks into /run first.
 func (l Loader) rank(dir int) int {
@@ -45,6 +45,9 @@ func (l Loader) rank(dir int) int {
 	}
 	return dir
 }
+
+// LoadersBelow are the two that are installed below the root: systemd's first, then procps'.
+func LoadersBelow(r *os.Root) []Loader { return []Loader{SystemdBelow(r), ProcpsBelow(r)} }
 
 // ProcpsBelow tells which procps is installed below the root, by its library, since no program is run: [Procps] where
 // nothing tells of another.

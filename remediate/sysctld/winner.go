@@ -28,7 +28,7 @@ func (t *Tree) Writes(l Loader, keys ...string) []Setting {
 	}
 	var out []Setting
 	for _, s := range all {
-		if s.bare || !l.globs() && isGlob(s.Key) {
+		if s.bare || !l.Globs() && isGlob(s.Key) {
 			continue
 		}
 		for _, k := range keys {
