@@ -44,12 +44,17 @@ func incidentText(t remediate.EventType, d remediate.Incident) string {
 	if d.Historical {
 		return pastText(d)
 	}
-	parts := []string{fmt.Sprintf("%s in %s: %d of %d in use", d.Severity, netnsText(d.NetNS), d.Count, d.Max)}
+	parts := []string{fmt.Sprintf("%s in %s: %s", d.Severity, d.NetNS, d.Use())}
 	if t == remediate.EventIncidentClosed && d.ClosedAt != nil {
-		parts[0] = fmt.Sprintf("%s in %s, over after %s: %d of %d in use, %d at the peak", d.Severity, netnsText(d.NetNS),
-			d.ClosedAt.Sub(d.OpenedAt).Round(time.Second), d.Count, d.Max, d.PeakCount)
+		lasted := d.ClosedAt.Sub(d.OpenedAt).Round(time.Second)
+		parts[0] = fmt.Sprintf("%s in %s, over after %s: %s", d.Severity, d.NetNS, lasted, d.Use())
+		if d.Seen() {
+			parts[0] += fmt.Sprintf(", %d at the peak", d.PeakCount)
+		}
 	}
-	parts = append(parts, fmt.Sprintf("%d refused", d.Drops))
+	if d.Seen() {
+		parts = append(parts, fmt.Sprintf("%d refused", d.Drops))
+	}
 	if d.EarlyDrops > 0 {
 		parts = append(parts, fmt.Sprintf("%d thrown out early", d.EarlyDrops))
 	}
@@ -79,7 +84,7 @@ func incidentText(t remediate.EventType, d remediate.Incident) string {
 
 // pastText tells of an incident of which only the records are known.
 func pastText(d remediate.Incident) string {
-	s := fmt.Sprintf("%s of old records in %s, from %s", plural(d.Matches, "line"), netnsText(d.NetNS),
+	s := fmt.Sprintf("%s of old records in %s, from %s", plural(d.Matches, "line"), d.NetNS,
 		d.OpenedAt.UTC().Format("2006-01-02 15:04:05Z"))
 	if d.ClosedAt != nil {
 		s += fmt.Sprintf(", quiet after %s", d.ClosedAt.Sub(d.OpenedAt).Round(time.Second))
@@ -112,7 +117,7 @@ func stepText(t remediate.EventType, d remediate.Step) string {
 		s += fmt.Sprintf(" undone (%s)", d.Reason)
 	}
 	if !d.NetNS.Init && d.NetNS.Name != "" && d.NetNS.Name != "init" {
-		s += ", for " + netnsText(d.NetNS)
+		s += ", for " + d.NetNS.String()
 	}
 	if d.Error != "" {
 		s += ": " + d.Error
@@ -166,16 +171,6 @@ func agentText(d remediate.AgentState) string {
 	parts := []string{fmt.Sprintf("version %s on kernel %s, mode %s, reading %s", d.Version, d.Kernel, d.Mode,
 		or(strings.Join(names, ", "), "nothing"))}
 	return joined(append(parts, d.Notes...), "")
-}
-
-func netnsText(n remediate.NetNS) string {
-	if n.Init || n.Name == "init" {
-		return "init"
-	}
-	if n.Name == "" {
-		return "netns " + strconv.FormatUint(n.Inode, 10)
-	}
-	return fmt.Sprintf("%s (netns %d)", n.Name, n.Inode)
 }
 
 func joined(parts []string, last string) string {

@@ -40,7 +40,14 @@ func TestLine(t *testing.T) {
 			}
 		}
 	}
+	opened := time.Date(2026, 1, 15, 21, 50, 0, 0, time.UTC)
 	at := time.Date(2026, 1, 15, 21, 51, 3, 0, time.UTC)
+	unseen := remediate.Event{Type: remediate.EventIncidentClosed, Data: remediate.Incident{
+		Severity: remediate.SeverityCritical, NetNS: remediate.NetNS{Inode: 4026532177}, Matches: 3, OpenedAt: opened, ClosedAt: &at}}
+	const unseenLine = "critical in netns 4026532177, over after 1m3s: its table cannot be seen, 3 lines, not verified"
+	if got := Summary(unseen); got != unseenLine {
+		t.Errorf("got  %q\nwant %q", got, unseenLine)
+	}
 	r := Received{Identity: Identity{Host: "hv042\n\x1b[2J"}, Event: remediate.Event{
 		Type: remediate.EventLimitChanged, Time: at, Data: remediate.LimitChange{Old: 1, New: 2},
 	}}

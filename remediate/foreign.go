@@ -29,7 +29,8 @@ const (
 // Writer is who may have written a limit: where exactly its value stands, or who works it out.
 type Writer struct {
 	Kind WriterKind
-	// Name is a file with its line, or a program; empty: it is not known.
+	// Name is a file with its line, or a program; empty: it is not known. Writers of one name are one, so it has nothing that
+	// changes when a program is started again.
 	Name string
 }
 

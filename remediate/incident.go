@@ -1,6 +1,9 @@
 package remediate
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Severity is how bad an incident is now. It never falls while the incident is open.
 type Severity string
@@ -68,6 +71,17 @@ type Incident struct {
 	Historical bool `json:"historical"`
 	// LimitHitBy lists all namespaces that are at the one global limit, when there is more than one.
 	LimitHitBy []NetNS `json:"limit_hit_by,omitempty"`
+}
+
+// Seen tells whether the table was read at all. Of one that was not, only the kernel's lines are known.
+func (i Incident) Seen() bool { return i.Max > 0 }
+
+// Use says for a person how full the table was when it was last read.
+func (i Incident) Use() string {
+	if !i.Seen() {
+		return "its table cannot be seen"
+	}
+	return fmt.Sprintf("%d of %d in use", i.Count, i.Max)
 }
 
 // Talker is one party that holds entries.

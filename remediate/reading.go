@@ -1,6 +1,9 @@
 package remediate
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // NetNS identifies a network namespace.
 type NetNS struct {
@@ -13,6 +16,17 @@ type NetNS struct {
 	Owner string `json:"owner,omitempty"`
 	// Init is true for the first namespace: the one whose limit may be written.
 	Init bool `json:"-"`
+}
+
+// String names it for a person.
+func (n NetNS) String() string {
+	switch {
+	case n.Init || n.Name == "init":
+		return "init"
+	case n.Name == "":
+		return fmt.Sprintf("netns %d", n.Inode)
+	}
+	return fmt.Sprintf("%s (netns %d)", n.Name, n.Inode)
 }
 
 // Counters are a namespace's conntrack counters, summed over all CPUs and carried on over the kernel's 32-bit wraps.

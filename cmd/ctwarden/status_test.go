@@ -86,6 +86,17 @@ note: the state file was damaged
 	}
 }
 
+// TestStatusOfATableThatCannotBeSeen has no figures of what nobody has read.
+func TestStatusOfATableThatCannotBeSeen(t *testing.T) {
+	in := remediate.Incident{OpenedAt: busy().Incidents[0].OpenedAt, Severity: remediate.SeverityCritical, Matches: 3,
+		NetNS: remediate.NetNS{Inode: 4026532177}}
+	const want = "  2026-03-01 02:59:00  CRITICAL in netns 4026532177, not verified: its table cannot be seen, 3 matches\n"
+	var b strings.Builder
+	if incidentLine(&b, in); b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
 func TestNamespacesText(t *testing.T) {
 	want := `NAMESPACE  INODE       OWNER  ENTRIES  FILL   PEAK   REFUSED  EARLY    NEW/s  FULL IN
 init       4026531840  host   61000    93.1%  65536  11       12       365    12.4s at 365 entries/s

@@ -198,18 +198,25 @@ func incidentLines(b *strings.Builder, st agent.Status) {
 	}
 	fmt.Fprintf(b, "\n%d open of %d incidents since the start:\n", len(st.Incidents), st.IncidentsTotal)
 	for _, in := range st.Incidents {
-		verified := ""
-		if !in.Verified {
-			verified = ", not verified"
-		}
-		paused := ""
-		if in.RefusedInPause > 0 {
-			paused = fmt.Sprintf(" (%d of both in the pause after somebody else's change)", in.RefusedInPause)
-		}
-		fmt.Fprintf(b, "  %s  %s in %s%s: %d refused, %d thrown out early%s, %d matches, peak %d of %d%s\n", clock(in.OpenedAt),
-			strings.ToUpper(string(in.Severity)), in.NetNS.Name, verified, in.Drops, in.EarlyDrops, paused, in.Matches, in.PeakCount, in.Max,
-			prefixed(", the last step was ", string(in.Outcome)))
+		incidentLine(b, in)
 	}
+}
+
+func incidentLine(b *strings.Builder, in remediate.Incident) {
+	name, verified, paused := in.NetNS.Name, "", ""
+	if !in.Verified {
+		verified = ", not verified"
+	}
+	if in.RefusedInPause > 0 {
+		paused = fmt.Sprintf(" (%d of both in the pause after somebody else's change)", in.RefusedInPause)
+	}
+	figures := fmt.Sprintf("%d refused, %d thrown out early%s, %d matches, peak %d of %d",
+		in.Drops, in.EarlyDrops, paused, in.Matches, in.PeakCount, in.Max)
+	if !in.Seen() {
+		name, figures = in.NetNS.String(), fmt.Sprintf("%s, %d matches", in.Use(), in.Matches)
+	}
+	fmt.Fprintf(b, "  %s  %s in %s%s: %s%s\n", clock(in.OpenedAt), strings.ToUpper(string(in.Severity)),
+		name, verified, figures, prefixed(", the last step was ", string(in.Outcome)))
 }
 
 func stepLines(b *strings.Builder, st agent.Status) {

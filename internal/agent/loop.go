@@ -209,14 +209,28 @@ func (a *Agent) becomeReady() {
 
 // tellState keeps systemd's one-line status of the agent up to date.
 func (a *Agent) tellState() {
-	open := a.tracker.Open()
-	text := fmt.Sprintf("%s, %d namespaces, no incident", a.cfg.Policy.Mode, len(a.spaces))
-	if n := len(open); n > 0 {
-		text = fmt.Sprintf("%s, %d incidents open, the latest %s in %s: %d of %d entries", a.cfg.Policy.Mode, n,
-			open[n-1].Severity, open[n-1].NetNS.Name, open[n-1].Count, open[n-1].Max)
-	}
+	text := stateText(a.cfg.Policy.Mode, len(a.spaces), a.tracker.Open())
 	if now := time.Now(); a.ready && text != a.told && now.Sub(a.toldAt) >= time.Second {
 		a.told, a.toldAt = text, now
 		a.manager.tell("STATUS=" + text)
 	}
+}
+
+// stateText says how things are, on one line.
+func stateText(mode remediate.Mode, namespaces int, open []remediate.Incident) string {
+	n := len(open)
+	if n == 0 {
+		return fmt.Sprintf("%s, %s, no incident", mode, counted(namespaces, "namespace"))
+	}
+	last := open[n-1]
+	return fmt.Sprintf("%s, %s open, the latest %s in %s: %s",
+		mode, counted(n, "incident"), last.Severity, last.NetNS, last.Use())
+}
+
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // TestPromiseServiceManagerHangs has a service manager that reads nothing: the loop goes on, the stop is as quick as any,
@@ -72,6 +73,22 @@ func readAll(t *testing.T, from *net.UnixConn) (texts []string) {
 		}
 		if strings.HasPrefix(texts[len(texts)-1], "STOPPING") {
 			return texts
+		}
+	}
+}
+
+func TestStateText(t *testing.T) {
+	seen := remediate.Incident{
+		Severity: remediate.SeverityWarning, NetNS: remediate.NetNS{Inode: 4026531840, Name: "init", Init: true}, Count: 60000, Max: 65536,
+	}
+	unseen := remediate.Incident{Severity: remediate.SeverityCritical, NetNS: remediate.NetNS{Inode: 4026532177}, Matches: 3}
+	for want, open := range map[string][]remediate.Incident{
+		"observe, 1 namespace, no incident":                                                            nil,
+		"observe, 1 incident open, the latest warning in init: 60000 of 65536 in use":                  {seen},
+		"observe, 2 incidents open, the latest critical in netns 4026532177: its table cannot be seen": {seen, unseen},
+	} {
+		if got := stateText(remediate.ModeObserve, 1, open); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

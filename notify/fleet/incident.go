@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/ctwarden/ctwarden/notify/oncall"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -72,8 +73,12 @@ func (i *incident) set(d *remediate.Incident, at int64, closed bool) {
 	}
 	i.verified = i.verified || d.Verified
 	i.historical = d.Historical
-	if i.netns != d.NetNS.Name {
-		i.netns = intern(text(d.NetNS.Name, mostName))
+	name := d.NetNS.Name
+	if name == "" && d.NetNS.Inode != 0 { // one that the agent cannot see has no name there
+		name = strconv.FormatUint(d.NetNS.Inode, 10)
+	}
+	if i.netns != name {
+		i.netns = intern(text(name, mostName))
 	}
 	i.opened = min(nanos(d.OpenedAt), at) // no host has anything open that begins later
 	i.drops, i.early, i.chains = max(i.drops, d.Drops), max(i.early, d.EarlyDrops), max(i.chains, d.ChainDrops)

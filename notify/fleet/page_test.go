@@ -48,6 +48,21 @@ func TestOneHostIsAPlainIncident(t *testing.T) {
 	}
 }
 
+// TestPageNamesTheNamespace has the name alone where there is one, and the number of one that the agent cannot see.
+func TestPageNamesTheNamespace(t *testing.T) {
+	for want, ns := range map[string]remediate.NetNS{
+		"in the network namespace qrouter-7\n":  {Inode: 4026532177, Name: "qrouter-7"},
+		"in the network namespace 4026532178\n": {Inode: 4026532178},
+	} {
+		s := newSim(t, basic())
+		s.open("gva/a1", func(i *remediate.Incident) { i.NetNS = ns })
+		s.pass(10 * time.Second)
+		if text := oncall.Text(s.last().Notification); !strings.Contains(text, want) {
+			t.Errorf("the text does not say %q:\n%s", want, text)
+		}
+	}
+}
+
 func TestUnverifiedPagesAndSaysSo(t *testing.T) {
 	for _, hosts := range []int{1, 2} {
 		t.Run(fmt.Sprint(hosts), func(t *testing.T) {

@@ -97,6 +97,8 @@ func namespace(n remediate.NetNS) string {
 		return ""
 	case n.Name == "":
 		return strconv.FormatUint(n.Inode, 10)
+	case n.Inode == 0: // a hub keeps the name alone
+		return n.Name
 	}
 	return fmt.Sprintf("%s (%d)", n.Name, n.Inode)
 }
