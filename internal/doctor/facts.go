@@ -145,9 +145,10 @@ type Unit struct {
 	Lacks    string
 	Persists bool
 	// Confined is true where it may write below no other directories than Writable, which are free of links. Covered are
-	// those that it does not see as they are.
+	// those that it does not see as they are, Bound those that are put there for it in spite of both.
 	Confined bool
 	Writable []string
+	Bound    []string
 	Covered  []Cover
 	// SystemdRuns is true where systemd is this system's first process. Active is true where the service runs, PID is its
 	// process where that is seen, and PIDWriter whether that has the capability.

@@ -200,6 +200,17 @@ func TestFindingsOfTheHost(t *testing.T) {
 		{"its state in a path with a blank", files{unitFile[1:]: sandboxed}, func(c *Config) { c.StateDir = "/srv/my dir" }, "survives", []want{
 			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "state_dir: /srv/my dir is read-only", `-m 0700 '/srv/my dir' && mkdir -p /etc/systemd/system/ctwarden.service.d && printf '%s\n' '[Service]' 'ReadWritePaths="/srv/my dir"' >`}}},
 		{"that is opened", files{unitFile[1:]: sandboxed + "ReadWritePaths=-\"/srv/my dir\" /x\n"}, func(c *Config) { c.StateDir = "/srv/my dir" }, "survives", nil},
+		{"its state bound to where it is", files{unitFile[1:]: covered + "BindPaths=-/home/ctw /data/ctw:/tmp/ctw:norbind\n"},
+			func(c *Config) { c.StateDir, c.RuntimeDir = "/home/ctw/state", "/tmp/ctw" }, "survives", nil},
+		{"bound, and shut again", files{unitFile[1:]: sandboxed + "BindPaths=/srv/ctw\nBindPaths=\n"}, func(c *Config) { c.StateDir = "/srv/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "state_dir: /srv/ctw is read-only", ""}}},
+		{"bound from where it is to somewhere else", files{unitFile[1:]: sandboxed + "BindPaths=/srv/ctw:/x\n"}, func(c *Config) { c.StateDir = "/srv/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "state_dir: /srv/ctw is read-only", ""}}},
+		{"opened by specifiers", files{unitFile[1:]: sandboxed + "ReadWritePaths=%S/other %t/%p-2\n"},
+			func(c *Config) { c.StateDir, c.RuntimeDir = "/var/lib/other", "/run/ctwarden-2" }, "survives", nil},
+		{"a percent sign", files{unitFile[1:]: sandboxed + "ReadWritePaths=/srv/50%%S\n"}, func(c *Config) { c.StateDir = "/srv/50%S" }, "survives", nil},
+		{"its runtime directory in /dev/shm, which strict leaves as it is", files{unitFile[1:]: sandboxed},
+			func(c *Config) { c.RuntimeDir = "/dev/shm/ctw" }, "survives", nil},
 		{"its state is elsewhere, and nothing is shut", nil, func(c *Config) { c.StateDir = "/srv/ctw" }, "survives", nil},
 		{"an agent of root's", files{unitFile[1:]: "[Service]\n", "etc/systemd/system/ctwarden.service.d/remediate.conf": "gone/"}, nil, "survives", nil},
 		{"no capability needed", files{"etc/systemd/system/ctwarden.service.d/remediate.conf": "gone/"}, observe, "survives", nil},

@@ -16,13 +16,17 @@ func (j *judge) confined() {
 	for _, own := range f.Dirs {
 		i := slices.IndexFunc(f.Unit.Covered, func(c Cover) bool { return within(own.real, []string{c.real}) })
 		switch {
+		case within(own.real, f.Unit.Bound):
 		case i >= 0:
 			j.covered(own, f.Unit.Covered[i])
-		case f.Unit.Confined && !within(own.real, f.Unit.Writable):
+		case f.Unit.Confined && !within(own.real, f.Unit.Writable) && !within(own.real, apart):
 			j.readOnly(own)
 		}
 	}
 }
+
+// apart are what ProtectSystem=strict leaves as it is.
+var apart = []string{"/dev", "/proc", "/sys"}
 
 // packaged are the directories that the packages' unit opens.
 var packaged = map[string]string{"state_dir": "/var/lib/ctwarden", "runtime_dir": "/run/ctwarden"}

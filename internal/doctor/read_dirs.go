@@ -44,8 +44,12 @@ func (s setup) covers() (out []Cover) {
 	return out
 }
 
-// unitWords splits a value of a unit into words, as systemd does: quotes keep blanks, a backslash what follows it, and two
-// percent signs are one.
+// specifiers are those whose value the service manager of the system has everywhere. Any other stays as it is, and names no
+// directory of the agent's.
+var specifiers = strings.NewReplacer("%%", "%", "%S", "/var/lib", "%t", "/run", "%C", "/var/cache", "%L", "/var/log",
+	"%E", "/etc", "%h", "/root", "%T", "/tmp", "%V", "/var/tmp", "%n", unitName, "%N", "ctwarden", "%p", "ctwarden")
+
+// unitWords splits a value of a unit into words, as systemd does: quotes keep blanks, and a backslash what follows it.
 func unitWords(value string) (words []string) {
 	var word strings.Builder
 	var quote, before rune
@@ -64,13 +68,10 @@ func unitWords(value string) (words []string) {
 			quote, begun = c, true
 		case quote == 0 && strings.ContainsRune(" \t\n\r", c):
 			if begun {
-				words = append(words, word.String())
+				words = append(words, specifiers.Replace(word.String()))
 			}
 			word.Reset()
 			begun = false
-		case c == '%' && before == '%':
-			before = 0
-			continue
 		default:
 			word.WriteRune(c)
 			begun = true
@@ -78,7 +79,7 @@ func unitWords(value string) (words []string) {
 		before = c
 	}
 	if begun {
-		words = append(words, word.String())
+		words = append(words, specifiers.Replace(word.String()))
 	}
 	return words
 }

@@ -49,6 +49,9 @@ func readUnit(root *os.Root) Unit {
 	for _, dir := range parsed.writable() {
 		u.Writable = append(u.Writable, resolved(root, dir))
 	}
+	for _, dir := range parsed.opened["BindPaths"] {
+		u.Bound = append(u.Bound, resolved(root, dir))
+	}
 	for _, c := range parsed.covers() {
 		c.real = resolved(root, c.Dir)
 		u.Covered = append(u.Covered, c)
@@ -131,7 +134,7 @@ func (s *setup) set(key, value string) {
 		s.strict = value == "strict"
 	case "ProtectHome", "PrivateTmp":
 		s.covered[key] = value
-	case "ReadWritePaths", "StateDirectory", "RuntimeDirectory":
+	case "ReadWritePaths", "StateDirectory", "RuntimeDirectory", "BindPaths":
 		s.open(key, value)
 	case "Wants", "Requires", "BindsTo", "Upholds":
 		s.helper = s.helper || slices.Contains(strings.Fields(value), helperName)
@@ -148,8 +151,11 @@ func (s *setup) open(key, value string) {
 	}
 	for _, name := range unitWords(value) {
 		name = strings.TrimLeft(name, "-+")
+		first, rest, more := strings.Cut(name, ":")
 		if parents[key] != "" {
-			name, _, _ = strings.Cut(name, ":") // after which a link to it may be named
+			name = first // after which a link to it may be named
+		} else if key == "BindPaths" && more { // where it is to be seen, behind where it is
+			name, _, _ = strings.Cut(rest, ":")
 		}
 		s.opened[key] = append(s.opened[key], path.Join("/", parents[key], name))
 	}
@@ -158,7 +164,9 @@ func (s *setup) open(key, value string) {
 // writable are the directories that are, whatever else is not.
 func (s setup) writable() (dirs []string) {
 	for _, key := range slices.Sorted(maps.Keys(s.opened)) {
-		dirs = append(dirs, s.opened[key]...)
+		if key != "BindPaths" {
+			dirs = append(dirs, s.opened[key]...)
+		}
 	}
 	return dirs
 }
