@@ -145,7 +145,7 @@ type Unit struct {
 	Lacks    string
 	Persists bool
 	// Confined is true where it may write below no other directories than Writable, which are free of links. Covered are
-	// those that it does not see as they are, Bound those that are put there for it in spite of both.
+	// those that it does not see as they are, Bound those that BindPaths= puts there for it.
 	Confined bool
 	Writable []string
 	Bound    []string
@@ -168,4 +168,6 @@ type Dir struct {
 type Cover struct {
 	Setting, Dir string
 	real         string // free of links
+	// sealed is true where BindPaths= shows nothing there either.
+	sealed bool
 }

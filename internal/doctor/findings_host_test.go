@@ -200,8 +200,10 @@ func TestFindingsOfTheHost(t *testing.T) {
 		{"its state in a path with a blank", files{unitFile[1:]: sandboxed}, func(c *Config) { c.StateDir = "/srv/my dir" }, "survives", []want{
 			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "state_dir: /srv/my dir is read-only", `-m 0700 '/srv/my dir' && mkdir -p /etc/systemd/system/ctwarden.service.d && printf '%s\n' '[Service]' 'ReadWritePaths="/srv/my dir"' >`}}},
 		{"that is opened", files{unitFile[1:]: sandboxed + "ReadWritePaths=-\"/srv/my dir\" /x\n"}, func(c *Config) { c.StateDir = "/srv/my dir" }, "survives", nil},
-		{"its state bound to where it is", files{unitFile[1:]: covered + "BindPaths=-/home/ctw /data/ctw:/tmp/ctw:norbind\n"},
+		{"its state bound to where it is", files{unitFile[1:]: covered + "ProtectHome=tmpfs\nBindPaths=-/home/ctw /data/ctw:/tmp/ctw:norbind\n"},
 			func(c *Config) { c.StateDir, c.RuntimeDir = "/home/ctw/state", "/tmp/ctw" }, "survives", nil},
+		{"bound in a home that is shut", files{unitFile[1:]: covered + "BindPaths=/home/ctw\n"}, func(c *Config) { c.StateDir = "/home/ctw" }, "survives", []want{
+			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "ProtectHome=yes puts another directory over /home,", "write state_dir: "}}},
 		{"bound, and shut again", files{unitFile[1:]: sandboxed + "BindPaths=/srv/ctw\nBindPaths=\n"}, func(c *Config) { c.StateDir = "/srv/ctw" }, "survives", []want{
 			{IDReadOnlyDir, Problem, "/etc/ctwarden/ctwarden.yaml", "state_dir: /srv/ctw is read-only", ""}}},
 		{"bound from where it is to somewhere else", files{unitFile[1:]: sandboxed + "BindPaths=/srv/ctw:/x\n"}, func(c *Config) { c.StateDir = "/srv/ctw" }, "survives", []want{

@@ -14,12 +14,14 @@ func (j *judge) confined() {
 		return
 	}
 	for _, own := range f.Dirs {
-		i := slices.IndexFunc(f.Unit.Covered, func(c Cover) bool { return within(own.real, []string{c.real}) })
+		bound := within(own.real, f.Unit.Bound)
+		i := slices.IndexFunc(f.Unit.Covered, func(c Cover) bool {
+			return within(own.real, []string{c.real}) && (c.sealed || !bound)
+		})
 		switch {
-		case within(own.real, f.Unit.Bound):
 		case i >= 0:
 			j.covered(own, f.Unit.Covered[i])
-		case f.Unit.Confined && !within(own.real, f.Unit.Writable) && !within(own.real, apart):
+		case f.Unit.Confined && !bound && !within(own.real, f.Unit.Writable) && !within(own.real, apart):
 			j.readOnly(own)
 		}
 	}

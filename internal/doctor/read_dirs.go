@@ -33,7 +33,7 @@ func resolved(root *os.Root, dir string) string {
 func (s setup) covers() (out []Cover) {
 	if v := s.covered["ProtectHome"]; yes(v) || v == "tmpfs" {
 		for _, dir := range []string{"/home", "/root", "/run/user"} {
-			out = append(out, Cover{Setting: "ProtectHome=" + v, Dir: dir})
+			out = append(out, Cover{Setting: "ProtectHome=" + v, Dir: dir, sealed: v != "tmpfs"})
 		}
 	}
 	if v := s.covered["PrivateTmp"]; yes(v) || v == "disconnected" {
