@@ -59,6 +59,29 @@ func TestReleases(t *testing.T) {
 	}
 }
 
+// TestPurgeOfUsers wants the users that the packages made to go with a purge, and those to stay that an administrator made.
+func TestPurgeOfUsers(t *testing.T) {
+	r := newRoot(t, "bookworm")
+	for _, name := range []string{"ctwarden", "ctwarden-hub"} {
+		deb := r.bring(t, built(t).deb(t, name))
+		r.run(t, "dpkg", "--install", deb)
+		r.run(t, "dpkg", "--purge", name)
+		for _, database := range []string{"passwd", "group"} {
+			if out, code := r.try(t, "getent", database, name); code == 0 {
+				t.Errorf("left: %s", out)
+			}
+		}
+		r.run(t, "useradd", "--uid", "1500", "--comment", "an administrator's", name)
+		r.run(t, "dpkg", "--install", deb)
+		r.run(t, "dpkg", "--purge", name)
+		r.run(t, "getent", "group", name)
+		if out := r.run(t, "id", "--user", name); out != "1500\n" {
+			t.Errorf("the user is now %s", out)
+		}
+		r.run(t, "userdel", name)
+	}
+}
+
 // mountFrom shows a directory of this host's in the root.
 func (r *root) mountFrom(t *testing.T, from, to string) {
 	t.Helper()
