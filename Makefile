@@ -67,7 +67,7 @@ e2e-kernels: ## boot the kernels of four Debian releases under qemu, have them r
 	@mkdir -p bin && rm -f bin/kernels
 	CTWARDEN_KERNELS=$(CURDIR)/bin/kernels CTWARDEN_TEST_REQUIRE=1 \
 		$(GO) test -count 1 -timeout 60m -run 'TestKernels/.*$(ONLY)' ./internal/e2e/kernels
-	@cat bin/kernels
+	@sort bin/kernels
 
 .PHONY: fuzz
 fuzz: ## feed every parser and decoder with junk; FUZZTIME=2m: for each; ONLY=Name: one target

@@ -67,6 +67,7 @@ func TestKernels(t *testing.T) {
 	programs := testvm.Build(t, "cmd/ctwarden", "testdata/flood")
 	for _, r := range releases {
 		t.Run(r.suite(), func(t *testing.T) {
+			t.Parallel() // a machine takes one processor, and as many run as this host has
 			s := newScene(t, r, programs)
 			s.take(t, s.firstBoot)
 			s.take(t, s.secondBoot)
