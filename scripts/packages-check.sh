@@ -1,8 +1,8 @@
 #!/bin/sh
 # Checks the packages in a directory: packages-check.sh DIRECTORY
 #
-# They are built again in another folder with caches of its own, and have to be the same bit for bit; once more, after a
-# build that was cut short, signed with a key made for this, whose signatures rpm and gpgv have to accept; then come
+# They are built again in another folder, for amd64 with nothing built before, and have to be the same bit for bit; once
+# more, after a build that was cut short, signed with a key made for this, whose signatures rpm and gpgv have to accept; then come
 # lintian, rpmlint, promtool, ansible and the tests of what is in them. QUICK=1 leaves the second build out.
 set -eu
 
@@ -36,19 +36,28 @@ epoch() {
     date -u -d "$(sed -n 's/.*"timestamp": "\([^"]*\)".*/\1/p' "$dist/ctwarden-$version-amd64.cdx.json" | head -1)" +%s
 }
 
-# twice builds them from a copy of the sources in another place, with nothing built before, for the same version and time.
+# twice builds them from a copy of the sources in another place, for the same version and time. All that is in those for
+# amd64 is compiled anew. Those for arm64 take from the cache what is compiled: with -trimpath no path is part of that, as
+# the others show, and the compiler is the same program.
 twice() {
-    mkdir -p "$work/other place/src" "$work/cache"
+    mkdir -p "$work/other place/src" "$work/cache/ctwarden"
     git ls-files -z | xargs -0 cp --parents -t "$work/other place/src"
-    mkdir -p "$work/cache/ctwarden" && cp -R "$cache"/ctwarden/sysroot-* "$work/cache/ctwarden/" # the sysroots, so that they need not be fetched again
-    (
-        TOOLS_GOCACHE=$("$go" env GOCACHE) # nfpm and the like are no part of what is compared
-        export TOOLS_GOCACHE GOCACHE="$work/gocache" XDG_CACHE_HOME="$work/cache" VERSION="$version" SOURCE_DATE_EPOCH="$epoch"
-        umask 077
-        "$work/other place/src/scripts/packages.sh" "$work/again" >"$work/log" 2>&1
-    ) || { cat "$work/log" >&2 && die "the second build failed"; }
-    diff "$dist/SHA256SUMS" "$work/again/SHA256SUMS" || die "two builds are not the same"
+    cp -R "$cache"/ctwarden/sysroot-* "$work/cache/ctwarden/" # so that they need not be fetched again
+    shared=$("$go" env GOCACHE)
+    again amd64 "$work/gocache"
+    again arm64 "$shared"
+    cat "$work"/again-*/SHA256SUMS | LC_ALL=C sort -k 2 >"$work/sums"
+    diff "$dist/SHA256SUMS" "$work/sums" || die "two builds are not the same"
     say "two builds in two folders: $(wc -l <"$dist/SHA256SUMS") files with the same checksums"
+}
+
+# again ARCH GOCACHE: the second build. nfpm and the like are no part of what is compared, and need not be built again.
+again() {
+    (
+        export ARCHES="$1" GOCACHE="$2" TOOLS_GOCACHE="$shared" XDG_CACHE_HOME="$work/cache" VERSION="$version" SOURCE_DATE_EPOCH="$epoch"
+        umask 077
+        "$work/other place/src/scripts/packages.sh" "$work/again-$1" >"$work/log" 2>&1
+    ) || { cat "$work/log" >&2 && die "the second build failed"; }
 }
 
 # new_key makes a key with a passphrase: its secret half in key.asc, the public one in public.asc.

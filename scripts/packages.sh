@@ -98,10 +98,11 @@ END
 
 # sbom PROGRAM ARCH: what is linked into the program, as CycloneDX.
 sbom() {
-    tool $cyclonedx bin -json -licenses -std -noserial -version "v$version" -output "$work/sbom" "$work/$2/bin/$1" 2>"$work/sbom.log" ||
-        { cat "$work/sbom.log" >&2 && die "no SBOM of $1"; }
+    sbom=$work/$2/$1.sbom
+    tool $cyclonedx bin -json -licenses -std -noserial -version "v$version" -output "$sbom" "$work/$2/bin/$1" 2>"$sbom.log" ||
+        { cat "$sbom.log" >&2 && die "no SBOM of $1"; }
     # The time of the run is the one thing in it that is not the same twice.
-    sed "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$stamp\"/" "$work/sbom" >"$dist/$1-$version-$2.cdx.json"
+    sed "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$stamp\"/" "$sbom" >"$dist/$1-$version-$2.cdx.json"
 }
 
 # lay_out PROGRAM ARCH: the tree that nfpm's files name, with the modes and times that the packages have.
@@ -128,21 +129,22 @@ manuals() {
     done
 }
 
-# recipe PROGRAM FORMAT: what nfpm is to read. It leaves documents out of a .deb, and writes a changelog of its own there.
+# recipe PROGRAM FORMAT MANUALS: what nfpm is to read. It leaves documents out of a .deb, and writes a changelog of its own
+# there.
 recipe() {
-    manuals "$1" >"$work/manuals"
+    manuals "$1" >"$3"
     case $2 in
-    deb) sed -e "/# MANUAL PAGES/r $work/manuals" "nfpm${1#ctwarden}.yaml" | sed -e '/^changelog:/d' -e 's/, type: doc//' ;;
-    rpm) sed -e "/# MANUAL PAGES/r $work/manuals" "nfpm${1#ctwarden}.yaml" ;;
+    deb) sed -e "/# MANUAL PAGES/r $3" "nfpm${1#ctwarden}.yaml" | sed -e '/^changelog:/d' -e 's/, type: doc//' ;;
+    rpm) sed -e "/# MANUAL PAGES/r $3" "nfpm${1#ctwarden}.yaml" ;;
     esac
 }
 
 # pack PROGRAM ARCH FORMAT FILE
 pack() {
     tree=$work/tree/$1-$2
-    recipe "$1" "$3" >"$tree/$3.yaml"
-    (cd "$tree" && PACKAGE_ARCH=$2 PACKAGE_VERSION=$version tool $nfpm package -f "$3.yaml" -p "$3" -t "$dist/$4" >"$work/nfpm.log" 2>&1) ||
-        { cat "$work/nfpm.log" >&2 && die "no $4"; }
+    recipe "$1" "$3" "$tree/manuals" >"$tree/$3.yaml"
+    (cd "$tree" && PACKAGE_ARCH=$2 PACKAGE_VERSION=$version tool $nfpm package -f "$3.yaml" -p "$3" -t "$dist/$4" >"$tree/nfpm.log" 2>&1) ||
+        { cat "$tree/nfpm.log" >&2 && die "no $4"; }
 }
 
 # machine ARCH: what rpm calls it.
@@ -150,15 +152,27 @@ machine() {
     case $1 in amd64) echo x86_64 ;; arm64) echo aarch64 ;; *) die "ARCHES: $1 is neither amd64 nor arm64" ;; esac
 }
 
+# package PROGRAM ARCH
+package() {
+    sbom "$1" "$2"
+    lay_out "$1" "$2"
+    pack "$1" "$2" deb "$1_${version}_$2.deb"
+    pack "$1" "$2" rpm "$1-$version-1.$(machine "$2").rpm"
+}
+
+# packages makes them side by side: most of the time goes into compressing, which takes one processor.
 packages() {
+    jobs='' failed=''
     for arch in $arches; do
         for program in ctwarden ctwarden-hub; do
-            sbom $program "$arch"
-            lay_out $program "$arch"
-            pack $program "$arch" deb "${program}_${version}_$arch.deb"
-            pack $program "$arch" rpm "$program-$version-1.$(machine "$arch").rpm"
+            package $program "$arch" &
+            jobs="$jobs $!"
         done
     done
+    for job in $jobs; do
+        wait "$job" || failed=1
+    done
+    [ -z "$failed" ] || exit 1 # what is wrong has been said
 }
 
 # names lists the files that will be made.
