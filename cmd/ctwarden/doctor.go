@@ -29,8 +29,8 @@ and its fix. It only reads, and runs no other program. As another user than root
 
 The JSON has "verdict", "survives" (absent where it cannot be told), "limit" and "buckets" (now), "at_boot" with "max",
 "by", "buckets", and for "systemd" and "procps" the "max" that each ends with, the line "by" which, and the last line
-for each name in "keys"; "module" ("state", "early", "by"); "findings" with "id", "severity" (problem, advice or
-unknown), "what", "why", "where" and "fix"; "notes"; "unknown".
+for each name in "keys"; "module" ("state", "by", and "early", absent likewise); "findings" with "id", "severity"
+(problem, advice or unknown), "what", "why", "where" and "fix"; "notes"; "unknown".
 
 Exit code 0: no findings; 1: findings; 2: wrong usage or configuration; 3: not available here.`,
 		Example: "  ctwarden doctor\n  ctwarden doctor -o json | jq -r '.findings[].id'\n  ctwarden doctor --root /mnt/image",

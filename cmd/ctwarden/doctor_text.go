@@ -69,7 +69,7 @@ func moduleText(m doctor.ModuleReport) string {
 		return text
 	case m.By != "":
 		return text + "; at boot before the files are applied: " + m.By
-	case !m.Early:
+	case m.Early != nil && !*m.Early:
 		return text + "; nothing loads it at boot before the files are applied"
 	}
 	return text

@@ -32,7 +32,10 @@ func Judge(f Facts) Report {
 		Max: last.max, By: last.by, Systemd: f.outcome(f.SystemdSysctl), Procps: f.outcome(f.Procps),
 	}
 	j.AtBoot.Buckets, j.AtBoot.BucketsBy = f.bootBuckets(last)
-	j.Module = ModuleReport{State: f.Module.State, Early: !f.Module.late(), By: f.Module.Early, Hash: f.Module.Hash, HashBy: f.Module.HashBy}
+	j.Module = ModuleReport{State: f.Module.State, By: f.Module.Early, Hash: f.Module.Hash, HashBy: f.Module.HashBy}
+	if early := !f.Module.late(); f.Module.Unsure == "" {
+		j.Module.Early = &early
+	}
 	j.files()
 	j.persisted()
 	j.boot()

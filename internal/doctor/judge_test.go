@@ -113,8 +113,8 @@ func TestNotesAndUnknown(t *testing.T) {
 func TestNeverTakenForGood(t *testing.T) {
 	f := facts(t, nil)
 	f.Module.Unsure = "permission denied"
-	if r := Judge(f); r.Survives != nil || !strings.HasPrefix(r.Verdict, "cannot tell for certain") {
-		t.Errorf("%v, %q", r.Survives, r.Verdict)
+	if r := Judge(f); r.Survives != nil || r.Module.Early != nil || !strings.HasPrefix(r.Verdict, "cannot tell for certain") {
+		t.Errorf("%v, %v, %q", r.Survives, r.Module.Early, r.Verdict)
 	}
 	f = facts(t, and(noFile, limit(65536), files{"proc/meminfo": ""}))
 	if r := Judge(f); r.Survives != nil || !strings.HasPrefix(r.Verdict, "cannot tell what the limit will be") {

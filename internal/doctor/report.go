@@ -98,8 +98,9 @@ type AtBoot struct {
 // ModuleReport is the module as the report tells of it.
 type ModuleReport struct {
 	State ModuleState `json:"state"`
-	// Early is true where it is there before the sysctl.d files are applied, By what loads it then.
-	Early bool   `json:"early"`
+	// Early is true where it is there before the sysctl.d files are applied, By what loads it then; nil: that could not be
+	// read.
+	Early *bool  `json:"early,omitempty"`
 	By    string `json:"by,omitempty"`
 	// Hash is what a hashsize option asks for.
 	Hash   uint64 `json:"hashsize,omitempty"`
