@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"syscall"
 
 	"github.com/ctwarden/ctwarden/internal/persist"
@@ -30,10 +31,15 @@ func (a *Agent) lasting() lasting {
 }
 
 // asked has root's helper do it. A helper that hangs up without an answer, as one that was killed does, is asked once more;
-// should that one not answer either, the file tells what became of it.
+// should that one not answer either, or one take too long, the file tells what became of it.
 type asked struct {
-	helper persist.Client
+	helper lasting
 	files  *apply.Applier // to look
+}
+
+// unheard tells whether the helper may have done what it was asked for, although it did not say so.
+func unheard(err error) bool {
+	return errors.Is(err, persist.ErrNoAnswer) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // Persist implements lasting.
@@ -42,12 +48,11 @@ func (a asked) Persist(s remediate.Step, m apply.PersistMeta) (apply.Persistence
 	if errors.Is(err, persist.ErrNoAnswer) {
 		p, err = a.helper.Persist(s, m)
 	}
-	if !errors.Is(err, persist.ErrNoAnswer) {
+	if !unheard(err) {
 		return p, err
 	}
-	file, there, lookErr := a.files.Persisted()
-	if lookErr == nil && there && (file.StepID == s.ID || s.To > s.From && file.Max >= s.To) {
-		return apply.Persistence{Path: file.Path, Max: file.Max, Buckets: file.Buckets}, nil
+	if found, ok := a.files.Find(s); ok {
+		return found, nil
 	}
 	return p, err
 }
@@ -56,10 +61,12 @@ func (a asked) Persist(s remediate.Step, m apply.PersistMeta) (apply.Persistence
 func (a asked) Unpersist() (bool, error) {
 	_, before, _ := a.files.Persisted() // what is there and damaged was there
 	removed, err := a.helper.Unpersist()
-	if !errors.Is(err, persist.ErrNoAnswer) {
+	if !unheard(err) {
 		return removed, err
 	}
-	removed, err = a.helper.Unpersist()
+	if errors.Is(err, persist.ErrNoAnswer) { // the second one finds nothing to remove where the first one did it
+		removed, err = a.helper.Unpersist()
+	}
 	if _, after, lookErr := a.files.Persisted(); lookErr == nil && !after {
 		removed = removed || before
 	}

@@ -1,8 +1,12 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -70,6 +74,104 @@ func TestDecayThroughTheHelper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { f.decays(t) })
 	if n := answered(); n != 3 {
 		t.Errorf("the helper was asked %d times, want to persist, to rewrite and to withdraw", n)
+	}
+}
+
+// unheardHelper does what it is asked for, as far as it goes, and is not heard.
+type unheardHelper struct {
+	*apply.Applier
+	goes  bool
+	err   error
+	again bool              // the second withdrawal is heard
+	heard apply.Persistence // what it would have told
+	calls int
+}
+
+func (u *unheardHelper) Persist(s remediate.Step, m apply.PersistMeta) (apply.Persistence, error) {
+	if u.calls++; !u.goes {
+		return apply.Persistence{}, u.err
+	}
+	p, err := u.Applier.Persist(s, m)
+	if u.calls == 1 {
+		u.heard = p
+	}
+	return apply.Persistence{}, errors.Join(err, u.err)
+}
+
+func (u *unheardHelper) Unpersist() (bool, error) {
+	if u.calls++; !u.goes {
+		return false, u.err
+	}
+	removed, err := u.Applier.Unpersist()
+	if u.again && u.calls == 2 {
+		return removed, err
+	}
+	return false, errors.Join(err, u.err)
+}
+
+// setting is a file of sysctl.d that sets the limit.
+func setting(name string, limit int) map[string]string {
+	return map[string]string{"/etc/sysctl.d/" + name: fmt.Sprintf("net.netfilter.nf_conntrack_max = %d\n", limit)}
+}
+
+// TestUnheard has helpers do what they are asked for and not be heard: the files tell it all.
+func TestUnheard(t *testing.T) {
+	const own, module = "/etc/sysctl.d/99-zz-ctwarden.conf", "/etc/modules-load.d/ctwarden.conf"
+	hungUp, tooLate := fmt.Errorf("ask: %w", persist.ErrNoAnswer), fmt.Errorf("ask: %w", os.ErrDeadlineExceeded)
+	step := remediate.Step{ID: "s", From: 65536, To: 131072, Reason: remediate.ReasonFull}
+	less := remediate.Step{ID: "r", From: 65536, To: 100000, Reason: remediate.ReasonFull}
+	more := remediate.Step{ID: "t", From: 131072, To: 262144, Reason: remediate.ReasonFull}
+	for name, tt := range map[string]struct {
+		err    error
+		before *remediate.Step // what is persisted before
+		files  map[string]string
+		undone bool // nothing was done
+		again  bool // the second withdrawal is heard
+		calls  int
+	}{
+		"hung up":            {err: hungUp, calls: 2},
+		"hung up once":       {err: hungUp, again: true, calls: 2},
+		"too late":           {err: tooLate, calls: 1},
+		"kept a higher":      {err: tooLate, before: &more, calls: 1},
+		"overridden":         {err: hungUp, files: setting("zz.conf", 7), calls: 2},
+		"loads late":         {err: tooLate, files: map[string]string{module: "# not ours\n"}, calls: 1},
+		"withdrawn":          {err: tooLate, before: &step, files: setting("10-a.conf", 999999), calls: 1},
+		"hung up, not done":  {err: hungUp, undone: true, calls: 2},
+		"too late, not done": {err: tooLate, before: &less, undone: true, calls: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			files, err := apply.New(apply.Config{Root: root, PersistFile: own, ModuleFile: module})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer files.Close()
+			if tt.before != nil {
+				if _, err := files.Persist(*tt.before, apply.PersistMeta{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for name, text := range tt.files {
+				file := filepath.Join(root, name)
+				if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			u := &unheardHelper{Applier: files, goes: !tt.undone, err: tt.err, again: tt.again}
+			got, err := asked{u, files}.Persist(step, apply.PersistMeta{})
+			if tt.undone != (err != nil) || !reflect.DeepEqual(got, u.heard) || u.calls != tt.calls {
+				t.Errorf("%+v, %v after %d calls; want %+v after %d", got, err, u.calls, u.heard, tt.calls)
+			}
+			if note := got.Withdrawn != nil || got.Overridden != nil || got.LoadsLate != ""; note != (tt.files != nil) {
+				t.Errorf("%+v", got)
+			}
+			there := got.Path != ""
+			u.calls = 0
+			removed, err := asked{u, files}.Unpersist()
+			if tt.again != (err == nil) || removed != there || u.calls != tt.calls {
+				t.Errorf("withdrawn: %v, %v after %d calls", removed, err, u.calls)
+			}
+		})
 	}
 }
 

@@ -10,8 +10,8 @@
 // apply does for a root of its own.
 //
 // A helper that is killed leaves the file as it was or as it was to be, since it is replaced in one step; the agent asks
-// again, and looks at the file where it hears nothing again. An agent that is killed is not waited for: what nobody hears
-// is not begun any more.
+// again, and looks at the file where it hears nothing again, or nothing in time. An agent that was killed or has given up
+// is not obeyed: the helper looks whether it still waits before it begins, and right before it changes the file.
 //
 // What an agent that was taken over can still do here is what it can do without: persist a limit that it may set anyway,
 // within those bounds, or take it back.

@@ -13,36 +13,31 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
-// TestGone has an agent ask and be gone before the helper is at work: nothing is done.
+// TestGone has an agent ask and be gone before the helper is at work, or before that has put the file in place or removed
+// it, as where it is slow and is not waited for any more: nothing is done.
 func TestGone(t *testing.T) {
-	for _, line := range []string{
-		`{"do":"persist","from":65536,"to":131072,"reason":"full","step":"s"}`, `{"do":"withdraw"}`,
+	const ask, withdraw = `{"do":"persist","from":65536,"to":131072,"reason":"full","step":"s"}`, `{"do":"withdraw"}`
+	for name, tt := range map[string]struct{ line, stage string }{
+		"persist":              {ask, StageRequest},
+		"persist, at the end":  {ask, apply.StageBeforePersist},
+		"withdraw":             {withdraw, StageRequest},
+		"withdraw, at the end": {withdraw, apply.StageBeforeWithdraw},
 	} {
-		t.Run(line, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
+			h.plant(t, moduleFile, "# ctwarden-module: 1\n")
 			h.plant(t, sysctlFile, "# ctwarden-persisted: 1\n# machine id: m\nnet.netfilter.nf_conntrack_max = 65536\nnet.nf_conntrack_max = 65536\n")
 			before := h.tree(t)
-			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
-			if err != nil {
+			conn, agent := pair(t)
+			h.helper.Fail = func(stage string) {
+				if stage == tt.stage {
+					agent.Close()
+				}
+			}
+			if _, err := agent.Write([]byte(tt.line + "\n")); err != nil {
 				t.Fatal(err)
 			}
-			defer l.Close()
-			agent, err := net.Dial("unix", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			conn, err := l.AcceptUnix()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			if _, err := agent.Write([]byte(line + "\n")); err != nil {
-				t.Fatal(err)
-			}
-			if err := agent.Close(); err != nil {
-				t.Fatal(err)
-			}
-			_, err = h.helper.Serve(conn)
+			_, err := h.helper.Serve(conn)
 			var refusal *Refusal
 			if !errors.As(err, &refusal) || refusal.Code != CodeGone {
 				t.Errorf("%v, want the code %s", err, CodeGone)

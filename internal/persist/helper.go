@@ -89,9 +89,11 @@ func (h Helper) serve(conn *net.UnixConn, uid uint32) (done string, a answer, er
 		return "", a, err
 	}
 	defer unlock()
-	if err := stillThere(conn); err != nil {
+	wanted := func() error { return stillThere(conn) }
+	if err := wanted(); err != nil {
 		return "", a, err
 	}
+	h.Applier.OnlyWhile(wanted)
 	if r.Do == doWithdraw {
 		removed, err := h.Applier.Unpersist()
 		return fmt.Sprintf("user %d: the persisted limit is withdrawn (there was one: %v)", uid, removed),
@@ -198,7 +200,7 @@ func reply(conn *net.UnixConn, a answer) error {
 }
 
 // stillThere refuses what nobody waits for any more: an agent that was killed asks again when it is back, and may then
-// want something else.
+// want something else; one that has waited too long has told that nothing came of it.
 func stillThere(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -39,6 +39,7 @@ func newHost(t *testing.T) *host {
 	}
 	applier, err := apply.New(apply.Config{
 		Root: h.root, PersistFile: "/" + sysctlFile, ModuleFile: "/" + moduleFile, Host: "node7", MachineID: "m", Version: "1.2.3",
+		Fail: func(stage string) { h.helper.at(stage) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -90,6 +90,8 @@ type Applier struct {
 	root *os.Root
 	// sysNet is the directory of the settings; nil until one was opened.
 	sysNet *os.Root
+	// wanted is asked right before Persist and Unpersist change a file.
+	wanted func() error
 }
 
 // New opens the root. It writes nothing. [Applier.Close] releases the root.
@@ -114,8 +116,12 @@ func New(cfg Config) (*Applier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open root: %w", err)
 	}
-	return &Applier{cfg: cfg, root: root}, nil
+	return &Applier{cfg: cfg, root: root, wanted: func() error { return nil }}, nil
 }
+
+// OnlyWhile has wanted asked right before [Applier.Persist] and [Applier.Unpersist] change a file: where it fails, that
+// is their error, and the file stays as it was.
+func (a *Applier) OnlyWhile(wanted func() error) { a.wanted = wanted }
 
 // Close releases the root.
 func (a *Applier) Close() error {

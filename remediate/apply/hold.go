@@ -163,7 +163,7 @@ func (f holdFile) set(ctx context.Context, dir string, h remediate.Hold, mode fs
 		return fmt.Errorf("write hold: %w", err)
 	}
 	defer root.Close()
-	if err := errors.Join(replaceIn(ctx, root, string(f), []byte(text), mode), syncDir(root, ".")); err != nil {
+	if err := errors.Join(replaceIf(ctx.Err, root, string(f), []byte(text), mode), syncDir(root, ".")); err != nil {
 		return fmt.Errorf("write hold: %w", err)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,13 +75,9 @@ func (a *Applier) runtime() (*os.Root, error) {
 	return r, nil
 }
 
-// replace writes a file of dir atomically, its contents synced before it gets its name.
-func replace(dir *os.Root, name string, data []byte, mode fs.FileMode) error {
-	return replaceIn(context.Background(), dir, name, data, mode)
-}
-
-// replaceIn is replace for a disk that may hang: once ctx is done the file that was there stays.
-func replaceIn(ctx context.Context, dir *os.Root, name string, data []byte, mode fs.FileMode) error {
+// replaceIf writes a file of dir atomically, its contents synced before it gets its name. Only then it is asked whether that
+// is still wanted, for a disk may hang: where wanted fails the file that was there stays.
+func replaceIf(wanted func() error, dir *os.Root, name string, data []byte, mode fs.FileMode) error {
 	f, err := renameio.NewPendingFile(name, renameio.WithRoot(dir), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
@@ -90,10 +85,10 @@ func replaceIn(ctx context.Context, dir *os.Root, name string, data []byte, mode
 	if _, err := f.Write(data); err != nil {
 		return errors.Join(err, f.Cleanup())
 	}
-	if err := f.Sync(); err != nil { // what takes a disk's time comes before the look at ctx
+	if err := f.Sync(); err != nil {
 		return errors.Join(err, f.Cleanup())
 	}
-	if err := ctx.Err(); err != nil {
+	if err := wanted(); err != nil {
 		return errors.Join(err, f.Cleanup())
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {

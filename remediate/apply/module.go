@@ -35,7 +35,20 @@ func (a *Applier) placeModule() error {
 	if err := removeLeftovers(dir, name); err != nil {
 		return err
 	}
-	return errors.Join(replace(dir, name, a.moduleText(), 0o644), syncDir(dir, "."))
+	return errors.Join(replaceIf(a.wanted, dir, name, a.moduleText(), 0o644), syncDir(dir, "."))
+}
+
+// hasModule fails unless the file is there, or none is wanted.
+func (a *Applier) hasModule() error {
+	if a.cfg.ModuleFile == "" {
+		return nil
+	}
+	dir, err := a.openDir(a.cfg.ModuleFile, false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return ourModuleFile(dir, path.Base(a.cfg.ModuleFile))
 }
 
 // removeModule takes the file away again. One that is not ours, or not there, is left alone.

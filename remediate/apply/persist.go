@@ -99,13 +99,38 @@ func (a *Applier) place(step remediate.Step, want Persisted, keep bool) (Persist
 		a.cfg.Fail(StageAfterPersist)
 		tree = sysctld.Read(a.root)
 	}
+	return a.persistence(want, keep, tree, late), nil
+}
+
+// persistence is what is told of a file that is in place.
+func (a *Applier) persistence(file Persisted, kept bool, tree *sysctld.Tree, late error) Persistence {
 	p := Persistence{
-		Path: a.cfg.PersistFile, Max: want.Max, Buckets: want.Buckets, Kept: keep, Overridden: overrides(tree, loaders, want.Max),
+		Path: file.Path, Max: file.Max, Buckets: file.Buckets, Kept: kept,
+		Overridden: overrides(tree, sysctld.LoadersBelow(a.root), file.Max),
 	}
 	if late != nil {
 		p.LoadsLate = fmt.Sprintf("%s: %v", a.cfg.ModuleFile, late)
 	}
-	return p, nil
+	return p
+}
+
+// Find looks what became of a Persist of this step in another process, of which nothing was heard: it tells what that
+// would have told, by what the files say. It is false where they do not have the step's limit. It writes nothing.
+func (a *Applier) Find(step remediate.Step) (Persistence, bool) {
+	tree := sysctld.Read(a.root)
+	file, there, err := a.Persisted()
+	if err != nil {
+		return Persistence{}, false
+	}
+	if !there {
+		w := higher(tree, sysctld.LoadersBelow(a.root), step.To)
+		return Persistence{Max: step.To, Withdrawn: w}, w != nil
+	}
+	kept := file.StepID != step.ID
+	if kept && (step.To < step.From || file.Max < step.To) {
+		return Persistence{}, false
+	}
+	return a.persistence(file, kept, tree, a.hasModule()), true
 }
 
 // stays is the line whose value of the limit stays when the loader is done: the last, under either name, that the
@@ -165,6 +190,9 @@ func (a *Applier) removePersisted() error {
 	}
 	defer dir.Close()
 	a.cfg.Fail(StageBeforeWithdraw)
+	if err := a.wanted(); err != nil {
+		return err
+	}
 	if err := errors.Join(dir.Remove(path.Base(a.cfg.PersistFile)), syncDir(dir, ".")); err != nil {
 		return err
 	}
@@ -183,7 +211,7 @@ func (a *Applier) writePersisted(data []byte) error {
 	if err := removeLeftovers(dir, name); err != nil {
 		return err
 	}
-	return errors.Join(replace(dir, name, data, 0o644), syncDir(dir, "."))
+	return errors.Join(replaceIf(a.wanted, dir, name, data, 0o644), syncDir(dir, "."))
 }
 
 // persistDir opens the directory of our sysctl.d file.
