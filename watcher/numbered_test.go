@@ -123,11 +123,14 @@ func (l *numbered) wantAll(gone ...int) {
 	}
 }
 
-// wantCounted fails where lines were destroyed, and it was not told and counted that any are lost.
-func (l *numbered) wantCounted(destroyed int) {
+// wantCounted fails where lines are lost and that was not told, or the number that was counted is beyond its bounds: in each
+// rotation half of what is lost, less what comes in 20 ms, and twice that, and what comes in 100 ms. So much come a second.
+func (l *numbered) wantCounted(rotations, rate int) {
 	l.t.Helper()
-	if destroyed > 0 && (l.told == 0 || l.lost == 0) {
-		l.t.Errorf("%d lines were destroyed, and %d counted, %d times", destroyed, l.lost, l.told)
+	lost, counted := l.missing(), int(l.lost)
+	least, most := lost/2-rotations*rate/50, 2*lost+rotations*rate/10
+	if lost > 0 && l.told == 0 || counted < least || counted > most {
+		l.t.Errorf("%d lines are lost, and %d counted, %d times; want %d to %d", lost, counted, l.told, least, most)
 	}
 }
 

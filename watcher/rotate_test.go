@@ -93,7 +93,7 @@ func testLogrotate(t *testing.T, mode, how string) {
 	want := kept(t, d.File)
 	destroyed := without(l.n, want)
 	if strings.HasPrefix(how, "copytruncate") {
-		l.wantCounted(len(destroyed))
+		l.wantCounted(rotations, linesASec)
 	} else {
 		l.wantNothingTold()
 		if len(destroyed) > 0 {

@@ -64,6 +64,7 @@ type Syslog struct {
 	send   *sender
 	hosts  hostCheck
 	length lineLength
+	owed   float64   // lines that are lost by estimate and not counted yet: a part of one
 	state  State     // what is to be said of the path
 	gone   time.Time // since when there is nothing at the path
 	missed int       // how often the saved position was looked for in vain

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,6 +17,8 @@ const (
 	// fileTick is how far the time of a change may be behind the clock: kernels count the times of files in ticks, of at
 	// most this.
 	fileTick = 10 * time.Millisecond
+	// leastUnseen is how many lines a truncation is taken to destroy at least in a file that is written to.
+	leastUnseen = 0.01
 )
 
 // growth is what was seen of how a file is written to. The zero value has seen nothing.
@@ -77,27 +80,35 @@ func (g *growth) bytesIn(while time.Duration) float64 {
 	return float64(came) * while.Seconds() / max(span, pollEvery).Seconds()
 }
 
-// of is how many lines so many bytes are, rounded up.
-func (l lineLength) of(bytes float64) uint64 {
+// of is how many lines so many bytes are.
+func (l lineLength) of(bytes float64) float64 {
 	if bytes <= 0 || l.lines == 0 {
 		return 0
 	}
-	return uint64(math.Ceil(bytes * float64(l.lines) / float64(l.bytes)))
+	return bytes * float64(l.lines) / float64(l.bytes)
 }
 
 // truncated tells what is lost with the truncation of f: unread bytes that were seen, and, where f was being written to,
-// about how many lines came that nobody can read any more, by the rate at which they came before; one at least, since
-// whether there was any cannot be seen. A file that was quiet is not said to have lost a line. Copies are as copiesIn
-// tells them.
+// about how many lines came that nobody can read any more, by the rate at which they came before. Whether there was any
+// cannot be seen: of a file that is written to now and then it is a small part of one line each time, and such parts are
+// told when they make a line. A file that was quiet is not said to have lost anything. Copies are as copiesIn tells them.
 func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
 	busy := f.growth.busy() || slices.ContainsFunc(copies, f.grewInto)
-	if unread > 0 || busy {
-		gone := float64(unread)
-		if busy {
-			gone += max(0, f.destroyed(copies))
-		}
-		lines := max(1, s.length.of(gone))
+	var seen, unseen float64 // lines
+	if unread > 0 {
+		seen = max(1, math.Ceil(s.length.of(float64(unread))))
+	}
+	if busy {
+		unseen = max(leastUnseen, s.length.of(f.destroyed(copies)), min(1, s.length.of(f.growth.bytesIn(fileTick))))
+		s.owed += unseen
+	}
+	whole := math.Floor(s.owed)
+	s.owed -= whole
+	if lines := uint64(seen + whole); lines > 0 {
 		s.send.lost(lines, truncatedText(s.cfg.Path, len(copies), unread, lines))
+	} else if busy {
+		s.cfg.Log.Info("a log file was truncated while it was written to: a line may be lost",
+			zap.Float64("lines_at_rate_seen", unseen))
 	}
 	f.growth.size = 0
 }
@@ -137,19 +148,39 @@ func changedSince(changed, t time.Time) bool {
 }
 
 // destroyed is about how many bytes came to f that nobody can read any more: what comes, at the rate seen, from the
-// moment when the first of its copies was made until now, less what of that is in the other copies or in f again.
+// moment when the first of its copies was made until f was last changed, less what of that is in the other copies or in f
+// again.
 func (f *logFile) destroyed(copies []*logFile) float64 {
-	kept := f.keptIn(copies)
+	from, until, kept := f.growth.looked, time.Now(), f.keptIn(copies)
+	if at := f.copiedAt(copies, until); at.After(from) {
+		from, kept = at, kept-f.keptIn(copies[:1])
+		f.lookAt(copies, until)
+	}
 	if info, err := f.Stat(); err == nil {
 		kept += info.Size()
+		if at := f.at(info.ModTime(), until); at.Add(fileTick).After(from) && info.ModTime().Nanosecond() > 0 {
+			until = at
+		}
 	}
-	from, now := f.growth.looked, time.Now()
-	if at := f.copiedAt(copies, now); at.After(from) {
-		from, kept = at, kept-f.keptIn(copies[:1])
+	gone := max(0, f.growth.bytesIn(until.Sub(from))-float64(kept))
+	f.growth.total += int64(gone)
+	return gone
+}
+
+// lookAt takes plain copies for looks at f at the times when they were made.
+func (f *logFile) lookAt(copies []*logFile, now time.Time) {
+	g := &f.growth
+	for _, r := range copies {
+		if at := f.at(r.touched, now); !r.packed {
+			g.look(at, max(g.size, r.end))
+			g.size = 0
+		}
 	}
-	// A file's time is the wall clock's, which may have been set since.
-	span := min(now.Sub(from), now.Sub(f.growth.looked))
-	return f.growth.bytesIn(span) - float64(kept)
+}
+
+// at is when a time of a file's was, which is the wall clock's: that may have been set since f was last looked at.
+func (f *logFile) at(touched, now time.Time) time.Time {
+	return now.Add(-max(0, min(now.Sub(touched), now.Sub(f.growth.looked))))
 }
 
 // keptIn is how many bytes of those that came to f since it was last looked at are in plain copies.
@@ -177,7 +208,7 @@ func (f *logFile) copiedAt(copies []*logFile, now time.Time) time.Time {
 	if first.touched.After(now) || first.packed && !first.touched.Before(first.born()) {
 		return time.Time{}
 	}
-	return first.touched
+	return f.at(first.touched, now)
 }
 
 // grewInto tells whether a copy of f has something that was not in f when that was last looked at.
