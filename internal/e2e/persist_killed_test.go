@@ -97,22 +97,22 @@ func TestPromiseHelperKilled(t *testing.T) {
 		stage    string
 		times    int32
 		withdraw bool
-		brief    bool // left to the long form
+		long     bool // left to the long form
 		written  bool // where nobody answered, the file has it all the same
 	}{
-		{stage: "before_persist", times: 1, brief: true},
+		{stage: "before_persist", times: 1},
 		{stage: "after_persist", times: 1},
-		{stage: "answer", times: 1, brief: true},
+		{stage: "answer", times: 1},
 		{stage: "request", times: 2},
 		{stage: "answer", times: 2, written: true},
-		{stage: "request", times: 1, withdraw: true, brief: true},
-		{stage: "before_withdraw", times: 1, withdraw: true, brief: true},
+		{stage: "request", times: 1, withdraw: true, long: true},
+		{stage: "before_withdraw", times: 1, withdraw: true, long: true},
 		{stage: "after_withdraw", times: 1, withdraw: true},
-		{stage: "answer", times: 2, withdraw: true, brief: true},
+		{stage: "answer", times: 2, withdraw: true},
 	}
 	done, killed, file := 0, 0, uint64(0)
 	for _, k := range kills {
-		if k.brief && !testhost.Long() {
+		if k.long && !testhost.Long() {
 			continue
 		}
 		if k.withdraw {
