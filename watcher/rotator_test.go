@@ -36,9 +36,8 @@ type rotator struct {
 
 	mu   sync.Mutex // held while a line is written, and by copytruncate to see what it destroys
 	file *os.File
-	// gone are the lines that copytruncate destroyed, ends how many those were after each rotation.
-	gone []int
-	ends []int
+	gone []int // the lines that copytruncate destroyed
+	cuts int   // how often it did
 	took time.Duration
 }
 
@@ -162,7 +161,7 @@ func (r *rotator) copyTruncateAfter(lines int) error {
 		// The line that the copy ends in, if it ends in one.
 		r.gone = append(r.gone, lineNumbers(rest)[0]-1)
 	}
-	r.ends = append(r.ends, len(r.gone))
+	r.cuts++
 	return nil
 }
 
@@ -235,7 +234,7 @@ func TestPromiseRotator(t *testing.T) {
 			for range runs {
 				l, r := testRotator(t, times, rotate)
 				if strings.HasPrefix(mode, "copytruncate") {
-					l.wantCounted(len(r.ends), burstRate)
+					l.wantCounted(r.cuts, burstRate)
 				} else {
 					l.wantNothingTold()
 				}
@@ -301,15 +300,19 @@ func testRotator(t *testing.T, times int, rotate func(r *rotator) error) (*numbe
 const lookLines = burstLines * int(pollEvery/burstEvery)
 
 // TestPromiseCopytruncateCounted holds what is counted as lost against what copytruncate destroyed and nobody had read,
-// rotation by rotation, with more and more written between the copy and the truncation.
+// rotation by rotation, with more and more written between the copy and the truncation, and two rotations between two looks.
 func TestPromiseCopytruncateCounted(t *testing.T) {
-	between, times := []int{0, 0, 2, 4, 8, 16}, 0 // bursts
-	var told []int                                // as counted after each rotation
-	l, r := testRotator(t, len(between)*testhost.Amount(2, 20), func(r *rotator) error {
-		bursts := between[times%len(between)]
+	rotations := [][]int{{0}, {2}, {1, 2}, {4}, {8}, {16}} // the bursts in between
+	times := 0
+	var told, ends []int // after each time: what is counted, and destroyed
+	l, r := testRotator(t, len(rotations)*testhost.Amount(2, 20), func(r *rotator) error {
+		err := r.lines(5 * lookLines)
+		for _, bursts := range rotations[times%len(rotations)] {
+			err = errors.Join(err, r.copyTruncateAfter(bursts*burstLines))
+		}
+		err = errors.Join(err, r.looked())
 		times++
-		err := errors.Join(r.lines(5*lookLines), r.copyTruncateAfter(bursts*burstLines), r.looked())
-		told = append(told, int(r.lost.Load()))
+		told, ends = append(told, int(r.lost.Load())), append(ends, len(r.gone))
 		return err
 	})
 	got := map[int]bool{}
@@ -318,7 +321,7 @@ func TestPromiseCopytruncateCounted(t *testing.T) {
 	}
 	var off []int
 	begin, lost, before := 0, 0, 0
-	for i, end := range r.ends {
+	for i, end := range ends {
 		gone := 0
 		for _, n := range r.gone[begin:end] {
 			if !got[n] {
@@ -332,7 +335,7 @@ func TestPromiseCopytruncateCounted(t *testing.T) {
 	}
 	slices.Sort(off)
 	median, counted, steady := off[len(off)/2], int(l.lost), float64(l.n)/r.took.Seconds() > 0.95*float64(burstRate)
-	l.wantCounted(times, burstRate)
+	l.wantCounted(r.cuts, burstRate)
 	// A writer that this machine holds up at times writes less in a moment than before it.
 	if steady && (median > 2*burstLines || max(lost-counted, counted-lost) > lost/4+times*burstLines/2) {
 		t.Errorf("%d lines are lost, and %d counted, off by %d at the median", lost, counted, median)
