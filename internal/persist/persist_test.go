@@ -356,6 +356,9 @@ func TestClientGivesUp(t *testing.T) {
 			if removed || err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, %v, want %q", removed, err, tt.want)
 			}
+			if late := errors.Is(err, os.ErrDeadlineExceeded); late != (tt.name == "silence") { // the agent looks then
+				t.Errorf("%v: too late: %v", err, late)
+			}
 			close(given)
 			l.Close()
 			<-ended
