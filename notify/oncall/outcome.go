@@ -25,12 +25,6 @@ type Outcome struct {
 	Err string `json:"err,omitempty"`
 }
 
-// DeadLetter is a notification that did not get through.
-type DeadLetter struct {
-	Notification Notification `json:"notification"`
-	Outcome      Outcome      `json:"outcome"`
-}
-
 // Status is how a queue is.
 type Status struct {
 	Name string `json:"name"`

@@ -20,8 +20,6 @@ const (
 	maxPerKey = 16
 	// mayNotRest is the wait where no attempt may be made.
 	mayNotRest = time.Second
-	// maxDead is how many dead letters are kept.
-	maxDead = 100
 )
 
 // ErrFull says that the queue holds as much as it may. What was handed in is not in it.
@@ -61,7 +59,6 @@ type Queue struct {
 	count   int                // of all lists together
 	open    map[string]*repeat // by key
 	told    []func()           // outcomes that Run has not told yet
-	dead    []DeadLetter
 	// gate is before when no attempt is made, failures how many failed in a row.
 	gate     time.Time
 	failures int

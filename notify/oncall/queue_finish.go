@@ -100,6 +100,20 @@ func (q *Queue) refuse(reps []*repeat, why string, now time.Time) {
 	}
 }
 
+// widen lets twice as many of those under suspicion go together as have just got through: where the other end refused
+// everything for a while, each was found alone, and would be told alone now, of which there may be thousands. One that is
+// known to be to blame stays alone.
+func (q *Queue) widen(most int) {
+	if most == 0 {
+		return
+	}
+	for _, r := range q.open {
+		if r.most == most && r.why == "" {
+			r.most *= 2
+		}
+	}
+}
+
 // toBlame tells whether something else got through since a repeat is refused; else it is the other end that refuses everything.
 func (q *Queue) toBlame(r *repeat) bool {
 	return !r.refused.IsZero() && q.status.LastDelivered.After(r.refused)
@@ -117,6 +131,7 @@ func (q *Queue) through(j job, err error, now time.Time) {
 	q.failures, q.gate, q.status.LastDelivered = 0, time.Time{}, now
 	if j.it == nil {
 		q.status.Repeated += uint64(len(j.reps))
+		q.widen(j.reps[0].most)
 		for _, r := range j.reps {
 			r.next, r.refused, r.most, r.why = now.Add(q.every), time.Time{}, 0, ""
 		}
@@ -170,18 +185,13 @@ func (q *Queue) Open() []Notification {
 	return all
 }
 
-// bury makes an item a dead letter. The oldest gives way where there are too many.
+// bury makes an item a dead letter: whoever handed it in is told, and keeps it.
 func (q *Queue) bury(it *item, why string, now time.Time) {
-	o := Outcome{Result: ResultDead, At: now, Err: why}
-	q.dead = append(q.dead, DeadLetter{Notification: it.n, Outcome: q.outcome(it, o)})
-	if len(q.dead) > maxDead {
-		q.dead = slices.Delete(q.dead, 0, len(q.dead)-maxDead)
-	}
 	if it.n.Action == ActionResolve {
 		delete(q.open, it.n.Key) // or it would be told as open for ever
 	}
 	q.log.Error("page_given_up", zap.String("id", it.n.ID), zap.String("key", it.n.Key), zap.Int("attempts", it.attempts), zap.String("error", why))
-	q.end(it, o)
+	q.end(it, Outcome{Result: ResultDead, At: now, Err: why})
 }
 
 // end takes an item out and has its outcome told.
@@ -265,11 +275,4 @@ func (q *Queue) Status() Status {
 		}
 	}
 	return s
-}
-
-// Dead are the last hundred dead letters, the oldest first.
-func (q *Queue) Dead() []DeadLetter {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return slices.Clone(q.dead)
 }

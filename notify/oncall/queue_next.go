@@ -44,7 +44,7 @@ func (q *Queue) together(first *repeat, now time.Time) []*repeat {
 	all := []*repeat{first}
 	most := maxTogether
 	if first.most > 0 {
-		most = first.most
+		most = min(first.most, maxTogether)
 	}
 	soon := now.Add(q.every / 10)
 	for _, r := range q.open {

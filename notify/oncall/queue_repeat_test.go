@@ -346,3 +346,38 @@ func TestRepeatOneRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestRepeatsAfterARefusalOfAll: where everything was refused for hours, each was found alone. Once the other end takes
+// something again, the rest goes together after a few attempts, not one by one at the sender's rate.
+func TestRepeatsAfterARefusalOfAll(t *testing.T) {
+	const all = 600
+	repeating(t, func(d *desk) {
+		for i := range all {
+			if err := d.Keep(noteOf(fmt.Sprintf("t%d k%d", i, i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.s.answers(func(context.Context, Notification) error { return permanent("no") })
+		d.run()
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		d.s.mu.Lock()
+		if n := len(d.s.together); d.s.together[n-1] != 1 {
+			t.Fatalf("at last attempts of %d: there is nothing to show", d.s.together[n-1])
+		}
+		d.s.together, d.s.sent = nil, nil
+		d.s.mu.Unlock()
+		d.limit.SetLimit(1) // a second, with five at once, as with per_minute: 60
+		d.limit.SetBurst(5)
+		d.s.answers(nil)
+		time.Sleep(90 * time.Second) // all are due again within a minute
+		synctest.Wait()
+		seen := map[string]bool{}
+		for _, id := range d.s.got(false) {
+			seen[id] = true
+		}
+		if s := d.Status(); len(seen) != all || s.Refused != 0 || s.Problem != "" || s.Open != all {
+			t.Errorf("%d of %d are told again, by attempts of %v; status %+v", len(seen), all, d.s.together, s)
+		}
+	})
+}

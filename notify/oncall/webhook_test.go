@@ -118,13 +118,20 @@ func TestWebhook(t *testing.T) {
 			}
 			var body struct {
 				Type string
-				Data struct{ ID, Key, Title, Text string }
+				Data struct {
+					ID, Key, Title, Text string
+					Refused              uint64
+					ThrownOut            uint64 `json:"thrown_out"`
+				}
 			}
 			if err := json.Unmarshal(heard[0].body, &body); err != nil {
 				t.Fatal(err)
 			}
 			if body.Type != "ctwarden.page."+string(n.Action) || body.Data.ID != n.ID || body.Data.Key != n.Key || body.Data.Title != Title(n) || body.Data.Text != Text(n) {
 				t.Errorf("got %+v", body)
+			}
+			if body.Data.Refused != n.Refused || body.Data.ThrownOut != n.ThrownOut {
+				t.Errorf("%d refused and %d thrown out, want %d and %d", body.Data.Refused, body.Data.ThrownOut, n.Refused, n.ThrownOut)
 			}
 		})
 	}
