@@ -41,6 +41,24 @@ type watch struct {
 	// goroutine that asks.
 	stuck uint64
 	since time.Time
+	// last is the last message of the bucket, as found at the time asked; zero: it could not be found, or the bucket was full.
+	last  uint64
+	asked time.Time
+}
+
+// heard is for how long the bucket was heard since it was last asked for its last message: not at all where it was not asked
+// for long, took no state, or what it had then has not come.
+func (w *watch) heard(last uint64, full bool, now time.Time) (d time.Duration) {
+	if !w.asked.IsZero() && !full && w.seq.Load() >= w.last {
+		d = now.Sub(w.asked)
+	}
+	if w.last, w.asked = last, now; full {
+		w.asked = time.Time{}
+	}
+	if d > 2*backlogEvery {
+		return 0
+	}
+	return d
 }
 
 // watchStale is for how long nothing may come of a bucket that has more.

@@ -27,6 +27,8 @@ type hosts struct {
 	words map[string]string
 	// labels has each list of labels once, by its text.
 	labels map[string][]string
+	// heard is for how long the bucket was heard so far.
+	heard time.Duration
 }
 
 // hostRow is one host.
@@ -34,11 +36,13 @@ type hostRow struct {
 	site, host string
 	state      hostState
 	seen       time.Time
-	severity   remediate.Severity
-	silent     bool
-	stopped    bool
-	labels     []string
-	ring       ring
+	// heardAt is hosts.heard when the last state came, or else when the row was made.
+	heardAt  time.Duration
+	severity remediate.Severity
+	silent   bool
+	stopped  bool
+	labels   []string
+	ring     ring
 	// gone is true once the host was forgotten: readers are told of that, and the row goes for good some time later.
 	gone bool
 
@@ -68,10 +72,12 @@ func (h *hosts) row(site, host string) *hostRow {
 	key := notify.HostKey(site, host)
 	r := h.byKey[key]
 	if r == nil {
-		r = &hostRow{site: h.word(site), host: strings.Clone(host)}
+		r = &hostRow{site: h.word(site), host: strings.Clone(host), heardAt: h.heard}
 		h.byKey[key] = r
 	}
-	r.gone = false
+	if r.gone {
+		r.gone, r.heardAt = false, h.heard
+	}
 	return r
 }
 
@@ -117,7 +123,7 @@ func (h *hosts) see(s hostState, at time.Time) {
 	}
 	s.Version, s.Site, s.Host = h.word(s.Version), r.site, r.host
 	s.Incidents, s.Listed = nil, false
-	r.state, r.seen, r.silent, r.stopped = s, at, false, false
+	r.state, r.seen, r.heardAt, r.silent, r.stopped = s, at, h.heard, false, false
 	r.ring.add(point{uint32(at.Unix()), clip(s.Count), clip(s.Max), clip(refused)})
 	h.touch(r)
 }

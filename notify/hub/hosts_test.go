@@ -180,11 +180,12 @@ func TestForgottenHostsLeaveTheBoard(t *testing.T) {
 		h.see(hostState{Site: "gva", Host: name}, at)
 	}
 	h.mark("gva", "events", "", true, false, nil) // one without a state
+	h.listened(goneAfter)
 	now := at.Add(goneAfter)
 	h.see(hostState{Site: "gva", Host: "d"}, now) // well, and not known to a hub that stands by
 	_, before := changed(h, 0)
 	known := func(_, host string) bool { return host == "b" }
-	h.sweep(known, now)
+	h.sweep(known)
 	gone := map[string]bool{}
 	after := h.since(before, func(r web.Row) { gone[r.Host] = r.Gone })
 	if len(gone) != 3 || !gone["a"] || !gone["c"] || !gone["events"] {
@@ -203,7 +204,7 @@ func TestForgottenHostsLeaveTheBoard(t *testing.T) {
 	if len(back) != 1 || back["a"] != 7 {
 		t.Errorf("back are %v", back)
 	}
-	h.sweep(known, now)
+	h.sweep(known)
 	if len(h.byKey) != 3 {
 		t.Errorf("%d rows are kept, want those of a, b and d", len(h.byKey))
 	}
@@ -214,10 +215,52 @@ func TestForgottenHostsLeaveTheBoard(t *testing.T) {
 	}
 }
 
+// TestCutOffHubKeepsItsHosts: a hub that heard nothing for longer than goneAfter takes no host off its board for that, since
+// it knows those that are well from their states alone.
+func TestCutOffHubKeepsItsHosts(t *testing.T) {
+	h, begun := newHosts(), time.Unix(1000, 0)
+	var w watch
+	ask := func(after time.Duration, last uint64, full bool) {
+		h.listened(w.heard(last, full, begun.Add(after)))
+	}
+	unknown := func(_, _ string) bool { return false }
+	left := func() (n int) {
+		h.sweep(unknown)
+		h.since(0, func(r web.Row) {
+			if !r.Gone {
+				n++
+			}
+		})
+		return n
+	}
+	h.see(hostState{Site: "gva", Host: "well"}, begun)
+	w.seq.Store(7)
+	ask(0, 7, false)
+	ask(2*goneAfter, 9, false) // it was cut off meanwhile
+	w.seq.Store(8)
+	ask(2*goneAfter+backlogEvery, 9, false) // not all has come that the bucket has
+	w.seq.Store(9)
+	for n := range int(goneAfter / backlogEvery) {
+		ask(3*goneAfter+time.Duration(n)*backlogEvery, 9, true) // it takes none
+	}
+	if n := left(); n != 1 {
+		t.Fatalf("%d hosts are left after two hours in which nothing was heard, want 1", n)
+	}
+	for n := range int(goneAfter/backlogEvery) + 1 {
+		if ask(5*goneAfter+time.Duration(n)*backlogEvery, 9, false); n == int(goneAfter/backlogEvery)-1 && left() != 1 {
+			t.Error("it is gone before its time")
+		}
+	}
+	if n := left(); n != 0 {
+		t.Errorf("%d hosts are left after an hour without a word, want none", n)
+	}
+}
+
 // TestRowsFollowTheFleet has a hub's own look at the fleet drop the row of a host that is in no picture any more.
 func TestRowsFollowTheFleet(t *testing.T) {
 	h := &Hub{hosts: newHosts(), fleet: fleet.New(fleet.Config{})}
 	h.hosts.see(hostState{Site: "gva", Host: "old"}, time.Now().Add(-40*24*time.Hour))
+	h.hosts.listened(goneAfter)
 	h.fleet.Seen(fleet.HostSeen{Site: "gva", Host: "new", At: time.Now()}, time.Now())
 	h.hosts.see(hostState{Site: "gva", Host: "new"}, time.Now())
 	h.markAll()

@@ -38,7 +38,7 @@ func (h *Hub) markChanged() (any bool) {
 		h.hosts.sweep(func(site, host string) bool {
 			_, known := h.fleet.Brief(site, host)
 			return known
-		}, now)
+		})
 	}
 	return any
 }

@@ -54,6 +54,7 @@ func (h *Hub) askRoom(ctx context.Context) {
 		h.o.Log.Warn("host_states_read_anew", zap.Error(errStale))
 	}
 	now := roomFor(info.State.Bytes, info.Config.MaxBytes)
+	h.hosts.listened(h.watch.heard(last, now.full, time.Now()))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	news := now.full != h.room.full || (now.problem == "") != (h.room.problem == "")
