@@ -43,6 +43,7 @@ type group struct {
 	members     []*incident
 	hosts       []*host // of a group of silent hosts
 	sums        sums
+	front       front
 	base        base
 	// frozen is how it was when it was closed; nil: it is open.
 	frozen *Group
@@ -149,6 +150,7 @@ func (f *Fleet) count(i *incident) {
 	}
 	first, firstOpen := i.firsts()
 	i.group.sums.count(i, 1, first, firstOpen)
+	i.group.front.offer(i.place())
 	i.counted = true
 }
 
@@ -159,6 +161,7 @@ func (f *Fleet) uncount(i *incident) {
 	i.counted = false
 	first, firstOpen := i.firsts()
 	i.group.sums.count(i, -1, first, firstOpen)
+	i.withdraw()
 }
 
 // firsts tells whether no other incident of its host counts in its group, and no other open one.

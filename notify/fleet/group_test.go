@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -214,7 +215,7 @@ func TestNamesDoNotMix(t *testing.T) {
 	s.wantGroups("full gva 2/2 open")
 }
 
-// check holds the sums of all groups against a count from scratch, and the indices against what they index.
+// check holds the sums of all groups against a count from scratch, the hosts that are named against a look at all, and the indices against what they index.
 func check(t *testing.T, f *Fleet) {
 	t.Helper()
 	want := map[*group]sums{}
@@ -262,6 +263,10 @@ func check(t *testing.T, f *Fleet) {
 	for g, w := range want {
 		if got := fmt.Sprintf("%+v", g.sums); got != fmt.Sprintf("%+v", w) {
 			t.Errorf("group %s has the sums\n%s, want\n%+v", g.id, got, w)
+		}
+		anew := group{front: g.survey()}
+		if got, want := namesOf(g.sample()), namesOf(anew.sample()); !slices.Equal(got, want) {
+			t.Errorf("group %s names %q, want %q", g.id, got, want)
 		}
 	}
 	listed := 0

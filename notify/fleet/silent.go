@@ -161,6 +161,9 @@ func (f *Fleet) countSilent(h *host, sign int) {
 	}
 	g.sums.hosts += sign
 	bump(g.sums.sites, h.site, sign)
+	if g.front.remove(h); sign > 0 {
+		g.front.offer(place{open: h.silent, h: h})
+	}
 	if h.silent {
 		g.sums.countOpen(h, sign)
 	}

@@ -121,14 +121,20 @@ func (b *base) addGone(i *incident) {
 
 // top are the addresses that lead, the first with the most entries.
 func (s *sums) top() []remediate.Talker {
-	all := make([]remediate.Talker, 0, len(s.talkers))
-	for who, l := range s.talkers {
-		all = append(all, remediate.Talker{Address: who, Entries: l.entries})
-	}
-	slices.SortFunc(all, func(a, b remediate.Talker) int {
+	before := func(a, b remediate.Talker) int {
 		return cmp.Or(cmp.Compare(b.Entries, a.Entries), cmp.Compare(a.Address, b.Address))
-	})
-	return slices.Clone(all[:min(len(all), mostTop)])
+	}
+	best := make([]remediate.Talker, 0, mostTop+1)
+	for who, l := range s.talkers {
+		t := remediate.Talker{Address: who, Entries: l.entries}
+		if len(best) == mostTop && before(t, best[mostTop-1]) > 0 {
+			continue
+		}
+		n, _ := slices.BinarySearchFunc(best, t, before)
+		best = slices.Insert(best, n, t)
+		best = best[:min(len(best), mostTop)]
+	}
+	return best
 }
 
 // summary are the steps of a group in the form that is shown.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -206,4 +207,19 @@ func attackOfThousands(t *testing.T, other bool) {
 	s.wantGroups(want...)
 	s.want(sent)
 	check(t, s.f)
+}
+
+// TestTopAddresses: of many addresses that lead, those with the most entries are shown, the first in order where they are equal.
+func TestTopAddresses(t *testing.T) {
+	s := newSim(t, basic())
+	for n := range 26 {
+		s.open(fmt.Sprintf("gva/h%d", n), top(fmt.Sprintf("10.0.0.%c", 'a'+n), 100+n/3))
+	}
+	var got []string
+	for _, who := range s.f.Groups()[0].Top {
+		got = append(got, fmt.Sprintf("%c%d", who.Address[len(who.Address)-1], who.Entries))
+	}
+	if want := []string{"y108", "z108", "v107", "w107", "x107"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

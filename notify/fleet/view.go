@@ -9,13 +9,10 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// mostSample is how many hosts of a group are named.
-const mostSample = 10
-
 // Groups are all groups that are open or were closed within the last day, the open ones first, then the latest first. One
 // of which only members were loaded so far is not among them. The
-// engine calls it as often as the page needs it: it costs about as much as there are groups, and a look at each member of
-// those that are open.
+// engine calls it as often as the page needs it: it costs about as much as there are groups and addresses that lead in those
+// that are open, not as there are hosts.
 func (f *Fleet) Groups() []Group {
 	out := make([]Group, 0, len(f.groups))
 	for _, g := range f.groups {
@@ -93,67 +90,15 @@ func (f *Fleet) sumUp(g *group, v *Group) {
 	}
 }
 
-// worst is the open incident that lost the most connections; there must be one.
+// worst is the open incident that lost the most connections; there must be one, and no other host may have any.
 func (g *group) worst() *incident {
 	var worst *incident
-	for _, i := range g.members {
-		if !i.closed && (worst == nil || i.lost() > worst.lost() || i.lost() == worst.lost() && i.id < worst.id) {
+	for _, i := range g.sample()[0].incidents {
+		if i.group == g && !i.closed && (worst == nil || i.lost() > worst.lost() || i.lost() == worst.lost() && i.id < worst.id) {
 			worst = i
 		}
 	}
 	return worst
-}
-
-// sample is some hosts, those with open incidents first, then by what was refused.
-func (g *group) sample() []*host {
-	type row struct {
-		open bool
-		lost uint64
-		h    *host
-	}
-	order := func(a, b row) int {
-		if a.open != b.open {
-			if a.open {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(b.lost, a.lost), cmp.Compare(a.h.name, b.h.name), cmp.Compare(a.h.site.name, b.h.site.name))
-	}
-	best := make([]row, 0, mostSample+1)
-	offer := func(r row) {
-		if len(best) == mostSample && order(r, best[mostSample-1]) >= 0 {
-			return
-		}
-		if n := slices.IndexFunc(best, func(o row) bool { return o.h == r.h }); n >= 0 {
-			if order(r, best[n]) >= 0 {
-				return
-			}
-			best = slices.Delete(best, n, n+1)
-		}
-		n, _ := slices.BinarySearchFunc(best, r, order)
-		best = slices.Insert(best, n, r)
-		best = best[:min(len(best), mostSample)]
-	}
-	for _, i := range g.members {
-		offer(row{!i.closed, i.lost(), i.host})
-	}
-	for _, h := range g.hosts {
-		offer(row{h.silent, 0, h})
-	}
-	hosts := make([]*host, 0, len(best))
-	for _, r := range best {
-		hosts = append(hosts, r.h)
-	}
-	return hosts
-}
-
-func namesOf(hosts []*host) []string {
-	names := make([]string, 0, len(hosts))
-	for _, h := range hosts {
-		names = append(names, h.name)
-	}
-	return names
 }
 
 // All are the known hosts, in an order that does not change while none comes or goes. The fleet must not change meanwhile.
