@@ -3,6 +3,7 @@ package hub
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ctwarden/ctwarden/notify"
@@ -68,7 +69,7 @@ type stateDocument struct {
 		} `json:"counters"`
 	} `json:"netns"`
 	Incidents []struct {
-		ID string `json:"id"`
+		ID string `json:"incident_id"`
 	} `json:"incidents"`
 	Fleet *notify.FleetState `json:"fleet"`
 }
@@ -98,8 +99,8 @@ func readHostState(key string, body []byte) (hostState, error) {
 	for _, i := range d.Incidents[:min(len(d.Incidents), mostListed)] {
 		s.Incidents = append(s.Incidents, i.ID)
 	}
-	// A state without the list, or of a command that no agent answered, says nothing of what is over.
-	s.Listed = d.Running && d.Incidents != nil && len(d.Incidents) < mostListed
+	// A state without the list, or of a command that no agent answered, says nothing of what is over, nor does one without names.
+	s.Listed = d.Running && d.Incidents != nil && len(d.Incidents) < mostListed && !slices.Contains(s.Incidents, "")
 	if f := d.Fleet; f != nil {
 		s.Fleet = fleetState{Known: true, Awaits: f.Awaits, Hold: f.Hold != nil, Rev: f.Rev, Mode: word(f.Mode)}
 		if f.Hold != nil {

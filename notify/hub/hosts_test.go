@@ -1,11 +1,13 @@
 package hub
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/notify/fleet"
 	"github.com/ctwarden/ctwarden/notify/hub/web"
@@ -132,6 +134,76 @@ func TestHostStateIsTheKeysOwn(t *testing.T) {
 	if err != nil || s.Fleet != want {
 		t.Errorf("got %+v, %v", s.Fleet, err)
 	}
+}
+
+// TestHostStateListsItsIncidents: what a state says is open is what its host's events call it, in the agent's own form.
+func TestHostStateListsItsIncidents(t *testing.T) {
+	open := []remediate.Incident{{ID: "inc-1", Severity: remediate.SeverityWarning}, {ID: "inc-2"}}
+	for _, c := range []struct {
+		name   string
+		list   any
+		ids    []string
+		listed bool
+	}{
+		{"two", open, []string{"inc-1", "inc-2"}, true},
+		{"none", open[:0], nil, true},
+		{"no list", nil, nil, false},
+		{"without names", []any{map[string]any{"severity": "critical"}}, []string{""}, false},
+		{"as many as may be", make([]remediate.Incident, mostListed), make([]string, mostListed), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := readHostState("gva.a", listing(t, "gva", "a", 9, c.list))
+			if err != nil || !slices.Equal(s.Incidents, c.ids) || s.Listed != c.listed {
+				t.Errorf("got %q, listed %v, %v", s.Incidents, s.Listed, err)
+			}
+		})
+	}
+}
+
+// listing is a host's state with its open incidents.
+func listing(t *testing.T, site, host string, count uint64, list any) []byte {
+	t.Helper()
+	var doc map[string]any
+	if err := json.Unmarshal(stateOf(site, host, count, nil), &doc); err != nil {
+		t.Fatal(err)
+	}
+	doc["incidents"] = list
+	body, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// TestIncidentLastsWhileItIsListed: an incident of which no event tells that it is over lasts while its host's states list it,
+// and ends when two of them do not.
+func TestIncidentLastsWhileItIsListed(t *testing.T) {
+	_, nc, _ := newLab(t)
+	h := startHub(t, "hub", nc, Settings{Fleet: fleet.Config{GroupBy: []string{fleet.GroupBySite}, GroupWait: 100 * time.Millisecond}})
+	leads(t, h)
+	publish(t, nc, began("gva", "a", 1))
+	incidents := pageIncidents{h.Hub}
+	hasOpen := func() bool { g := incidents.Groups(); return len(g) == 1 && g[0].OpenHosts == 1 }
+	testhost.Eventually(t, "it is known", hasOpen)
+	state := func(count uint64, list any) {
+		t.Helper()
+		pause(t.Context(), 150*time.Millisecond) // states count that came later than the group's wait
+		putState(t, nc, "gva", "a", listing(t, "gva", "a", count, list))
+		testhost.Eventually(t, "the hub has the state", func() bool {
+			d, ok := h.hosts.detail("gva", "a")
+			return ok && d.Count == count
+		})
+	}
+	for count := range uint64(4) {
+		state(10+count, []remediate.Incident{{ID: "inc-gva-a-1"}})
+	}
+	pause(t.Context(), 500*time.Millisecond)
+	if !hasOpen() {
+		t.Fatalf("its states list it, and the hub shows %+v", incidents.Groups())
+	}
+	state(20, []remediate.Incident{})
+	state(21, []remediate.Incident{})
+	testhost.Eventually(t, "it has ended", func() bool { g := incidents.Groups(); return len(g) == 1 && g[0].OpenHosts == 0 })
 }
 
 func FuzzHostState(f *testing.F) {
