@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -190,21 +191,33 @@ func (l *leading) loop(ctx context.Context) error {
 // fold takes a batch into the picture.
 func (l *leading) fold(b Batch) {
 	now := time.Now()
+	for some := range slices.Chunk(b.Events, foldTurn) {
+		l.foldSome(some, now)
+	}
+	l.h.mu.Lock()
+	l.fleet.Tick(now)
+	l.h.revision++
+	l.h.mu.Unlock()
+	l.unsaved = append(l.unsaved, b)
+	l.changed = true
+}
+
+// foldTurn is how many events are folded before the page has its turn.
+const foldTurn = 256
+
+func (l *leading) foldSome(events []Delivery, now time.Time) {
 	h := l.h
 	h.mu.Lock()
-	for _, d := range b.Events {
+	defer h.mu.Unlock()
+	for _, d := range events {
 		if d.Again {
 			h.tally.again++
 		}
 		l.fleet.Take(fleet.Event{Site: d.Site, Host: d.Host, Version: d.Version, Event: d.Event}, now)
 	}
-	l.fleet.Tick(now)
-	h.tally.events += uint64(len(b.Events))
+	h.tally.events += uint64(len(events))
 	h.revision++
-	h.markHosts(b)
-	h.mu.Unlock()
-	l.unsaved = append(l.unsaved, b)
-	l.changed = true
+	h.markHosts(events)
 }
 
 // seen takes a host's state, and those that have come behind it.

@@ -43,10 +43,10 @@ func (h *Hub) markChanged() (any bool) {
 	return any
 }
 
-// markHosts does the same for the hosts of a batch, at once. The caller holds mu.
-func (h *Hub) markHosts(b Batch) {
-	done := make(map[string]bool, len(b.Events))
-	for _, d := range b.Events {
+// markHosts does the same for the hosts of some events, at once. The caller holds mu.
+func (h *Hub) markHosts(events []Delivery) {
+	done := make(map[string]bool, len(events))
+	for _, d := range events {
 		key := d.Site + "." + d.Host
 		if done[key] {
 			continue

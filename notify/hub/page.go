@@ -36,9 +36,7 @@ func (p pageFleet) Host(ctx context.Context, site, host string) (web.HostDetail,
 	h := p.h
 	d, seen := h.hosts.detail(site, host)
 	known := false
-	err := h.readers.turns.look(ctx, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
+	err := h.readers.turns.look(ctx, &h.mu, func() {
 		if h.fleet == nil {
 			return
 		}
@@ -137,9 +135,7 @@ func (p pageIncidents) current() uint64 {
 
 // Groups implements web.Incidents.
 func (p pageIncidents) Groups() []fleet.Group {
-	return p.h.readers.all(p.current, func() []fleet.Group {
-		p.h.mu.Lock()
-		defer p.h.mu.Unlock()
+	return p.h.readers.all(&p.h.mu, p.current, func() []fleet.Group {
 		if p.h.fleet == nil {
 			return nil
 		}
@@ -150,9 +146,7 @@ func (p pageIncidents) Groups() []fleet.Group {
 // Group implements web.Incidents.
 func (p pageIncidents) Group(ctx context.Context, id string) (g fleet.Group, err error) {
 	known := false
-	err = p.h.readers.turns.look(ctx, func() {
-		p.h.mu.Lock()
-		defer p.h.mu.Unlock()
+	err = p.h.readers.turns.look(ctx, &p.h.mu, func() {
 		if p.h.fleet != nil {
 			g, known = p.h.fleet.Group(id)
 		}

@@ -18,7 +18,7 @@ type readers struct {
 	turns turns
 
 	mu sync.Mutex
-	// groups are as of a revision, made at the time at, which took as long as that.
+	// groups are as of a revision, made at the time at, for which the loop was held as long as that.
 	groups   []fleet.Group
 	revision uint64
 	at       time.Time
@@ -50,7 +50,8 @@ const longestLine = 5 * time.Second
 
 // look has one reader after the other look at what the loop shares, with a wait between them that leaves it most of the time.
 // Nothing is held while a reader waits; one that goes away, which is when ctx is done, does not look, and leaves the line.
-func (t *turns) look(ctx context.Context, read func()) error {
+// loop is held while read is called.
+func (t *turns) look(ctx context.Context, loop sync.Locker, read func()) error {
 	latest := time.Now().Add(longestLine)
 	turn := t.enter(latest)
 	if turn == nil {
@@ -75,14 +76,21 @@ func (t *turns) look(ctx context.Context, read func()) error {
 	if pause(ctx, time.Until(at)); ctx.Err() != nil {
 		return ctx.Err()
 	}
-	begun := time.Now()
-	read()
-	ended := time.Now()
+	cost := holding(loop, read)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.cost = ended.Sub(begun)
-	t.next = ended.Add(t.rest())
+	t.cost = cost
+	t.next = time.Now().Add(t.rest())
 	return nil
+}
+
+// holding calls f with the loop held, and tells for how long it was: to wait for it costs the loop nothing.
+func holding(loop sync.Locker, f func()) time.Duration {
+	loop.Lock()
+	defer loop.Unlock()
+	begun := time.Now()
+	f()
+	return time.Since(begun)
 }
 
 // rest is how long the loop is left alone after a look. The caller holds mu.
@@ -117,16 +125,14 @@ func (t *turns) leave(turn chan struct{}) {
 	}
 }
 
-// all are the incidents, copied by f at most so often.
-func (r *readers) all(revision func() uint64, f func() []fleet.Group) []fleet.Group {
+// all are the incidents, copied by f with the loop held, at most so often.
+func (r *readers) all(loop sync.Locker, revision func() uint64, f func() []fleet.Group) []fleet.Group {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := revision()
 	if r.groups == nil || now != r.revision && r.due() {
-		begun := time.Now()
-		r.groups, r.revision = f(), now
+		r.took = holding(loop, func() { r.groups, r.revision = f(), now })
 		r.at = time.Now()
-		r.took = r.at.Sub(begun)
 	}
 	return slices.Clone(r.groups)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,7 +110,7 @@ func TestReadersShareACopy(t *testing.T) {
 	copies, revision := 0, uint64(0)
 	for range 100 {
 		revision++
-		r.all(func() uint64 { return revision }, func() []fleet.Group {
+		r.all(&sync.Mutex{}, func() uint64 { return revision }, func() []fleet.Group {
 			copies++
 			pause(t.Context(), 2*time.Millisecond)
 			return []fleet.Group{{ID: fmt.Sprint(revision)}}
@@ -125,8 +126,26 @@ func TestReadersShareACopy(t *testing.T) {
 	if got := r.shown(1000); got != 1000 {
 		t.Errorf("revision %d is told of where another copy is due, want 1000", got)
 	}
-	if g := r.all(func() uint64 { return 1000 }, func() []fleet.Group { return []fleet.Group{{ID: "new"}} }); g[0].ID != "new" {
+	if g := r.all(&sync.Mutex{}, func() uint64 { return 1000 }, func() []fleet.Group { return []fleet.Group{{ID: "new"}} }); g[0].ID != "new" {
 		t.Errorf("got %+v", g)
+	}
+}
+
+// TestReadersDoNotPayForTheLoop: a reader that had to wait for the loop may look again as soon as one that did not.
+func TestReadersDoNotPayForTheLoop(t *testing.T) {
+	const busy = 50 * time.Millisecond
+	var loop sync.Mutex
+	var r readers
+	loop.Lock()
+	time.AfterFunc(busy, loop.Unlock)
+	r.all(&loop, func() uint64 { return 1 }, func() []fleet.Group { return nil })
+	loop.Lock()
+	time.AfterFunc(busy, loop.Unlock)
+	if err := r.turns.look(t.Context(), &loop, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if r.took > busy/2 || r.turns.cost > busy/2 {
+		t.Errorf("a copy is taken to have cost %v, a look %v", r.took, r.turns.cost)
 	}
 }
 
@@ -136,7 +155,7 @@ func TestReadersTakeTurns(t *testing.T) {
 		var line turns
 		begun := time.Now()
 		for range 3 {
-			if err := line.look(t.Context(), func() { time.Sleep(5 * time.Millisecond) }); err != nil {
+			if err := line.look(t.Context(), &sync.Mutex{}, func() { time.Sleep(5 * time.Millisecond) }); err != nil {
 				t.Error(err)
 			}
 		}
@@ -151,13 +170,13 @@ func TestReadersLeaveTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var line turns
 		slow := func() { time.Sleep(100 * time.Millisecond) } // a second between two, then
-		if err := line.look(t.Context(), slow); err != nil {
+		if err := line.look(t.Context(), &sync.Mutex{}, slow); err != nil {
 			t.Fatal(err)
 		}
 		gone, leave := context.WithCancel(t.Context())
 		left := make(chan error, 3) // one of each
 		for range 3 {
-			go func() { left <- line.look(gone, func() { t.Error("it looks after it has gone") }) }()
+			go func() { left <- line.look(gone, &sync.Mutex{}, func() { t.Error("it looks after it has gone") }) }()
 		}
 		synctest.Wait()
 		leave()
@@ -167,7 +186,7 @@ func TestReadersLeaveTheLine(t *testing.T) {
 				t.Errorf("one that has gone is told %v after %v", err, time.Since(begun))
 			}
 		}
-		if err := line.look(t.Context(), slow); err != nil || time.Since(begun) > 1100*time.Millisecond {
+		if err := line.look(t.Context(), &sync.Mutex{}, slow); err != nil || time.Since(begun) > 1100*time.Millisecond {
 			t.Errorf("behind those that have gone one looks after %v: %v", time.Since(begun), err)
 		}
 		var waiting errgroup.Group
@@ -175,7 +194,7 @@ func TestReadersLeaveTheLine(t *testing.T) {
 		for range 20 {
 			begun := time.Now()
 			err := make(chan error, 1)
-			go func() { err <- line.look(t.Context(), slow) }()
+			go func() { err <- line.look(t.Context(), &sync.Mutex{}, slow) }()
 			synctest.Wait()
 			select {
 			case got := <-err:

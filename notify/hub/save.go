@@ -62,8 +62,37 @@ func (l *leading) write(ctx context.Context) error {
 	}
 }
 
-// snapshot has everything that became dirty, shards first, and the pages that are due in it.
+// snapshot has everything that became dirty, shards first, and the pages that are due in it. Only the loop, which waits
+// meanwhile, changes any of that; the mutex is given back after each key, since all of 100,000 hosts are half a second's work
+// and the page wants its turn.
 func (l *leading) snapshot(now time.Time) (entries []entry, due []fleet.Page, err error) {
+	for _, key := range l.dirty() {
+		e, err := l.encode(key, now)
+		if err != nil {
+			return nil, nil, err
+		}
+		entries = append(entries, e)
+	}
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	if l.control.dirty {
+		value, err := json.Marshal(l.control)
+		if err != nil {
+			return nil, nil, fmt.Errorf("save %s: %w", controlKey, err)
+		}
+		entries = append(entries, entry{controlKey, value})
+		l.control.dirty = false
+	}
+	for _, p := range l.fleet.Due() {
+		if _, has := l.submitted[p.ID]; !has {
+			due = append(due, p)
+		}
+	}
+	return entries, due, nil
+}
+
+// dirty are the keys to save: those that changed, and those that something else lies under.
+func (l *leading) dirty() []string {
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
 	keys := l.fleet.Dirty()
@@ -80,32 +109,22 @@ func (l *leading) snapshot(now time.Time) (entries []entry, due []fleet.Page, er
 	if len(keys) > 0 {
 		l.h.revision++
 	}
-	for _, key := range keys {
-		value, err := l.fleet.Encode(key)
-		if err != nil {
-			return nil, nil, fmt.Errorf("save %s: %w", key, err)
-		}
-		entries = append(entries, entry{key, value})
-		if delete(l.deleted, key); value == nil {
-			l.deleted[key] = now
-		}
+	return keys
+}
+
+// encode is a key as it is to be saved. From here on it is the store's: where that fails, the whole picture is read anew.
+func (l *leading) encode(key string, now time.Time) (entry, error) {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	value, err := l.fleet.Encode(key)
+	if err != nil {
+		return entry{}, fmt.Errorf("save %s: %w", key, err)
 	}
-	// From here on these keys are the store's: where it fails, the whole picture is read anew.
-	l.fleet.Saved(keys)
-	if l.control.dirty {
-		value, err := json.Marshal(l.control)
-		if err != nil {
-			return nil, nil, fmt.Errorf("save %s: %w", controlKey, err)
-		}
-		entries = append(entries, entry{controlKey, value})
-		l.control.dirty = false
+	if delete(l.deleted, key); value == nil {
+		l.deleted[key] = now
 	}
-	for _, p := range l.fleet.Due() {
-		if _, has := l.submitted[p.ID]; !has {
-			due = append(due, p)
-		}
-	}
-	return entries, due, nil
+	l.fleet.Saved([]string{key})
+	return entry{key, value}, nil
 }
 
 // afterSave acknowledges what is saved, then hands the pages to the senders.
