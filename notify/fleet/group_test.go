@@ -215,7 +215,8 @@ func TestNamesDoNotMix(t *testing.T) {
 	s.wantGroups("full gva 2/2 open")
 }
 
-// check holds the sums of all groups against a count from scratch, the hosts that are named against a look at all, and the indices against what they index.
+// check holds the sums of all groups against a count from scratch, the hosts that are named against a look at all, and the
+// indices against what they index.
 func check(t *testing.T, f *Fleet) {
 	t.Helper()
 	want := map[*group]sums{}

@@ -209,7 +209,8 @@ func attackOfThousands(t *testing.T, other bool) {
 	check(t, s.f)
 }
 
-// TestTopAddresses: of many addresses that lead, those with the most entries are shown, the first in order where they are equal.
+// TestTopAddresses: of many addresses that lead, those with the most entries are shown, the first in order where they are
+// equal.
 func TestTopAddresses(t *testing.T) {
 	s := newSim(t, basic())
 	for n := range 26 {

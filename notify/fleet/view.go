@@ -94,7 +94,10 @@ func (f *Fleet) sumUp(g *group, v *Group) {
 func (g *group) worst() *incident {
 	var worst *incident
 	for _, i := range g.sample()[0].incidents {
-		if i.group == g && !i.closed && (worst == nil || i.lost() > worst.lost() || i.lost() == worst.lost() && i.id < worst.id) {
+		if i.group != g || i.closed {
+			continue
+		}
+		if worst == nil || i.lost() > worst.lost() || i.lost() == worst.lost() && i.id < worst.id {
 			worst = i
 		}
 	}

@@ -99,7 +99,8 @@ func readHostState(key string, body []byte) (hostState, error) {
 	for _, i := range d.Incidents[:min(len(d.Incidents), mostListed)] {
 		s.Incidents = append(s.Incidents, i.ID)
 	}
-	// A state without the list, or of a command that no agent answered, says nothing of what is over, nor does one without names.
+	// A state without the list, or of a command that no agent answered, says nothing of what is over, nor does a list
+	// without names.
 	s.Listed = d.Running && d.Incidents != nil && len(d.Incidents) < mostListed && !slices.Contains(s.Incidents, "")
 	if f := d.Fleet; f != nil {
 		s.Fleet = fleetState{Known: true, Awaits: f.Awaits, Hold: f.Hold != nil, Rev: f.Rev, Mode: word(f.Mode)}

@@ -41,7 +41,7 @@ type watch struct {
 	// goroutine that asks.
 	stuck uint64
 	since time.Time
-	// last is the last message of the bucket, as found at the time asked; zero: it could not be found, or the bucket was full.
+	// last is the last message of the bucket, as found at the time asked; zero: the bucket was full then, or not asked yet.
 	last  uint64
 	asked time.Time
 }

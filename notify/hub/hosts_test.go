@@ -175,8 +175,8 @@ func listing(t *testing.T, site, host string, count uint64, list any) []byte {
 	return body
 }
 
-// TestIncidentLastsWhileItIsListed: an incident of which no event tells that it is over lasts while its host's states list it,
-// and ends when two of them do not.
+// TestIncidentLastsWhileItIsListed: an incident of which no event tells that it is over lasts while its host's states list
+// it, and ends when two of them do not.
 func TestIncidentLastsWhileItIsListed(t *testing.T) {
 	_, nc, _ := newLab(t)
 	h := startHub(t, "hub", nc, Settings{Fleet: fleet.Config{GroupBy: []string{fleet.GroupBySite}, GroupWait: 100 * time.Millisecond}})
