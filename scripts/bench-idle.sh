@@ -28,7 +28,8 @@ inside() {
         ip -n "bench$i" link set lo up
         ip netns exec "bench$i" nft 'add table ip t; add chain ip t c { type filter hook output priority 0; }
             add rule ip t c ct state new accept'
-        ip netns exec "bench$i" bash -c 'for port in 1 2 3; do echo >/dev/udp/127.0.0.1/900$port; done'
+        ip netns exec "bench$i" bash -c 'echo 86400 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout
+            for port in 1 2 3; do echo >/dev/udp/127.0.0.1/900$port; done'
     done
     if [ "$3" = on ]; then
         "$bin/ctwarden-hub" serve --embedded --listen 127.0.0.1:4222 --store "$1/nats" >"$1/hub.log" 2>&1 &
@@ -67,8 +68,9 @@ measure() { # SECONDS NAMESPACES NATS
     sleep "$1"
     after=$(usage "$agent")
     rss=$(awk '/^VmRSS/ {print $2 / 1024}' "/proc/$agent/status")
-    echo "$before $after $1 $2 $3 $rss" | awk '{printf "%d more namespaces, NATS %s: %.3f %% of a CPU, %.1f MB resident, %.0f waits/s\n",
-        $6, $7, ($3 - $1) / $5, $8, ($4 - $2) / $5}'
+    echo "$before $after $1 $2 $3 $rss $(cat /proc/sys/net/netfilter/nf_conntrack_max)" |
+        awk '{printf "limit %d, %d more namespaces, NATS %s: %.3f %% of a CPU, %.1f MB resident, %.0f waits/s\n",
+            $9, $6, $7, ($3 - $1) / $5, $8, ($4 - $2) / $5}'
     kill -TERM $outer 2>/dev/null || true # the agent is its init process: all in there end with it
     kill -TERM "$agent" 2>/dev/null || true
     wait $outer 2>/dev/null || true
