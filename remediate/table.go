@@ -83,11 +83,8 @@ func (tb *table) take(r Reading, horizon time.Duration) growth {
 		atFull, room = true, false // it was refusing before the restart, and nobody looked meanwhile
 	}
 	if lost := g.drops; atFull {
-		if room { // a race for a place is lost on a healthy host too, and what was always dropped is no refusal now
+		if room { // a race for a place is lost on a healthy host too
 			lost -= min(lost, d.lostRaces())
-			if tb.asUsual(lost, r.At.Sub(prev.At)) {
-				lost = 0
-			}
 		}
 		g.refused = lost + g.earlyDrops
 	}
@@ -97,11 +94,6 @@ func (tb *table) take(r Reading, horizon time.Duration) growth {
 	}
 	tb.measureCalm(r, atFull)
 	return g
-}
-
-// asUsual tells whether a table with room drops no more than it did while it stood low.
-func (tb *table) asUsual(drops uint64, in time.Duration) bool {
-	return tb.calm > 0 && float64(drops) <= (calmFactor*tb.calm+calmDrops)*in.Seconds()
 }
 
 // noteRefusals books refusals at a full table. Those within SettleAfter of each other are one row.

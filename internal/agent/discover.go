@@ -119,6 +119,7 @@ func (a *Agent) noteWritable(now time.Time) {
 		a.noteIf(noteReadOnly, nil)
 		return
 	}
+	a.applier.KeepReserve()
 	limits, err := a.table.Limits()
 	if err != nil {
 		return // that is said where the table is read

@@ -56,10 +56,11 @@ func TestStepWithFullRun(t *testing.T) {
 			if got := f.limit(t); got != "131072" {
 				t.Fatalf("limit %s; notes %v", got, a.notes)
 			}
+			a.pass(5) // the intent is forgotten while there still is no room
 			if err := os.Remove(fill); err != nil {
 				t.Fatal(err)
 			}
-			a.pass(5)
+			a.pass(int(discoverMost / time.Second))
 			if left, err := os.ReadDir(run); err != nil || len(left) != 1 || left[0].Name() != "reserve" {
 				t.Errorf("left are %v, %v; want the reserve alone", left, err)
 			}

@@ -55,6 +55,7 @@ func (a *Agent) sample() {
 		if !a.byHand {
 			a.step() // a look may take long
 		}
+		now = time.Now()
 		a.discover(now)
 		urgent, calm = a.dueAt(now)
 	}
@@ -118,14 +119,26 @@ func (a *Agent) check(named map[uint64]bool) {
 	}
 	a.table.Together(func() { a.readNamed(meant) })
 	a.step()
+	a.table.Together(func() { a.readOthers(others) })
+	a.follow()
+}
+
+// readOthers reads the namespaces that records do not name: the counts of all, since before Linux 6.17 the kernel may mean any
+// of them, and the counters of visitMost at most of those that are due for it.
+func (a *Agent) readOthers(others []*space) {
 	now := time.Now()
+	var inodes []uint64
+	enter := map[*space]bool{}
 	for _, s := range others {
-		s.next = now
-		if s.ns.Init {
-			a.read(s, true)
+		if !s.ns.Init && len(enter) < visitMost && a.wantsCounters(s, now) {
+			enter[s] = true
+			inodes = append(inodes, s.ns.Inode)
 		}
 	}
-	a.sample()
+	a.table.Visit(inodes)
+	for _, s := range others {
+		a.readWith(s, s.ns.Init || enter[s])
+	}
 }
 
 // readNamed reads the namespaces that records name, with the counters of visitMost at most, the fullest: a line of a text
@@ -170,10 +183,14 @@ func (a *Agent) follow() {
 	}
 }
 
-// read takes one reading and hands it to the tracker.
+// read takes one reading, with the counters where they are due, and hands it to the tracker.
 func (a *Agent) read(s *space, counters bool) {
+	a.readWith(s, counters || a.wantsCounters(s, time.Now()))
+}
+
+// readWith is read with the counters or, where the table does not stand high, without.
+func (a *Agent) readWith(s *space, counters bool) {
 	now := time.Now()
-	counters = counters || a.wantsCounters(s, now)
 	r, err := a.table.Read(s.ns.Inode, counters)
 	if err == nil && !counters && r.Fill() >= countersShare && (r.Count != s.last.Count || r.Free() == 0) {
 		r, err = a.table.Read(s.ns.Inode, true) // it has filled up since the last look: is it refusing?

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -216,7 +215,9 @@ func (a *Agent) settle() {
 	}
 	why := a.mayNotWrite(now, s)
 	if s.Outcome == remediate.OutcomeIneffective {
-		why = cmp.Or(why, a.tooFull(s.From))
+		if why == "" && s.Reason != remediate.ReasonManual {
+			why = a.tooFull(s.From)
+		}
 		if why != "" {
 			s.Error += "; not undone: " + why
 		}

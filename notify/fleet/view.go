@@ -50,7 +50,7 @@ func (f *Fleet) view(g *group) Group {
 	return v
 }
 
-// outline is a group as it is shown, but for the sample where it is open: to find that is a look at all members.
+// outline is a group as it is shown, but for the sample where it is open.
 func (f *Fleet) outline(g *group) Group {
 	v := Group{
 		ID: g.id, Kind: g.kind, Cause: g.cause, By: maps.Clone(g.by), Talker: g.talker, Severity: g.severity(),

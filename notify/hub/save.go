@@ -63,8 +63,8 @@ func (l *leading) write(ctx context.Context) error {
 }
 
 // snapshot has everything that became dirty, shards first, and the pages that are due in it. Only the loop, which waits
-// meanwhile, changes any of that; the mutex is given back after each key, since all of 100,000 hosts are half a second's work
-// and the page wants its turn.
+// meanwhile, makes a key dirty or a page due (Configure counts hosts anew, and the next Tick goes by that); the mutex is given
+// back after each key, since all of 100,000 hosts are half a second's work and the page wants its turn.
 func (l *leading) snapshot(now time.Time) (entries []entry, due []fleet.Page, err error) {
 	for _, key := range l.dirty() {
 		e, err := l.encode(key, now)

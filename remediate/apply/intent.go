@@ -152,7 +152,6 @@ func (a *Applier) Forget(id string) error {
 	if err := dir.Remove(intentFile(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget intent %s: %w", id, err)
 	}
-	a.keepReserve(dir)
 	a.cfg.Fail(StageAfterForget)
 	return nil
 }

@@ -48,10 +48,7 @@ type Recovery struct {
 // The error tells what could not be settled or recorded; what could be settled is in the list nevertheless.
 func (a *Applier) Recover() ([]Recovery, error) {
 	a.tidyPersisted()
-	if dir, err := a.runtime(); err == nil { // or the first step says so
-		a.keepReserve(dir)
-		dir.Close()
-	}
+	a.KeepReserve()
 	dir, err := os.OpenRoot(a.cfg.RuntimeDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -13,8 +13,14 @@ const (
 	reserveSize = 32 << 10
 )
 
-// keepReserve takes the room where it is not taken. Where there is none, steps need what is free when they come.
-func (a *Applier) keepReserve(dir *os.Root) {
+// KeepReserve takes the room where it is not taken, and is to be called now and then by whoever takes steps. Where there is
+// none, steps need what is free when they come, and say so.
+func (a *Applier) KeepReserve() {
+	dir, err := a.runtime()
+	if err != nil {
+		return
+	}
+	defer dir.Close()
 	if info, err := dir.Stat(reserveFile); err == nil && info.Size() == reserveSize {
 		return
 	}

@@ -5,37 +5,6 @@ import (
 	"time"
 )
 
-// TestDropsOfAnotherCauseAreNoRefusals has something drop 50 packets a second all the time, also where the table comes to
-// stand high with room left: nothing was refused, and no step would help. What is dropped beyond that is refused.
-func TestDropsOfAnotherCauseAreNoRefusals(t *testing.T) {
-	s := play(t)
-	s.limit = 100_000
-	drops := uint64(0)
-	tick := func(count, more uint64) {
-		s.at(s.now.Sub(noon) + 100*time.Millisecond)
-		drops += more
-		s.read(host, count, drops, 0)
-	}
-	for range 600 {
-		tick(50_000, 5)
-	}
-	for i := range uint64(480) {
-		tick(50_000+i*100, 5)
-	}
-	for range 1200 {
-		tick(98_000, 5)
-		for _, ask := range s.tr.Asks(s.now) {
-			if ask.Reason == ReasonFull {
-				t.Fatalf("%v after the start: %+v", s.now.Sub(noon), ask)
-			}
-		}
-	}
-	tick(98_000, 100)
-	if asks := s.tr.Asks(s.now); len(asks) != 1 || asks[0].Reason != ReasonFull {
-		t.Errorf("a hundred dropped at once: %+v", asks)
-	}
-}
-
 // TestStepOfANamespaceThatIsGone: nobody knows whether such a step helped, and it is not made to last.
 func TestStepOfANamespaceThatIsGone(t *testing.T) {
 	s := play(t)
