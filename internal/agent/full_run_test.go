@@ -37,9 +37,9 @@ func (f *fragile) fullRun(t *testing.T, size string) string {
 	return run
 }
 
-// TestStepWithFullRun has /run be full when a step is due: the intent takes the room that was kept for it, and the room is
+// TestPromiseFullRun has /run be full when a step is due: the intent takes the room that was kept for it, and the room is
 // kept again once there is some.
-func TestStepWithFullRun(t *testing.T) {
+func TestPromiseFullRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFragile(t)
 		f.live(t, 0, func(a *Agent) {
@@ -62,8 +62,10 @@ func TestStepWithFullRun(t *testing.T) {
 			}
 			a.pass(int(discoverMost / time.Second))
 			if left, err := os.ReadDir(run); err != nil || len(left) != 1 || left[0].Name() != "reserve" {
-				t.Errorf("left are %v, %v; want the reserve alone", left, err)
+				t.Fatalf("left are %v, %v; want the reserve alone", left, err)
 			}
+			testhost.Held(t, "5.12 full /run", "a step from 65536 to %s was taken, and its room was kept again %v after there was some",
+				f.limit(t), discoverMost)
 		})
 	})
 }
