@@ -114,6 +114,14 @@ func (q *Queue) widen(most int) {
 	}
 }
 
+// acquit has nobody be to blame, since one that was gets through: the other end refused everything, not those. One that is to
+// blame all the same is found again, by halves.
+func (q *Queue) acquit() {
+	for _, r := range q.open {
+		r.why = ""
+	}
+}
+
 // toBlame tells whether something else got through since a repeat is refused; else it is the other end that refuses everything.
 func (q *Queue) toBlame(r *repeat) bool {
 	return !r.refused.IsZero() && q.status.LastDelivered.After(r.refused)
@@ -131,6 +139,9 @@ func (q *Queue) through(j job, err error, now time.Time) {
 	q.failures, q.gate, q.status.LastDelivered = 0, time.Time{}, now
 	if j.it == nil {
 		q.status.Repeated += uint64(len(j.reps))
+		if j.reps[0].why != "" {
+			q.acquit()
+		}
 		q.widen(j.reps[0].most)
 		for _, r := range j.reps {
 			r.next, r.refused, r.most, r.why = now.Add(q.every), time.Time{}, 0, ""

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -349,7 +350,28 @@ func TestRepeatOneRefused(t *testing.T) {
 
 // TestRepeatsAfterARefusalOfAll: where everything was refused for hours, each was found alone. Once the other end takes
 // something again, the rest goes together after a few attempts, not one by one at the sender's rate.
-func TestRepeatsAfterARefusalOfAll(t *testing.T) {
+func TestRepeatsAfterARefusalOfAll(t *testing.T) { afterARefusalOfAll(t, func(*desk) {}) }
+
+// TestRepeatsAfterARefusalOfAllButOne is the same where one got through in between: the others seem to be to blame then.
+func TestRepeatsAfterARefusalOfAllButOne(t *testing.T) {
+	afterARefusalOfAll(t, func(d *desk) {
+		var taken atomic.Bool
+		d.s.answers(func(context.Context, Notification) error {
+			if taken.CompareAndSwap(false, true) {
+				return nil
+			}
+			return permanent("no")
+		})
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		if s := d.Status(); s.Refused < 100 {
+			t.Fatalf("there is nothing to show: %+v", s)
+		}
+	})
+}
+
+func afterARefusalOfAll(t *testing.T, before func(*desk)) {
+	t.Helper()
 	const all = 600
 	repeating(t, func(d *desk) {
 		for i := range all {
@@ -361,6 +383,7 @@ func TestRepeatsAfterARefusalOfAll(t *testing.T) {
 		d.run()
 		time.Sleep(3 * time.Hour)
 		synctest.Wait()
+		before(d)
 		d.s.mu.Lock()
 		if n := len(d.s.together); d.s.together[n-1] != 1 {
 			t.Fatalf("at last attempts of %d: there is nothing to show", d.s.together[n-1])
