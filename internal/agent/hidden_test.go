@@ -55,7 +55,7 @@ func TestHiddenEntriesAreNotCountedTwice(t *testing.T) {
 		}{{20000, 80000, 45000}, {70000, 30000, 45000}, {50000, 50000, 45000}} {
 			f.traffic(t, c.seen, 0)
 			for _, s := range a.spaces {
-				a.read(s, false)
+				a.read(s)
 			}
 			if got := a.hiddenNow(time.Now()); got != c.hidden {
 				t.Errorf("%d seen: %d hidden, want %d", c.seen, got, c.hidden)
@@ -104,7 +104,7 @@ func TestKernelIsNotAskedWhileRefusing(t *testing.T) {
 				}
 				if c.refusing {
 					f.traffic(t, 65536, 500)
-					a.read(a.spaces[a.initNetNS().Inode], true)
+					a.readWith(a.spaces[a.initNetNS().Inode], true)
 				}
 				if a.refusing() != c.refusing {
 					t.Fatalf("refusing: %v", a.refusing())

@@ -175,7 +175,7 @@ func (a *Agent) presize() {
 	d := a.presizing(now, limits, 0)
 	if d.Do { // the last counts may be a second old, and a table can fill in less
 		for _, s := range a.spaces {
-			a.read(s, false)
+			a.read(s)
 		}
 		d = a.presizing(time.Now(), limits, a.hiddenNow(time.Now()))
 		if !d.Do && a.hash.hidden > 0 {

@@ -28,13 +28,13 @@ func TestNamespaceThatHasAnInodeAgain(t *testing.T) {
 	}
 	defer a.Close()
 	a.discover(time.Now())
-	a.read(a.spaces[inode], true)
+	a.readWith(a.spaces[inode], true)
 	if err := os.RemoveAll(filepath.Join(h.root, "proc/50")); err != nil {
 		t.Fatal(err)
 	}
 	show(60, 65536, 7)
 	a.discover(time.Now())
-	a.read(a.spaces[inode], true)
+	a.readWith(a.spaces[inode], true)
 	for _, ev := range a.events {
 		if in, ok := ev.Data.(remediate.Incident); ok && ev.Type == remediate.EventIncidentOpened {
 			if in.Drops != 7 || in.Severity != remediate.SeverityCritical {

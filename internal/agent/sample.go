@@ -91,14 +91,14 @@ func (a *Agent) readDue(due []*space, now time.Time) {
 	for _, s := range due {
 		switch {
 		case s.ns.Init || !a.wantsCounters(s, now):
-			a.read(s, false)
+			a.read(s)
 		case !a.ready || len(enter) < visitMost:
 			enter, inodes = append(enter, s), append(inodes, s.ns.Inode)
 		}
 	}
 	a.table.Visit(inodes)
 	for _, s := range enter {
-		a.read(s, false)
+		a.read(s)
 	}
 }
 
@@ -117,43 +117,28 @@ func (a *Agent) check(named map[uint64]bool) {
 			others = append(others, s)
 		}
 	}
-	a.table.Together(func() { a.readNamed(meant) })
+	// A line of a text log names whatever its writer likes, and a table that is full has its counters read in any case.
+	slices.SortFunc(meant, func(x, y *space) int { return cmp.Compare(y.last.Fill(), x.last.Fill()) })
+	a.table.Together(func() { a.readAll(meant, func(*space) bool { return true }) })
 	a.step()
-	a.table.Together(func() { a.readOthers(others) })
+	now := time.Now()
+	a.table.Together(func() { a.readAll(others, func(s *space) bool { return a.wantsCounters(s, now) }) })
 	a.follow()
 }
 
-// readOthers reads the namespaces that records do not name: the counts of all, since before Linux 6.17 the kernel may mean any
-// of them, and the counters of visitMost at most of those that are due for it.
-func (a *Agent) readOthers(others []*space) {
-	now := time.Now()
+// readAll reads the counts of all, since before Linux 6.17 the kernel may mean any of them, and the counters of the first
+// namespace and of visitMost others at most, in their order, of those that want them.
+func (a *Agent) readAll(spaces []*space, want func(*space) bool) {
 	var inodes []uint64
 	enter := map[*space]bool{}
-	for _, s := range others {
-		if !s.ns.Init && len(enter) < visitMost && a.wantsCounters(s, now) {
-			enter[s] = true
-			inodes = append(inodes, s.ns.Inode)
+	for _, s := range spaces {
+		if !s.ns.Init && len(inodes) < visitMost && want(s) {
+			enter[s], inodes = true, append(inodes, s.ns.Inode)
 		}
 	}
 	a.table.Visit(inodes)
-	for _, s := range others {
+	for _, s := range spaces {
 		a.readWith(s, s.ns.Init || enter[s])
-	}
-}
-
-// readNamed reads the namespaces that records name, with the counters of visitMost at most, the fullest: a line of a text
-// log names whatever its writer likes, and a table that is full has its counters read in any case.
-func (a *Agent) readNamed(meant []*space) {
-	slices.SortFunc(meant, func(x, y *space) int { return cmp.Compare(y.last.Fill(), x.last.Fill()) })
-	var inodes []uint64
-	for _, s := range meant[:min(len(meant), visitMost)] {
-		if !s.ns.Init {
-			inodes = append(inodes, s.ns.Inode)
-		}
-	}
-	a.table.Visit(inodes)
-	for i, s := range meant {
-		a.read(s, s.ns.Init || i < visitMost)
 	}
 }
 
@@ -184,9 +169,7 @@ func (a *Agent) follow() {
 }
 
 // read takes one reading, with the counters where they are due, and hands it to the tracker.
-func (a *Agent) read(s *space, counters bool) {
-	a.readWith(s, counters || a.wantsCounters(s, time.Now()))
-}
+func (a *Agent) read(s *space) { a.readWith(s, a.wantsCounters(s, time.Now())) }
 
 // readWith is read with the counters or, where the table does not stand high, without.
 func (a *Agent) readWith(s *space, counters bool) {

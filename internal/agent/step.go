@@ -297,7 +297,7 @@ func (a *Agent) tooFull(to uint64) string {
 // readCounts counts every table anew, since the last counts may be a second old.
 func (a *Agent) readCounts() {
 	for _, space := range a.spaces {
-		a.read(space, false)
+		a.read(space)
 	}
 }
 

@@ -133,7 +133,7 @@ func TestReadersShareACopy(t *testing.T) {
 
 // TestReadersDoNotPayForTheLoop: a reader that had to wait for the loop may look again as soon as one that did not.
 func TestReadersDoNotPayForTheLoop(t *testing.T) {
-	const busy = 50 * time.Millisecond
+	const busy = 200 * time.Millisecond
 	var loop sync.Mutex
 	var r readers
 	loop.Lock()
