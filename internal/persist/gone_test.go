@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -111,10 +112,11 @@ func TestNoAnswer(t *testing.T) {
 			panic(errKilled)
 		}
 	}
-	c := h.listenKilled(t)
+	c, gone := h.listenKilled(t)
 	if _, err := c.Persist(step, apply.PersistMeta{}); !errors.Is(err, ErrNoAnswer) {
 		t.Errorf("%v, want %v", err, ErrNoAnswer)
 	}
+	gone()
 	h.helper.Fail = nil
 	if p, err := h.listen(t).Persist(step, apply.PersistMeta{}); err != nil || !p.Kept || p.Max != step.To {
 		t.Errorf("again: %+v, %v", p, err)
@@ -123,8 +125,8 @@ func TestNoAnswer(t *testing.T) {
 
 var errKilled = errors.New("killed")
 
-// listenKilled is listen with a helper that is killed in its one request.
-func (h *host) listenKilled(t *testing.T) Client {
+// listenKilled is listen with a helper that is killed in its one request, and what awaits its end.
+func (h *host) listenKilled(t *testing.T) (Client, func()) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "k"), Net: "unix"})
 	if err != nil {
@@ -142,11 +144,12 @@ func (h *host) listenKilled(t *testing.T) Client {
 		_, err = h.helper.Serve(conn)
 		panic(err)
 	}()
-	t.Cleanup(func() {
+	gone := sync.OnceFunc(func() {
 		l.Close()
 		if got := <-ended; got != errKilled {
 			t.Errorf("the helper ended with %v", got)
 		}
 	})
-	return NewClient(l.Addr().String())
+	t.Cleanup(gone)
+	return NewClient(l.Addr().String()), gone
 }
