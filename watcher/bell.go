@@ -1,10 +1,12 @@
 package watcher
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +21,9 @@ type bell struct {
 	// worn is true once it may not ring any more for all that matters: what it hangs on was moved or removed, or there are
 	// other directories now.
 	worn bool
+	// appeared is told the path of what was made or renamed in a directory; nil: nobody asks.
+	appeared func(path string)
+	dirs     map[int32]string // by the kernel's number for the watch
 }
 
 const (
@@ -42,12 +47,15 @@ func hangUp(on watched) (*bell, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bell{file: os.NewFile(uintptr(fd), "inotify")}
+	b := &bell{file: os.NewFile(uintptr(fd), "inotify"), dirs: map[int32]string{}}
 	for _, path := range on.files {
-		err = errors.Join(err, b.add(path, fileRings))
+		_, fileErr := b.add(path, fileRings)
+		err = errors.Join(err, fileErr)
 	}
 	for _, path := range on.dirs {
-		err = errors.Join(err, b.add(path, dirRings))
+		number, dirErr := b.add(path, dirRings)
+		err = errors.Join(err, dirErr)
+		b.dirs[number] = path
 	}
 	if err != nil {
 		b.close()
@@ -56,12 +64,12 @@ func hangUp(on watched) (*bell, error) {
 	return b, nil
 }
 
-func (b *bell) add(path string, rings uint32) error {
+func (b *bell) add(path string, rings uint32) (number int32, err error) {
 	if !tellsAll(path) {
-		return errNoEvents
+		return 0, errNoEvents
 	}
-	_, err := unix.InotifyAddWatch(int(b.fd()), path, rings)
-	return err
+	n, err := unix.InotifyAddWatch(int(b.fd()), path, rings)
+	return int32(n), err
 }
 
 // fd is the descriptor. [os.File.Fd] would have reads block.
@@ -124,9 +132,14 @@ const wears = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_IGNORED | unix.I
 // wear looks through what was told: each is a struct inotify_event and a name.
 func (b *bell) wear(events []byte) {
 	for len(events) >= unix.SizeofInotifyEvent {
-		b.worn = b.worn || binary.NativeEndian.Uint32(events[4:])&wears != 0
-		name := int(binary.NativeEndian.Uint32(events[12:]))
-		events = events[min(unix.SizeofInotifyEvent+name, len(events)):]
+		what := binary.NativeEndian.Uint32(events[4:])
+		b.worn = b.worn || what&wears != 0
+		end := min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(events[12:])), len(events))
+		if b.appeared != nil && what&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0 {
+			name, _, _ := bytes.Cut(events[unix.SizeofInotifyEvent:end], []byte{0})
+			b.appeared(filepath.Join(b.dirs[int32(binary.NativeEndian.Uint32(events))], string(name)))
+		}
+		events = events[end:]
 	}
 }
 

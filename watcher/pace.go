@@ -25,17 +25,18 @@ const (
 // pace tells when to look next: [pollEvery] while something comes, and then when the bell rings. It belongs to one
 // goroutine; whoever has it closes it.
 type pace struct {
-	on      func() watched // what matters now
-	bell    *bell          // nil: something came a short while ago, or none could be had
-	every   time.Duration  // how often what is quiet is looked at all the same
-	stirred time.Time      // when something came last
-	woken   time.Time      // when the bell rang last
-	failed  time.Time      // when a bell could not be had
-	rang    bool           // the bell had this look taken
+	on      func() watched                                   // what matters now
+	doze    func(ctx context.Context, d time.Duration) error // waits for d while something comes
+	bell    *bell                                            // nil: something came a short while ago, or none could be had
+	every   time.Duration                                    // how often what is quiet is looked at all the same
+	stirred time.Time                                        // when something came last
+	woken   time.Time                                        // when the bell rang last
+	failed  time.Time                                        // when a bell could not be had
+	rang    bool                                             // the bell had this look taken
 }
 
 func newPace(on func() watched, every time.Duration) *pace {
-	return &pace{on: on, every: every, stirred: time.Now()}
+	return &pace{on: on, doze: sleep, every: every, stirred: time.Now()}
 }
 
 // wait waits until it is time for the next look, at most for d. came tells that the last look found something. It fails
@@ -51,7 +52,7 @@ func (p *pace) wait(ctx context.Context, came bool, d time.Duration) error {
 		if now.Sub(p.stirred) >= quietAfter && now.Sub(p.failed) >= bellAgain {
 			p.hangUp(now) // and one more look: what came before does not ring it
 		}
-		return sleep(ctx, min(d, pollEvery))
+		return p.doze(ctx, min(d, pollEvery))
 	}
 	if p.rang { // somebody may create and remove files without end where it hangs
 		if err := sleep(ctx, min(d, pollEvery)); err != nil {

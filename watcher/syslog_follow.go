@@ -26,8 +26,12 @@ const (
 func (s *Syslog) follow(ctx context.Context) error {
 	pace := newPace(s.watched, s.send.beat)
 	defer pace.close()
+	herald := herald{path: s.cfg.Path}
+	defer herald.close()
+	pace.doze = herald.wait
 	for {
 		before := s.glance()
+		herald.hang(s.dirs())
 		if err := s.look(ctx); err != nil {
 			return err
 		}
@@ -36,6 +40,13 @@ func (s *Syslog) follow(ctx context.Context) error {
 		}
 		if pace.rang {
 			s.rested()
+		}
+		copied, err := herald.take(ctx)
+		if err == nil && copied != "" {
+			err = s.attend(ctx, copied)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -29,16 +29,24 @@ func (s *Syslog) unsettled() bool {
 	return len(s.files) > 1 || missing
 }
 
-// watched is what tells of new lines and of rotations: the open file, and the directories that it may be renamed in.
+// watched is what tells of new lines and of rotations: the open files, and the directories that they may be renamed in.
 func (s *Syslog) watched() watched {
-	w := watched{dirs: []string{filepath.Dir(s.cfg.Path)}}
+	w := watched{dirs: s.dirs()}
 	for _, f := range s.files {
 		w.files = append(w.files, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
-		if f.real != "" {
-			w.dirs = append(w.dirs, filepath.Dir(f.real))
-		}
 	}
 	return w
+}
+
+// dirs are those of the path and of what it is, or was, a link to.
+func (s *Syslog) dirs() []string {
+	list := []string{filepath.Dir(s.cfg.Path)}
+	for _, f := range s.files {
+		if f.real != "" {
+			list = append(list, filepath.Dir(f.real))
+		}
+	}
+	return list
 }
 
 // rested notes, when the bell has rung, that nothing was written to the files since they were last looked at.

@@ -191,14 +191,19 @@ func TestSyslogRestart(t *testing.T) {
 
 func (l *logged) copyTruncate(suffix string) {
 	l.t.Helper()
+	l.copy(suffix)
+	if err := os.Truncate(l.path, 0); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *logged) copy(suffix string) {
+	l.t.Helper()
 	data, err := os.ReadFile(l.path)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	if err := os.WriteFile(l.path+suffix, data, 0o600); err != nil {
-		l.t.Fatal(err)
-	}
-	if err := os.Truncate(l.path, 0); err != nil {
 		l.t.Fatal(err)
 	}
 }
