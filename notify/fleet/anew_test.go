@@ -81,19 +81,30 @@ func TestGrowthWakes(t *testing.T) {
 	}
 }
 
+// oneAddress has an incident be part of an attack, and fillTogether has three hosts fill up by it, which is one group whatever
+// becomes of each.
+var oneAddress = top("192.0.2.1", 60000)
+
+func (s *sim) fillTogether() {
+	s.t.Helper()
+	for _, host := range []string{"gva/a1", "gva/a2", "gva/a3"} {
+		s.open(host, warning, oneAddress)
+	}
+}
+
 // TestAWaveOfPages follows a group through two waves, over a restart: keys, acknowledgement, escalation, the end.
 func TestAWaveOfPages(t *testing.T) {
 	cfg := basic()
 	cfg.Routes[0].Escalate = []Escalation{{After: time.Hour, To: []string{"boss"}}}
 	s := newSim(t, cfg)
-	s.open("gva/a1", warning)
+	s.fillTogether()
 	s.pass(5 * time.Second)
 	s.want("trigger ops")
 	id := s.only().ID
 	s.ack(id)
 	s.want("acknowledge ops")
 	s.pass(3 * time.Hour)
-	s.update("gva/a1", critical)
+	s.update("gva/a1", critical, oneAddress)
 	s.pass(0)
 	s.want("trigger ops, resolve ops")
 	s.f = reload(t, s.f, cfg)
@@ -104,7 +115,7 @@ func TestAWaveOfPages(t *testing.T) {
 		t.Errorf("boss is told under %s", p.Key)
 	}
 	s.want("trigger boss")
-	s.update("gva/a1", drops(9))
+	s.update("gva/a1", drops(9), oneAddress)
 	s.pass(time.Hour)
 	for _, p := range s.sent {
 		if p.Key != id+"-2" || p.Action != oncall.ActionUpdate {
@@ -115,7 +126,9 @@ func TestAWaveOfPages(t *testing.T) {
 	if n := len(s.f.Told()); n != 2 {
 		t.Errorf("%d pages are to be repeated", n)
 	}
-	s.close("gva/a1")
+	for _, host := range []string{"gva/a1", "gva/a2", "gva/a3"} {
+		s.close(host)
+	}
 	s.pass(time.Minute)
 	s.want("resolve ops, resolve boss")
 	g, _ := s.f.Group(id)

@@ -13,7 +13,7 @@ func (f *Fleet) groupFor(i *incident, now int64) *group {
 	if t := f.talkerFor(i); t != nil && !i.closed {
 		return t
 	}
-	key := family(i.cause) + i.host.class.key
+	key := i.cause + i.host.class.key
 	if g := f.chained(key, i); g != nil {
 		return g
 	}
@@ -114,7 +114,7 @@ func later(a, b *group) bool {
 // over; and people need not be woken on account of it. A host that is in a group goes on with it until that is over by the
 // hub's clock, so that none can begin more than one in that time by what it says of the time.
 func (f *Fleet) takes(g *group, i *incident) bool {
-	if g.closed != 0 || f.past(g, i) {
+	if g.closed != 0 || i.outgrows(g) || f.past(g, i) {
 		return false
 	}
 	if g.isOpen() || i.at <= g.quietEvent || i.taken-i.at > int64(f.cfg.GroupWait) && i.host.isIn(g) {
@@ -129,20 +129,22 @@ func (f *Fleet) takes(g *group, i *incident) bool {
 // more of the same.
 func (f *Fleet) past(g *group, i *incident) bool {
 	return i.critical && !i.closed && g.critical && !g.historical &&
-		(g.ackBy != "" || len(g.pages) > 0 && i.hot-g.hot >= int64(f.cfg.GroupWindow) && !i.repeats(g))
+		(g.ackBy != "" || len(g.pages) > 0 && i.hot-g.hot >= int64(f.cfg.GroupWindow) && !f.repeats(g, i))
 }
 
-// repeats tells whether the host of an incident has refused connections before in a group.
-func (i *incident) repeats(g *group) bool {
+// repeats tells whether an incident is more of the same to those who know of a group: its host refuses connections there in
+// another incident, or did a short while ago. By the hub's clock too, or a host could make groups by what it says of the time.
+func (f *Fleet) repeats(g *group, i *incident) bool {
 	return slices.ContainsFunc(i.host.incidents, func(o *incident) bool {
-		return o != i && o.group == g && o.critical && (o.hot < i.hot || o.hot == i.hot && o.id < i.id)
+		return o != i && o.group == g && o.critical && (o.hot < i.hot || o.hot == i.hot && o.id < i.id) &&
+			(!o.closed || i.hot-max(o.closedAt, o.taken) < int64(f.cfg.UpdateEvery))
 	})
 }
 
 // heat notes when a host began to refuse connections in a group. One that does so again and again does not keep others from
 // being news, and one that is over when it is first heard of is nothing that the next one could join.
-func (g *group) heat(i *incident) {
-	if !i.closed && !i.repeats(g) {
+func (f *Fleet) heat(g *group, i *incident) {
+	if !i.closed && !f.repeats(g, i) {
 		g.hot = max(g.hot, i.hot)
 	}
 }
@@ -194,9 +196,10 @@ func (f *Fleet) followAnew(g *group, now int64) {
 	}
 }
 
-// moveOn gives an incident another group that began to refuse connections in one that it is news to.
+// moveOn gives an incident another group that began to refuse connections in one that it is news to, or that has only such as
+// fill up.
 func (f *Fleet) moveOn(i *incident, now int64) {
-	old, key := i.group, family(i.cause)+i.host.class.key
+	old, key := i.group, i.cause+i.host.class.key
 	g := f.talkerFor(i)
 	if g == nil {
 		g = f.chained(key, i)
@@ -211,27 +214,70 @@ func (f *Fleet) moveOn(i *incident, now int64) {
 	f.touch(i.host)
 	f.news(old, now)
 	old.wake(now)
+	if i.outgrows(old) && len(old.pages) > 0 {
+		f.refer(old, g, "more than filling by now: see group "+g.id, now)
+	}
+	if len(old.members) == 0 && len(old.pages) == 0 && old.base.Incidents == 0 {
+		old.closed = now
+		f.removeGroup(old.id) // nobody knows of it
+		f.ledger.mark(groupKey(old.id))
+	}
 }
 
-// paced is before when a sender is not told of a group that follows another: UpdateEvery after the last trigger to it of
-// the same trouble. 0: it may be told.
-func (f *Fleet) paced(g *group, to string) int64 {
-	if g.follows == "" {
-		return 0
+// paced is before when a sender is not told of a group that is more of a trouble that it was told of; 0: it may be told. One
+// that follows another waits until UpdateEvery after the last trigger. One whose hosts have all been through the same a short
+// while ago waits twice as long as the last time, an hour at most, but no longer than UpdateEvery if it lasts: a table that
+// overflows for a moment every few minutes does not wake somebody each time. Pause is how long that is.
+func (f *Fleet) paced(g *group, to string) (due, pause int64) {
+	every := int64(f.cfg.UpdateEvery)
+	if g.follows != "" {
+		for _, o := range f.groups {
+			if at := o.triggered(to); at != 0 && o != g && (o.id == g.follows || sameTrouble(o, g)) {
+				due = max(due, at+every)
+			}
+		}
 	}
-	var last int64
-	for _, o := range f.groups {
-		if o == g || o.id != g.follows && !sameTrouble(o, g) {
+	var last *group
+	for o := range g.returns() {
+		if at := o.triggered(to); at != 0 && (last == nil || at > last.triggered(to)) {
+			last = o
+		}
+	}
+	if last == nil {
+		return due, 0
+	}
+	pause = max(every, min(2*last.pause, int64(longestUpdate)))
+	at := last.triggered(to)
+	return max(due, at+every, min(at+pause, g.begun+every)), pause
+}
+
+// triggered is when a sender was last told of a group by a page that wakes; 0: never.
+func (g *group) triggered(to string) int64 {
+	if p := g.lastTrigger(to); p != nil {
+		return nanos(p.DueAt)
+	}
+	return 0
+}
+
+// returns are the other groups of the same trouble that the hosts were in which refuse connections in a group, if each was
+// in one within the hour before it began here.
+func (g *group) returns() map[*group]bool {
+	earlier := map[*group]bool{}
+	for _, i := range g.members {
+		if i.closed || !i.critical {
 			continue
 		}
-		if p := o.lastTrigger(to); p != nil {
-			last = max(last, nanos(p.DueAt))
+		was := false
+		for _, o := range i.host.incidents {
+			if o != i && o.critical && o.group != nil && o.group != g && sameTrouble(o.group, g) && i.taken-o.taken < int64(longestUpdate) {
+				earlier[o.group], was = true, true
+			}
+		}
+		if !was {
+			return nil
 		}
 	}
-	if last == 0 {
-		return 0
-	}
-	return last + int64(f.cfg.UpdateEvery)
+	return earlier
 }
 
 func sameTrouble(a, b *group) bool {

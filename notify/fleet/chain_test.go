@@ -72,15 +72,16 @@ func TestNewsWakes(t *testing.T) {
 			s.pass(time.Hour)
 			s.open("gva/b1", warning)
 			s.pass(time.Hour)
-		}, "acknowledge ops", []string{"full gva 2/2 open"}},
+			s.sent = slices.DeleteFunc(s.sent, func(p Page) bool { return p.Cause == oncall.CauseFilling }) // which is told of as such
+		}, "acknowledge ops", []string{"full gva 1/1 open", "filling gva 1/1 open"}},
 		{"but it is once it refuses connections", func(s *sim) {
 			s.ack(s.only().ID)
 			s.open("gva/b1", warning)
 			s.pass(time.Hour)
-			s.want("acknowledge ops")
+			s.want("acknowledge ops, trigger ops")
 			s.update("gva/b1", critical)
 			s.pass(5 * time.Second)
-		}, "trigger ops", []string{"full gva 1/1 open", "full gva 1/1 open"}},
+		}, "resolve ops, trigger ops", []string{"filling gva 0/0 closed", "full gva 1/1 open", "full gva 1/1 open"}},
 		{"another site has nothing to do with it", func(s *sim) {
 			s.ack(s.only().ID)
 			s.open("zrh/b1")

@@ -23,7 +23,8 @@ const GroupBySite = "site"
 
 // Config is what an operator decides about grouping and paging.
 type Config struct {
-	// GroupWindow is how long after its last incident a group without an open one still takes another. 0: 2 minutes.
+	// GroupWindow is how long after its last host began to refuse connections a group takes another one without waking
+	// anybody, while it is open or quiet for less than GroupWait. 0: 2 minutes.
 	GroupWindow time.Duration
 	// GroupWait is how long the first page waits for more hosts, and how long a group is quiet before it counts as over.
 	// 0: 5 seconds.

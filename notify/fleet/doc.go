@@ -23,7 +23,9 @@
 // # Grouping
 //
 // An incident joins the open group of its cause and its values of group_by, if there is one that still has open incidents
-// or took its last one within the group window; else it begins one. The same top address on several hosts is one attack:
+// or took its last one within the group window and is quiet for less than the group wait; else it begins one. What fills up
+// is another cause than what refuses connections, so that the end of the refusals is told, and only those hosts are counted;
+// an incident goes on from the one group to the other. The same top address on several hosts is one attack:
 // its incidents move into a group of that address, as long as nobody was told of the group that they were in. A group that
 // somebody was told of stays what it is and refers to the other. A private address is another one at each site.
 //
@@ -36,9 +38,12 @@
 //   - A host that begins to refuse connections a group window after the last one of its group did, or in a group that
 //     somebody acknowledged, makes another group, which follows the first. PagerDuty's grouping by time does the same. A
 //     sender is told of it no earlier than UpdateEvery after the last such page.
-//   - A group that turns critical, or has ten times as many hosts as when somebody was woken last, at least UpdateEvery ago,
-//     is told anew: its older key ends with the word that it goes on. Growth tells the next stage of escalation instead where
-//     there is one and nobody has acknowledged the group.
+//   - So does one that did so before in the same group, if that was over for UpdateEvery: what stays open, as on a host that
+//     died, hides nothing. A group all of whose hosts were in such trouble within the last hour is told of ever more rarely,
+//     unless it lasts.
+//   - An attack's group that turns critical, or one that has ten times as many hosts as when somebody was woken last, at
+//     least UpdateEvery ago, is told anew: its older key ends with the word that it goes on. Growth tells the next stage of
+//     escalation instead where there is one and nobody has acknowledged the group.
 //
 // A first page that was given up told nobody. It is made again with the next update, and the next stage of its route is
 // told at once where nobody before could be.

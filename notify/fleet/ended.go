@@ -79,7 +79,7 @@ func (f *Fleet) takeEnded(i *incident, ev *Event, d *remediate.Incident, at, now
 		i.set(d, at, false)
 	})
 	f.touch(i.host)
-	if g := i.group; g != nil && g.closed == 0 && !f.past(g, i) {
+	if g := i.group; g != nil && g.closed == 0 && !i.outgrows(g) && !f.past(g, i) {
 		g.quiet, g.quietEvent = 0, 0
 		f.note(g, now, i.host, whereIs(i)+" is heard of again: its incident lasts", true)
 		f.raise(g, i, now)

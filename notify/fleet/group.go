@@ -58,6 +58,8 @@ type group struct {
 	anewWhy           string // why they were woken last
 	// follows is the group beside which this one is news; empty: there was none.
 	follows string
+	// pause is how long people were left alone before they were told of it, since its hosts had been through the same before.
+	pause int64
 	// news is true when something changed since, worse when it got worse in a way that pages at once.
 	news, worse bool
 	updates     int // told so far, for IDs; regular counts those that were not at once, for the doubling
@@ -224,7 +226,7 @@ func (f *Fleet) news(g *group, now int64) {
 
 // raise raises the severity and the cause of a group after one of its incidents.
 func (f *Fleet) raise(g *group, i *incident, now int64) {
-	g.heat(i)
+	f.heat(g, i)
 	if i.closed || !i.critical || g.critical {
 		return
 	}

@@ -41,11 +41,22 @@ func TestGrouping(t *testing.T) {
 			s.open("zrh/a1")
 			s.open("zrh/b1")
 		}, []string{"full r1 2/2 open", "full r2 1/1 open", "full r3 1/1 open"}},
-		{"filling and full are one trouble, which is full", nil, func(s *sim) {
+		{"what fills is another trouble than what is full", nil, func(s *sim) {
 			s.open("gva/a1", warning)
 			s.open("gva/a2", critical)
 			s.open("gva/a3", warning)
-		}, []string{"full gva 3/3 open"}},
+		}, []string{"filling gva 2/2 open", "full gva 1/1 open"}},
+		{"until it is full itself", nil, func(s *sim) {
+			s.open("gva/a1", warning)
+			s.open("gva/a2", warning)
+			s.update("gva/a1", critical)
+		}, []string{"filling gva 1/1 open", "full gva 1/1 open"}},
+		{"nothing is left of a group that all went on from", nil, func(s *sim) {
+			s.open("gva/a1", warning)
+			s.open("gva/a2", warning)
+			s.update("gva/a1", critical)
+			s.update("gva/a2", critical)
+		}, []string{"full gva 2/2 open"}},
 		{"filling alone is filling", nil, func(s *sim) {
 			s.open("gva/a1", warning)
 		}, []string{"filling gva 1/1 open"}},
@@ -66,11 +77,6 @@ func TestGrouping(t *testing.T) {
 			s.pass(time.Hour)
 			s.open("gva/a2")
 		}, []string{"full gva 1/1 open", "full gva 1/1 open"}},
-		{"it takes what fills", nil, func(s *sim) {
-			s.open("gva/a1")
-			s.pass(time.Hour)
-			s.open("gva/a2", warning)
-		}, []string{"full gva 2/2 open"}},
 		{"it takes refusals within the window of the last ones", nil, func(s *sim) {
 			for i := range 20 {
 				s.open(fmt.Sprintf("gva/a%d", i))
@@ -165,8 +171,8 @@ func TestSumsOfAGroup(t *testing.T) {
 
 func TestSeverityOfAGroupDoesNotFall(t *testing.T) {
 	s := newSim(t, basic())
-	s.open("gva/a1", critical)
-	s.open("gva/a2", warning)
+	s.fillTogether()
+	s.update("gva/a1", critical, oneAddress)
 	s.close("gva/a1")
 	if g := s.only(); g.Severity != "critical" || g.Cause != oncall.CauseFull {
 		t.Errorf("it is %s, %s", g.Severity, g.Cause)

@@ -30,13 +30,14 @@ type groupRow struct {
 	AnewWhy    string `json:"anew_why,omitempty"`
 	TalkerKey  string `json:"talker_key,omitempty"`
 	Regular    int    `json:"regular,omitempty"`
+	Pause      int64  `json:"pause,omitempty"`
 }
 
 func (f *Fleet) groupRow(g *group) groupRow {
 	r := groupRow{
 		Group: f.outline(g), Key: g.key, Begun: g.begun, Last: g.last, Quiet: g.quiet, QuietEvent: g.quietEvent, Base: g.base,
 		Paged: g.paged, News: g.news, Worse: g.worse, Updates: g.updates, Regular: g.regular,
-		Hot: g.hot, Woken: g.woken, Tries: g.tries, Push: g.push, AnewWhy: g.anewWhy,
+		Hot: g.hot, Woken: g.woken, Tries: g.tries, Push: g.push, AnewWhy: g.anewWhy, Pause: g.pause,
 	}
 	if g.talkerKey != g.talker {
 		r.TalkerKey = g.talkerKey
@@ -68,7 +69,7 @@ func (f *Fleet) loadGroup(id string, value []byte) error {
 	g.updates, g.regular, g.ackBy, g.ackAt = r.Updates, r.Regular, v.AckBy, nanos(v.AckAt)
 	g.escalated, g.mergedInto, g.related, g.silenced, g.timeline = v.Escalated, v.MergedInto, v.Related, v.Silenced, v.Timeline
 	g.hot, g.woken, g.tries, g.push, g.anew, g.anewWhy, g.follows = r.Hot, r.Woken, r.Tries, r.Push, v.Anew, r.AnewWhy, v.Follows
-	g.talkerKey = cmp.Or(r.TalkerKey, v.Talker)
+	g.talkerKey, g.pause = cmp.Or(r.TalkerKey, v.Talker), r.Pause
 	if g.woken == (told{}) {
 		g.woken = g.paged // saved by an older hub
 	}
@@ -143,7 +144,7 @@ func (f *Fleet) mend(g *group) {
 	}
 	for _, i := range g.members {
 		g.last, g.quietEvent = max(g.last, i.opened), max(g.quietEvent, i.at)
-		g.heat(i)
+		f.heat(g, i)
 		if i.opened > 0 {
 			g.opened = min(g.opened, i.opened)
 		}
@@ -195,12 +196,15 @@ func (f *Fleet) restore(g *group, now int64) {
 	for _, i := range g.members {
 		g.begun, g.opened = min(g.begun, i.taken), min(g.opened, i.opened)
 		g.last = max(g.last, min(i.opened, now))
-		g.heat(i)
+		f.heat(g, i)
 		g.critical = g.critical || i.critical && !i.closed
 		g.by = i.host.class.by
 		g.key = i.host.class.key
 	}
 	g.cause = oncall.CauseFilling
+	if slices.ContainsFunc(g.members, func(i *incident) bool { return i.critical }) {
+		g.cause = oncall.CauseFull
+	}
 	switch g.id[:1] {
 	case letterTalker:
 		g.by, g.key = nil, ""
@@ -208,11 +212,8 @@ func (f *Fleet) restore(g *group, now int64) {
 	case letterChains:
 		g.cause = oncall.CauseChains
 	}
-	if g.critical && g.cause == oncall.CauseFilling {
-		g.cause = oncall.CauseFull
-	}
 	if g.talker == "" {
-		g.key = family(g.cause) + g.key
+		g.key = g.cause + g.key
 	}
 	for _, h := range g.hosts {
 		g.begun, g.opened, g.last = min(g.begun, h.stateAt), min(g.opened, h.stateAt), max(g.last, h.stateAt)

@@ -112,12 +112,10 @@ func (i *incident) causeNow() string {
 // lost is how many connections it refused or threw out.
 func (i *incident) lost() uint64 { return i.drops + i.chains + i.early }
 
-// family is what incidents of one group have in common: a table that fills is the same trouble as one that is full.
-func family(cause string) string {
-	if cause == oncall.CauseFilling {
-		return oncall.CauseFull
-	}
-	return cause
+// outgrows tells whether an incident refuses connections and a group has only such as fill up. What pages say of the ones
+// must not be said of the others, and the group of those that refuse is over when the last of them is.
+func (i *incident) outgrows(g *group) bool {
+	return i.critical && g.cause == oncall.CauseFilling && g.talker == "" && !g.historical
 }
 
 // talker is the address that holds at least a third of the entries listed; empty: there is none.

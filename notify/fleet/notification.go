@@ -28,6 +28,10 @@ func (f *Fleet) notification(g *group, v *Group, p PageState) oncall.Notificatio
 		now.Action = oncall.ActionTrigger
 		n.Title, n.Until = "Not over, told anew: "+oncall.Title(now), p.DueAt
 	}
+	if o := f.worsened(g); o != nil && p.Action == oncall.ActionResolve {
+		now := f.view(o)
+		n.Title = "Not over, worse by now: " + oncall.Title(f.notification(o, &now, PageState{Action: oncall.ActionTrigger}))
+	}
 	if p.Action == oncall.ActionTrigger && p.Key != "" && p.Key == g.keyNow() && g.anewWhy != "" {
 		n.Facts = append(n.Facts, "told anew, since "+g.anewWhy)
 	}
@@ -36,6 +40,19 @@ func (f *Fleet) notification(g *group, v *Group, p PageState) oncall.Notificatio
 		n.Link = f.cfg.Link + "#/incident/" + g.id
 	}
 	return n
+}
+
+// worsened is the open group of what only filled up in a group at first and refuses connections by now; nil: there is none.
+func (f *Fleet) worsened(g *group) *group {
+	if g.cause != oncall.CauseFilling || len(g.members) > 0 {
+		return nil
+	}
+	for _, id := range g.related {
+		if o := f.groups[id]; o != nil && o.closed == 0 && o.cause != oncall.CauseFilling {
+			return o
+		}
+	}
+	return nil
 }
 
 // summary is the notification of a group of several incidents, or of none.
@@ -143,6 +160,8 @@ func (f *Fleet) facts(g *group, v *Group) (out []string) {
 			add("this is news: %s of the same kind is open since %s and was acknowledged by %s", id, moment(o.opened).Format("15:04 UTC"), o.ackBy)
 		case id == g.follows:
 			add("this is news: people were told of %s of the same kind before", id)
+		case o != nil && g.cause == oncall.CauseFilling && o.cause != oncall.CauseFilling:
+			add("see also %s: hosts of this one refuse connections by now", id)
 		case o != nil && o.follows == g.id:
 			add("see also %s, which began later", id)
 		default:

@@ -91,10 +91,12 @@ func (f *Fleet) pageOthers(g *group, again bool, now int64) {
 			if last != nil && (last.Status != PageDead || !again) {
 				continue
 			}
-			if at := f.paced(g, t.to); now < at {
+			at, pause := f.paced(g, t.to)
+			if now < at {
 				g.wake(at)
 				continue
 			}
+			g.pause = max(g.pause, pause)
 			p := PageState{Action: oncall.ActionTrigger, To: t.to, Route: t.route, Key: g.keyNow()}
 			if last != nil {
 				g.tries++

@@ -12,7 +12,7 @@ import (
 
 func TestTimelineIsBounded(t *testing.T) {
 	s := newSim(t, basic())
-	s.open("gva/a1", warning)
+	s.open("gva/a1")
 	s.pass(10 * time.Second)
 	for range 300 {
 		s.now = s.now.Add(time.Second)
@@ -27,19 +27,19 @@ func TestTimelineIsBounded(t *testing.T) {
 	if len(g.Timeline) != mostEntries {
 		t.Errorf("the timeline has %d entries", len(g.Timeline))
 	}
-	for _, text := range []string{"a1 is filling", "trigger to ops", "a2 refuses connections", "acknowledged by mia"} {
+	for _, text := range []string{"a1 refuses connections", "trigger to ops", "acknowledged by mia"} {
 		if !g.says(text) {
 			t.Errorf("the timeline has lost %q", text)
 		}
 	}
-	if !strings.Contains(g.Timeline[0].Text, "a1 is filling") || g.Timeline[0].Host != "a1" || g.Timeline[0].Site != "gva" {
+	if !strings.Contains(g.Timeline[0].Text, "a1 refuses connections") || g.Timeline[0].Host != "a1" || g.Timeline[0].Site != "gva" {
 		t.Errorf("it begins with %+v", g.Timeline[0])
 	}
 	t.Run("where all are to be kept", func(t *testing.T) {
 		for range 2 * mostEntries {
 			s.f.note(s.f.groups[g.ID], nanos(s.now), nil, "key", true)
 		}
-		if g := s.only(); len(g.Timeline) != mostEntries || !strings.Contains(g.Timeline[0].Text, "a1 is filling") {
+		if g := s.only(); len(g.Timeline) != mostEntries || !strings.Contains(g.Timeline[0].Text, "a1 refuses connections") {
 			t.Errorf("%d entries, the first is %+v", len(g.Timeline), g.Timeline[0])
 		}
 	})

@@ -95,11 +95,11 @@ func TestSilenceEnds(t *testing.T) {
 	}
 	t.Run("what was paged before is resolved all the same, and not updated", func(t *testing.T) {
 		s := newSim(t, basic())
-		s.open("gva/a1", warning)
+		s.open("gva/a1")
 		s.pass(time.Minute)
 		s.want("trigger ops")
 		s.silence(Silence{Site: "gva"})
-		s.update("gva/a1", critical)
+		s.update("gva/a1", drops(9))
 		s.pass(10 * time.Minute)
 		s.want("")
 		s.close("gva/a1")

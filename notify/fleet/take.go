@@ -82,7 +82,7 @@ func (f *Fleet) update(i *incident, d *remediate.Incident, at int64, closing boo
 		f.setLead(i, "")
 		return
 	}
-	if !was && g.closed == 0 && f.past(g, i) {
+	if !was && g.closed == 0 && (i.outgrows(g) || f.past(g, i)) {
 		f.moveOn(i, now)
 		f.lead(i, now)
 		return
@@ -134,7 +134,7 @@ func (f *Fleet) join(g *group, i *incident, now int64) {
 	f.leave(i)
 	f.enter(g, i)
 	g.last = max(g.last, min(i.opened, now))
-	g.heat(i)
+	f.heat(g, i)
 	if i.opened > 0 {
 		g.opened = min(g.opened, i.opened)
 	}
@@ -176,11 +176,11 @@ func (f *Fleet) pastSlot(opened, now int64) (from time.Time) {
 func (f *Fleet) admitPast(i *incident, now int64) {
 	c := i.host.class
 	from := f.pastSlot(i.opened, now)
-	id := groupID(letterHistorical, family(i.cause)+c.key, from.Format(time.RFC3339))
+	id := groupID(letterHistorical, i.cause+c.key, from.Format(time.RFC3339))
 	g := f.groups[id]
 	if g == nil {
 		g = f.begin(id, KindConntrack, i.cause, now)
-		g.by, g.key, g.historical, g.opened = c.by, family(i.cause)+c.key, true, i.opened
+		g.by, g.key, g.historical, g.opened = c.by, i.cause+c.key, true, i.opened
 	}
 	hosts := g.sums.hosts
 	f.enter(g, i)
