@@ -162,9 +162,10 @@ func startHub(t *testing.T) *hub {
 }
 
 // startHubAt starts a hub on an address with a store that may hold what another hub before it received.
-func startHubAt(t *testing.T, listen, store string) *hub {
+func startHubAt(t *testing.T, listen, store string, more ...string) *hub {
 	t.Helper()
-	p := launch(t, nil, filepath.Join(bin, "ctwarden-hub"), "serve", "--embedded", "--listen", listen, "--store", store)
+	args := append([]string{filepath.Join(bin, "ctwarden-hub"), "serve", "--embedded", "--listen", listen, "--store", store}, more...)
+	p := launch(t, nil, args...)
 	h := &hub{process: p, url: p.says(t, `ready at (nats://127\.0\.0\.1:\d+)`)[1]}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
