@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +22,10 @@ type bell struct {
 	// worn is true once it may not ring any more for all that matters: what it hangs on was moved or removed, or there are
 	// other directories now.
 	worn bool
-	// appeared is told the path of what was made or renamed in a directory; nil: nobody asks.
-	appeared func(path string)
-	dirs     map[int32]string // by the kernel's number for the watch
+	// copied is told the path of a file named after one of watched.copies that was made, renamed or written; nil: nobody asks.
+	copied func(path string)
+	// logs are what files in a directory are named after, by the kernel's number for the watch on it.
+	logs map[int32][]string
 }
 
 const (
@@ -37,6 +39,8 @@ const (
 type watched struct {
 	files []string // each may be the name of an open one below /proc/self/fd
 	dirs  []string
+	// copies are paths in whose directories copies of them are told of.
+	copies []string
 }
 
 var errNoEvents = errors.New("not every change on this file system is told")
@@ -47,15 +51,19 @@ func hangUp(on watched) (*bell, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bell{file: os.NewFile(uintptr(fd), "inotify"), dirs: map[int32]string{}}
+	b := &bell{file: os.NewFile(uintptr(fd), "inotify"), logs: map[int32][]string{}}
 	for _, path := range on.files {
 		_, fileErr := b.add(path, fileRings)
 		err = errors.Join(err, fileErr)
 	}
 	for _, path := range on.dirs {
-		number, dirErr := b.add(path, dirRings)
+		_, dirErr := b.add(path, dirRings)
 		err = errors.Join(err, dirErr)
-		b.dirs[number] = path
+	}
+	for _, path := range on.copies {
+		number, dirErr := b.add(filepath.Dir(path), heraldRings)
+		err = errors.Join(err, dirErr)
+		b.logs[number] = append(b.logs[number], path)
 	}
 	if err != nil {
 		b.close()
@@ -135,11 +143,25 @@ func (b *bell) wear(events []byte) {
 		what := binary.NativeEndian.Uint32(events[4:])
 		b.worn = b.worn || what&wears != 0
 		end := min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(events[12:])), len(events))
-		if b.appeared != nil && what&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0 {
+		if b.copied != nil && what&(unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE) != 0 {
 			name, _, _ := bytes.Cut(events[unix.SizeofInotifyEvent:end], []byte{0})
-			b.appeared(filepath.Join(b.dirs[int32(binary.NativeEndian.Uint32(events))], string(name)))
+			b.tellCopy(int32(binary.NativeEndian.Uint32(events)), name)
 		}
 		events = events[end:]
+	}
+}
+
+// tellCopy tells of a file where it is named after a log. A packed one is mostly made of an older copy.
+func (b *bell) tellCopy(number int32, name []byte) {
+	for _, path := range b.logs[number] {
+		base := filepath.Base(path)
+		if stem := strings.TrimSuffix(base, filepath.Ext(base)); !bytes.HasPrefix(name, []byte(stem)) {
+			continue
+		}
+		if rotated, ok := parseRotated(string(name), base); ok && !rotated.packed {
+			b.copied(filepath.Join(filepath.Dir(path), string(name)))
+			return
+		}
 	}
 }
 

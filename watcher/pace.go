@@ -26,7 +26,7 @@ const (
 // goroutine; whoever has it closes it.
 type pace struct {
 	on      func() watched                                   // what matters now
-	doze    func(ctx context.Context, d time.Duration) error // waits for d while something comes
+	doze    func(ctx context.Context, d time.Duration) error // waits for d while something comes, or less
 	bell    *bell                                            // nil: something came a short while ago, or none could be had
 	every   time.Duration                                    // how often what is quiet is looked at all the same
 	stirred time.Time                                        // when something came last
@@ -55,7 +55,7 @@ func (p *pace) wait(ctx context.Context, came bool, d time.Duration) error {
 		return p.doze(ctx, min(d, pollEvery))
 	}
 	if p.rang { // somebody may create and remove files without end where it hangs
-		if err := sleep(ctx, min(d, pollEvery)); err != nil {
+		if err := p.doze(ctx, min(d, pollEvery)); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,7 @@ package watcher
 import (
 	"context"
 	"os"
-	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -22,57 +22,62 @@ const (
 	attendFor = 5 * time.Second
 	// attendMost is how long it goes on at most: what appeared may be no copy, and grow for ever.
 	attendMost = time.Minute
+	// heraldPause is the least time between two rings of a directory in which other files come and go.
+	heraldPause = 10 * time.Millisecond
 )
 
-// herald tells of files that appear beside the log and are named after it: they may be copies that a rotation is about to
-// truncate the log for. It belongs to one goroutine; whoever has it closes it.
+// heraldRings is what a copy shows by: it appears, or one that was there is written over and closed.
+const heraldRings = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_CLOSE_WRITE | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+
+// herald tells of files that appear beside the log, or are written over, and are named after it: they may be copies that a
+// rotation is about to truncate the log for. It belongs to one goroutine; whoever has it closes it.
 type herald struct {
-	path   string
 	bell   *bell    // nil: none could be had
-	dirs   []string // what it is hung on
+	places []string // what rotated files are named after, in the directories that it hangs in
 	failed time.Time
-	copy   string // what has appeared; empty: nothing
+	copy   string // the newest that was told of; empty: none
 }
 
-// hang has it hang on these directories, if it does not yet and can be had.
-func (h *herald) hang(dirs []string) {
-	if h.bell != nil && !h.bell.worn && slices.Equal(h.dirs, dirs) {
+// hang has it hang where files are named after these paths, if it does not yet and can be had.
+func (h *herald) hang(places []string) {
+	if h.bell != nil && !h.bell.worn && slices.Equal(h.places, places) {
 		return
 	}
 	h.close()
 	if time.Since(h.failed) < bellAgain {
 		return
 	}
-	b, err := hangUp(watched{dirs: dirs})
+	h.places = places
+	b, err := hangUp(watched{copies: places})
 	if err != nil {
 		h.failed = time.Now()
 		return
 	}
-	b.appeared = h.appeared
-	h.bell, h.dirs = b, dirs
+	b.copied = func(path string) { h.copy = path }
+	h.bell = b
 }
 
-func (h *herald) appeared(path string) {
-	if _, ok := parseRotated(filepath.Base(path), filepath.Base(h.path)); ok {
-		h.copy = path
-	}
-}
-
-// wait waits for d, or until something has appeared. It fails only when ctx is done.
+// wait waits for d, or until something is told. It fails only when ctx is done.
 func (h *herald) wait(ctx context.Context, d time.Duration) error {
 	for end := time.Now().Add(d); h.copy == "" && d > 0; d = time.Until(end) {
 		if h.bell == nil {
 			return sleep(ctx, d)
 		}
-		if _, err := h.bell.wait(ctx, d); err != nil {
+		rang, err := h.bell.wait(ctx, d)
+		if err != nil {
 			h.close()
 			h.failed = time.Now()
+		}
+		if rang && h.copy == "" {
+			if err := sleep(ctx, min(heraldPause, max(0, time.Until(end)))); err != nil {
+				return err
+			}
 		}
 	}
 	return ctx.Err()
 }
 
-// take tells what has appeared since it was last asked; empty: nothing.
+// take is what was told of since it was last asked; empty: nothing.
 func (h *herald) take(ctx context.Context) (path string, err error) {
 	err = h.wait(ctx, attendEvery)
 	path, h.copy = h.copy, ""
@@ -87,11 +92,15 @@ func (h *herald) close() {
 }
 
 // attend reads the file at the path every millisecond while it may be being copied to another one, until it is truncated
-// or rotated, or the copy has not grown for a while.
+// or rotated, or the copy has not grown for a while. A copy that was whole before the last truncation was that one's.
 func (s *Syslog) attend(ctx context.Context, copied string) error {
+	f := s.files[0]
+	if info, err := os.Stat(copied); err != nil || !info.ModTime().After(f.growth.cut) {
+		return nil
+	}
 	size, begun := int64(-1), time.Now()
 	grown, reported := begun, begun
-	for f := s.files[0]; time.Since(grown) < attendFor && time.Since(begun) < attendMost; {
+	for time.Since(grown) < attendFor && time.Since(begun) < attendMost {
 		if info, err := os.Stat(copied); err == nil && info.Size() != size {
 			size, grown = info.Size(), time.Now()
 		}
@@ -118,8 +127,9 @@ func (s *Syslog) attend(ctx context.Context, copied string) error {
 	return nil
 }
 
-// pause waits for d, which is so short that nobody must be able to end it.
+// pause waits for d, which is so short that nobody must be able to end it. Others go first then, where there is one CPU.
 func pause(d time.Duration) {
 	ts := unix.NsecToTimespec(d.Nanoseconds())
 	_ = unix.Nanosleep(&ts, nil) // a signal ends it early
+	runtime.Gosched()
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestHeraldTellsOfCopies(t *testing.T) {
@@ -13,18 +15,19 @@ func TestHeraldTellsOfCopies(t *testing.T) {
 		file string
 		want bool
 	}{
-		"numbered": {"kern.log.1", true},
-		"dated":    {"kern.log-20260301", true},
-		"packed":   {"kern.log.1.gz", true},
-		"another":  {"kern.log.swp", false},
-		"the log":  {"kern.log", false},
+		"numbered":  {"kern.log.1", true},
+		"dated":     {"kern.log-20260301", true},
+		"packed":    {"kern.log.1.gz", false},
+		"of a link": {"real.log.1", true},
+		"another":   {"kern.log.swp", false},
+		"the log":   {"kern.log", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			hung(t, watched{dirs: []string{dir}})
-			h := herald{path: filepath.Join(dir, "kern.log")}
+			var h herald
 			defer h.close()
-			h.hang([]string{dir})
+			h.hang([]string{filepath.Join(dir, "kern.log"), filepath.Join(dir, "real.log")})
 			path := filepath.Join(dir, c.file)
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -53,17 +56,18 @@ func TestHeraldHangsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	hung(t, watched{dirs: []string{dir}})
-	h := herald{path: filepath.Join(dir, "kern.log")}
+	path := filepath.Join(dir, "kern.log")
+	var h herald
 	defer h.close()
-	h.hang([]string{dir})
+	h.hang([]string{path})
 	if err := first(os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.wait(t.Context(), 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	h.hang([]string{dir})
-	if err := os.WriteFile(h.path+".1", nil, 0o600); err != nil {
+	h.hang([]string{path})
+	if err := os.WriteFile(path+".1", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.wait(t.Context(), time.Minute); err != nil || h.copy == "" {
@@ -76,23 +80,89 @@ func TestHeraldHangsAnew(t *testing.T) {
 func TestSyslogReadsWhatIsBeingCopied(t *testing.T) {
 	hung(t, watched{dirs: []string{t.TempDir()}})
 	const times, burst = 10, 100
+	for name, c := range map[string]struct {
+		link string             // what the path is a link to; empty: it is none
+		copy func(n int) string // how the copies are called
+	}{
+		"new names":              {"", func(n int) string { return fmt.Sprintf("-202601%02d", n+1) }},
+		"one name, written over": {"", func(int) string { return ".1" }},
+		"a link":                 {"real.log", func(n int) string { return fmt.Sprintf(".%d", n+1) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newNumbered(t)
+			at := l.path
+			if c.link != "" {
+				at = filepath.Join(t.TempDir(), c.link)
+				if err := first(os.WriteFile(at, nil, 0o600), os.Symlink(at, l.path)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l.add(5)
+			l.start()
+			l.untilCaughtUp()
+			for n := range times {
+				held := time.Now()
+				l.until("it is quiet", func() bool { return time.Since(held) > quietAfter+3*pollEvery })
+				text, err := os.ReadFile(at)
+				if err := first(err, os.WriteFile(at+c.copy(n), text, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(5 * time.Millisecond)
+				l.add(burst)
+				time.Sleep(20 * time.Millisecond)
+				if err := os.Truncate(at, 0); err != nil {
+					t.Fatal(err)
+				}
+				l.add(5)
+				l.untilLine(l.n)
+			}
+			if missing := l.missing(); missing > times*burst/2 || l.twice() > 0 {
+				t.Errorf("%d of %d lines were not read, %d read twice", missing, times*burst, l.twice())
+			}
+		})
+	}
+}
+
+// TestSyslogUnfinishedFirstLine has many old files beside one that holds the beginning of a line alone, which grows: they are
+// not opened each time.
+func TestSyslogUnfinishedFirstLine(t *testing.T) {
 	l := newNumbered(t)
+	for n := range 500 {
+		if err := os.WriteFile(fmt.Sprintf("%s.%d", l.path, n+2), fmt.Appendf(nil, "%d is old\n", n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	l.add(5)
 	l.start()
 	l.untilCaughtUp()
-	for n := range times {
-		held := time.Now()
-		l.until("it is quiet", func() bool { return time.Since(held) > quietAfter+3*pollEvery })
-		l.copy(fmt.Sprintf("-202601%02d", n+1))
-		l.add(burst)
-		time.Sleep(20 * time.Millisecond)
-		if err := os.Truncate(l.path, 0); err != nil {
-			t.Fatal(err)
-		}
-		l.add(5)
-		l.untilLine(l.n)
+	l.rename(".1")
+	l.write("")
+	wait := func(d time.Duration) {
+		begun := time.Now()
+		l.until("it is time", func() bool { return time.Since(begun) > d })
 	}
-	if missing := l.missing(); missing > times*burst/2 || l.twice() > 0 {
-		t.Errorf("%d of %d lines were not read, %d read twice", missing, times*burst, l.twice())
+	wait(2 * lingerOld)
+	before, begun := processorTime(t), time.Now()
+	for range 20 {
+		l.write("x")
+		wait(pollEvery)
 	}
+	if took, of := processorTime(t)-before, time.Since(begun); took > of/5 {
+		t.Errorf("%v of a processor in %v", took, of)
+	}
+	l.write("\n")
+	l.add(1)
+	l.untilLine(l.n)
+	l.wantAll()
+}
+
+// processorTime is what this process has used.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -26,12 +26,12 @@ const (
 func (s *Syslog) follow(ctx context.Context) error {
 	pace := newPace(s.watched, s.send.beat)
 	defer pace.close()
-	herald := herald{path: s.cfg.Path}
+	var herald herald
 	defer herald.close()
 	pace.doze = herald.wait
 	for {
 		before := s.glance()
-		herald.hang(s.dirs())
+		herald.hang(s.places())
 		if err := s.look(ctx); err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 		if err != nil {
 			return err
 		}
-		if f.off == 0 && (f.size != size || !f.changed.Equal(changed) || len(data) > 0) {
+		if f.off == 0 && (f.size != size || !f.changed.Equal(changed) || len(data) > 0) && !onlyBegun(data, more) {
 			if err := s.begin(f); err != nil {
 				f.size = -1 // what was read is to be read again
 				return err
@@ -258,6 +258,11 @@ func (s *Syslog) readFile(ctx context.Context, f *logFile) error {
 			s.notice()
 		}
 	}
+}
+
+// onlyBegun tells whether data is nothing but the beginning of a line, of which nothing is taken yet.
+func onlyBegun(data []byte, more bool) bool {
+	return len(data) > 0 && len(data) <= maxLine && data[0] != 0 && !more && wholeLines(data) == 0
 }
 
 // block takes the lines at the front of data and tells how many bytes it took; 0: there is none with an end. A

@@ -27,6 +27,7 @@ type growth struct {
 	size   int64     // the file's size then; 0 once it was truncated
 	grew   time.Time // the last look that found more than the one before
 	total  int64     // bytes that came since the first look
+	cut    time.Time // when it was seen last that it had been truncated
 	// from is where the present span of looking began, of busyFor; before is the same of the span before that.
 	from, before growthPoint
 }
@@ -99,7 +100,8 @@ func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
 		seen = max(1, math.Ceil(s.length.of(float64(unread))))
 	}
 	if busy {
-		unseen = max(leastUnseen, s.length.of(f.destroyed(copies)), min(1, s.length.of(f.growth.bytesIn(fileTick))))
+		least := min(1, s.length.of(f.growth.bytesIn(min(fileTick, time.Since(f.growth.looked)))))
+		unseen = max(leastUnseen, s.length.of(f.destroyed(copies)), least)
 		s.owed += unseen
 	}
 	whole := math.Floor(s.owed)
@@ -110,7 +112,7 @@ func (s *Syslog) truncated(f *logFile, copies []*logFile, unread int64) {
 		s.cfg.Log.Info("a log file was truncated while it was written to: a line may be lost",
 			zap.Float64("lines_at_rate_seen", unseen))
 	}
-	f.growth.size = 0
+	f.growth.size, f.growth.cut = 0, time.Now()
 }
 
 // copiesIn are those of list that were copied from f since it was last looked at: that go on where f was read to, or were
@@ -158,7 +160,8 @@ func (f *logFile) destroyed(copies []*logFile) float64 {
 	}
 	if info, err := f.Stat(); err == nil {
 		kept += info.Size()
-		if at := f.at(info.ModTime(), until); at.Add(fileTick).After(from) && info.ModTime().Nanosecond() > 0 {
+		exact := until.Sub(from) > fileTick // or the times of files are too coarse for it
+		if at := f.at(info.ModTime(), until); exact && at.Add(fileTick).After(from) && info.ModTime().Nanosecond() > 0 {
 			until = at
 		}
 	}

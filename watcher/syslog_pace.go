@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -31,19 +32,22 @@ func (s *Syslog) unsettled() bool {
 
 // watched is what tells of new lines and of rotations: the open files, and the directories that they may be renamed in.
 func (s *Syslog) watched() watched {
-	w := watched{dirs: s.dirs()}
+	var w watched
+	for _, path := range s.places() {
+		w.dirs = append(w.dirs, filepath.Dir(path))
+	}
 	for _, f := range s.files {
 		w.files = append(w.files, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	}
 	return w
 }
 
-// dirs are those of the path and of what it is, or was, a link to.
-func (s *Syslog) dirs() []string {
-	list := []string{filepath.Dir(s.cfg.Path)}
+// places are what rotated files are named after: the path, and what it is, or was, a link to.
+func (s *Syslog) places() []string {
+	list := []string{s.cfg.Path}
 	for _, f := range s.files {
-		if f.real != "" {
-			list = append(list, filepath.Dir(f.real))
+		if f.real != "" && !slices.Contains(list, f.real) {
+			list = append(list, f.real)
 		}
 	}
 	return list

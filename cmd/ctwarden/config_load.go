@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
@@ -56,9 +57,12 @@ func (m *metricsConfig) onMachine(file *config.File) (mistakes []config.Problem)
 	return mistakes
 }
 
-// readable opens the file for reading, since its mode alone does not tell.
+// errNotFile is what is wrong with a pipe, a socket or a device: it may be read once, or never.
+var errNotFile = errors.New("it is not a regular file")
+
+// readable opens the file for reading, since its mode alone does not tell. A pipe without a writer does not hold it up.
 func readable(path string) (fs.FileMode, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -67,8 +71,8 @@ func readable(path string) (fs.FileMode, error) {
 	if err != nil {
 		return 0, err
 	}
-	if info.IsDir() {
-		return 0, errors.New("it is a directory")
+	if !info.Mode().IsRegular() {
+		return 0, errNotFile
 	}
 	return info.Mode(), nil
 }

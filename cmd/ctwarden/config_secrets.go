@@ -26,6 +26,8 @@ func (f namedFile) onMachine(file *config.File, key string) (mistakes, warnings 
 	}
 	switch mode, err := readable(path); {
 	case path == "":
+	case errors.Is(err, errNotFile):
+		mistakes = append(mistakes, file.Problem(key, "%s: %v; name a file", path, err))
 	case err != nil:
 		warnings = append(warnings, file.Problem(key, "cannot be read here: %s", cause(err)))
 	case f.secret && mode.Perm()&0o007 != 0:
@@ -74,6 +76,9 @@ func (n *natsConfig) onMachine(file *config.File) (mistakes, warnings []config.P
 					"holds a secret, and this file may be read by every user; chmod 0640 %s, or use nats.credentials", file.Path))
 			}
 		}
+	}
+	if len(mistakes) > 0 {
+		return mistakes, warnings // what is in a file that is none is not to be asked for
 	}
 	if err := n.pem(); err != nil {
 		mistakes = append(mistakes, file.Problem("nats.tls", "%s", strings.ReplaceAll(err.Error(), "\n", "; ")))

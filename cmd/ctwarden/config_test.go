@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/config"
@@ -146,7 +147,10 @@ func TestNoSource(t *testing.T) {
 
 func TestSecretsOnMachine(t *testing.T) {
 	dir := t.TempDir()
-	open, closed := dir+"/open.creds", dir+"/closed.creds"
+	open, closed, pipe := dir+"/open.creds", dir+"/closed.creds", dir+"/pipe.creds"
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for path, mode := range map[string]os.FileMode{open: 0o644, closed: 0o640} {
 		if err := os.WriteFile(path, []byte("seed"), mode); err != nil {
 			t.Fatal(err)
@@ -159,7 +163,8 @@ func TestSecretsOnMachine(t *testing.T) {
 		{"for everybody", open, "may be read by every user", ""},
 		{"for some", closed, "", ""},
 		{"not there", dir + "/none", "", "no such file"},
-		{"a directory", dir, "", "directory"},
+		{"a directory", dir, "not a regular file", ""},
+		{"a pipe without a writer", pipe, "not a regular file", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
