@@ -35,14 +35,14 @@ type host struct {
 	row []byte
 	// saved is true for one that came from a saved shard, altered while it is in [Fleet].altered.
 	saved, altered bool
-	// told is when its state last came; seen is when it was last seen, stateAt since when it is silent or stopped, agentAt when its agent last told of a start
-	// or a stop.
-	told, seen, stateAt, agentAt int64
-	silent, stopped              bool
-	fill                         float64
-	count, max                   uint64
-	mode                         string
-	incidents                    []*incident
+	// told is when its state last came; seen is when it was last seen, stateAt since when it is silent or stopped, agentAt when
+	// its agent last told of a start or a stop. lastWord is the time of the last stop by the host's own clock, however wrong.
+	told, seen, stateAt, agentAt, lastWord int64
+	silent, stopped                        bool
+	fill                                   float64
+	count, max                             uint64
+	mode                                   string
+	incidents                              []*incident
 	// steps are those that belong to no incident: by hand, at boot, by decay.
 	steps []step
 	// folded counts the open incidents that are no longer listed one by one, since it has too many.

@@ -113,7 +113,7 @@ func splitRows(b []byte) (rows []json.RawMessage, ok bool) {
 func (f *Fleet) loadHost(h *host, r *hostRow) {
 	f.clearHost(h)
 	f.alter(h)
-	h.saved, h.version, h.agentAt, h.stateAt = true, r.Version, r.AgentAt, r.StateAt
+	h.saved, h.version, h.agentAt, h.lastWord, h.stateAt = true, r.Version, r.AgentAt, r.LastWord, r.StateAt
 	h.silent, h.stopped = r.State == HostSilent, r.State == HostStopped
 	h.seen = max(h.seen, r.Seen)
 	if r.Told >= h.told {

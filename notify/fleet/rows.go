@@ -25,6 +25,7 @@ type hostRow struct {
 	Seen      int64         `json:"t"`
 	Told      int64         `json:"l"`
 	AgentAt   int64         `json:"a"`
+	LastWord  int64         `json:"w"`
 	StateAt   int64         `json:"y"`
 	State     HostState     `json:"x"`
 	Fill      float64       `json:"f"`
@@ -198,6 +199,7 @@ func (h *host) append(b []byte) []byte {
 	o.int('t', h.seen)
 	o.int('l', h.told)
 	o.int('a', h.agentAt)
+	o.int('w', h.lastWord)
 	o.int('y', h.stateAt)
 	if s := h.state(); s != HostUp {
 		o.text('x', string(s))

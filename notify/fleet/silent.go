@@ -39,13 +39,23 @@ func (f *Fleet) Seen(s HostSeen, now time.Time) {
 		h.mode = text(string(s.Mode), mostWord)
 	}
 	h.told, h.fill, h.count, h.max = at, s.Fill, s.Count, s.Max
-	if s.Stopped || at > h.stateAt || !h.stopped {
-		f.setStopped(h, s.Stopped, at, ns)
+	if !h.stopped || h.after(nanos(s.Made), at) {
+		f.setStopped(h, false, at, ns)
 	}
 	f.silent.next = min(f.silent.next, h.seen+int64(f.cfg.SilentAfter))
 	if fresh && s.Listed && len(h.incidents) > 0 {
 		f.unlisted(h, s.Incidents, at, ns)
 	}
+}
+
+// after tells whether a state is from after the goodbye of a host's agent. Both times of that are the host's own where they
+// are known: its clock may be wrong, and a state that came before the goodbye comes again where another hub leads. at is when
+// the state arrived.
+func (h *host) after(made, at int64) bool {
+	if made == 0 || h.lastWord == 0 {
+		return at > h.stateAt
+	}
+	return made > h.lastWord
 }
 
 // setStopped takes whether a host's agent said goodbye.

@@ -17,6 +17,13 @@ func (s *sim) seen(site string, first, n int) {
 	}
 }
 
+// stop has the agent of a host at gva say goodbye, at a time by the host's own clock.
+func (s *sim) stop(host string, at time.Time) {
+	ev := s.event("gva", host, remediate.EventAgentStopped, remediate.AgentState{})
+	ev.Time = at
+	s.f.Take(ev, s.now)
+}
+
 // live lets time go by while hosts are seen each minute.
 func (s *sim) live(d time.Duration, seen func()) {
 	s.t.Helper()
@@ -68,17 +75,42 @@ func TestSilentHost(t *testing.T) {
 			s.f.Take(s.event("gva", "h0", remediate.EventAgentStopped, remediate.AgentState{}), s.now)
 			s.pass(time.Hour)
 		}, HostStopped},
-		{"one whose state says goodbye is stopped", func(s *sim) {
-			s.now = s.now.Add(time.Second)
-			s.f.Seen(HostSeen{Site: "gva", Host: "h0", At: s.now, Stopped: true}, s.now)
-			s.pass(time.Hour)
-		}, HostStopped},
 		{"a state from before the goodbye does not bring it back", func(s *sim) {
 			before := s.now
 			s.pass(time.Second)
 			s.f.Take(s.event("gva", "h0", remediate.EventAgentStopped, remediate.AgentState{}), s.now)
 			s.f.Seen(HostSeen{Site: "gva", Host: "h0", At: before, Max: 1}, s.now)
 		}, HostStopped},
+		{"nor one that the server took later than the goodbye of a clock that is behind", func(s *sim) {
+			behind := 3 * time.Second
+			came, made := s.now, s.now.Add(-behind)
+			s.pass(2 * time.Second)
+			s.stop("h0", s.now.Add(-behind))
+			s.f.Seen(HostSeen{Site: "gva", Host: "h0", At: came, Made: made}, s.now)
+			s.pass(time.Hour)
+		}, HostStopped},
+		{"nor one of a clock that is ahead", func(s *sim) {
+			ahead := time.Minute
+			came, made := s.now, s.now.Add(ahead)
+			s.pass(2 * time.Second)
+			s.stop("h0", s.now.Add(ahead))
+			s.f.Seen(HostSeen{Site: "gva", Host: "h0", At: came, Made: made}, s.now)
+			s.pass(time.Hour)
+		}, HostStopped},
+		{"nor where another hub leads", func(s *sim) {
+			came, made := s.now, s.now.Add(-3*time.Second)
+			s.pass(2 * time.Second)
+			s.stop("h0", s.now.Add(-3*time.Second))
+			s.f = reload(t, s.f, basic())
+			s.f.Connected(true, s.now)
+			s.f.Seen(HostSeen{Site: "gva", Host: "h0", At: came, Made: made}, s.now)
+			s.pass(time.Hour)
+		}, HostStopped},
+		{"one from after it does, also where no event tells of the start", func(s *sim) {
+			s.stop("h0", s.now.Add(-3*time.Second))
+			s.pass(time.Second)
+			s.f.Seen(HostSeen{Site: "gva", Host: "h0", At: s.now, Made: s.now.Add(-3 * time.Second)}, s.now)
+		}, HostUp},
 		{"started again", func(s *sim) {
 			s.f.Take(s.event("gva", "h0", remediate.EventAgentStopped, remediate.AgentState{}), s.now)
 			s.pass(time.Second)

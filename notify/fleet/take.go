@@ -213,7 +213,10 @@ func (f *Fleet) takeAgent(h *host, ev *Event, now int64) {
 	if at <= h.agentAt {
 		return // it came again, or late
 	}
-	h.agentAt = at
+	h.agentAt, h.lastWord = at, 0
+	if ev.Type == remediate.EventAgentStopped {
+		h.lastWord = nanos(ev.Time)
+	}
 	f.touch(h)
 	f.setStopped(h, ev.Type == remediate.EventAgentStopped, at, now)
 }

@@ -29,12 +29,12 @@ type HostSeen struct {
 	Version string
 	// At is when the state came to the server, by the server's clock: a host's own may be wrong.
 	At time.Time
+	// Made is when the host made the state, by its own clock; zero: not told.
+	Made time.Time
 	// Fill is the share of the limit in use, Count and Max are of the fullest namespace, in entries.
 	Fill       float64
 	Count, Max uint64
 	Mode       remediate.Mode
-	// Stopped is true for the last word of an agent that was stopped.
-	Stopped bool
 	// Incidents are the IDs of its open incidents, and Listed is true where the state has them all: one without the list, or
 	// with a list that was cut, says nothing of what is over.
 	Incidents []string

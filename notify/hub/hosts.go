@@ -123,7 +123,8 @@ func (h *hosts) see(s hostState, at time.Time) {
 	}
 	s.Version, s.Site, s.Host = h.word(s.Version), r.site, r.host
 	s.Incidents, s.Listed = nil, false
-	r.state, r.seen, r.heardAt, r.silent, r.stopped = s, at, h.heard, false, false
+	// A state does not undo a goodbye: it may be from before that, which the fleet can tell.
+	r.state, r.seen, r.heardAt, r.silent = s, at, h.heard, false
 	r.ring.add(point{uint32(at.Unix()), clip(s.Count), clip(s.Max), clip(refused)})
 	h.touch(r)
 }

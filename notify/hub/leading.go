@@ -141,8 +141,8 @@ func (l *leading) takeOver() {
 
 func (s hostState) short(seen time.Time) fleet.HostSeen {
 	return fleet.HostSeen{
-		Site: s.Site, Host: s.Host, Version: s.Version, At: seen, Fill: s.fill(), Count: s.Count, Max: s.Max, Mode: s.Mode,
-		Incidents: s.Incidents, Listed: s.Listed,
+		Site: s.Site, Host: s.Host, Version: s.Version, At: seen, Made: s.At, Mode: s.Mode,
+		Fill: s.fill(), Count: s.Count, Max: s.Max, Incidents: s.Incidents, Listed: s.Listed,
 	}
 }
 
