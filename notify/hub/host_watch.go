@@ -23,6 +23,7 @@ func (h *Hub) watchHosts(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := h.followHosts(ctx)
 		if err != nil && ctx.Err() == nil {
+			h.unheard(err)
 			h.o.Log.Warn("host_states_not_read", zap.Error(err))
 			pause(ctx, rest)
 		}
@@ -44,13 +45,15 @@ type watch struct {
 	// last is the last message of the bucket, as found at the time asked; zero: the bucket was full then, or not asked yet.
 	last  uint64
 	asked time.Time
+	// upTo is the time up to which all was heard.
+	upTo time.Time
 }
 
 // heard is for how long the bucket was heard since it was last asked for its last message: not at all where it was not asked
-// for long, took no state, or what it had then has not come.
+// for long, is not read, took no state, or what it had then has not come.
 func (w *watch) heard(last uint64, full bool, now time.Time) (d time.Duration) {
-	if !w.asked.IsZero() && !full && w.seq.Load() >= w.last {
-		d = now.Sub(w.asked)
+	if !w.asked.IsZero() && !full && w.stop.Load() != nil && w.seq.Load() >= w.last {
+		d, w.upTo = now.Sub(w.asked), w.asked
 	}
 	if w.last, w.asked = last, now; full {
 		w.asked = time.Time{}
@@ -76,6 +79,15 @@ func (w *watch) look(last uint64, now time.Time) bool {
 		return false
 	}
 	w.since = time.Time{}
+	return w.again()
+}
+
+// errAnew says that the bucket was removed and made anew: its messages are numbered from the start, and whoever follows the
+// old one waits for them to come up to where it was.
+var errAnew = errors.New("the bucket was made anew")
+
+// again has the bucket read from the start. It tells whether it did.
+func (w *watch) again() bool {
 	stop := w.stop.Swap(nil)
 	if stop != nil {
 		(*stop)()
@@ -93,6 +105,7 @@ func (h *Hub) followHosts(ctx context.Context) error {
 	defer stop()
 	unreadable := sometimes()
 	again := msgs.Stop
+	h.watch.seq.Store(0)
 	h.watch.stop.Store(&again)
 	defer h.watch.stop.Store(nil)
 	for {
@@ -130,12 +143,17 @@ func follow(ctx context.Context, js jetstream.JetStream, stream string) (jetstre
 	start, cancel := context.WithTimeout(ctx, attach)
 	defer cancel()
 	cons, err := js.OrderedConsumer(start, stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy})
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, fmt.Errorf("%w: the bucket %s is missing; run ctwarden-hub init --server URL: %w",
-			notify.ErrUnavailable, strings.TrimPrefix(stream, "KV_"), err)
-	}
 	if err != nil {
-		return nil, unavailable("read the bucket "+strings.TrimPrefix(stream, "KV_"), err)
+		return nil, noBucket(stream, err)
 	}
 	return cons.Messages()
+}
+
+// noBucket says why the bucket behind a stream cannot be read, and what to do.
+func noBucket(stream string, err error) error {
+	bucket := strings.TrimPrefix(stream, "KV_")
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: the bucket %s is missing; run ctwarden-hub init --server URL: %w", notify.ErrUnavailable, bucket, err)
+	}
+	return unavailable("read the bucket "+bucket, err)
 }

@@ -292,6 +292,8 @@ func TestForgottenHostsLeaveTheBoard(t *testing.T) {
 func TestCutOffHubKeepsItsHosts(t *testing.T) {
 	h, begun := newHosts(), time.Unix(1000, 0)
 	var w watch
+	followed := func() {}
+	w.stop.Store(&followed)
 	ask := func(after time.Duration, last uint64, full bool) {
 		h.listened(w.heard(last, full, begun.Add(after)))
 	}

@@ -82,8 +82,9 @@ type Hub struct {
 	missed atomic.Bool
 	// room is how full the bucket of host states is.
 	room room
-	// watch is how far the bucket of host states was read.
-	watch watch
+	// watch is how far the bucket of host states was read, hearing what that means.
+	watch   watch
+	hearing hearing
 	// readers bounds how much page readers take of the hub.
 	readers readers
 
@@ -146,6 +147,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	if err := h.await(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
+	h.begins()
 	go h.printer.run() // in no group: a write to a terminal that is stopped has no end
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.watchHosts(ctx) })
@@ -287,11 +289,13 @@ func (h *Hub) note(err error) {
 func (h *Hub) Connected(is bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.connected, h.since = is, time.Now()
+	now := time.Now()
+	h.connected, h.since = is, now
 	if is {
 		h.away = ""
+		h.hearing.upTo, h.hearing.why = now, nil
 	}
-	h.listening()
+	h.listening(now)
 }
 
 // Away tells the hub why the connection was lost, or why it does not come about. Other errors of a connection it passes over.
@@ -302,13 +306,6 @@ func (h *Hub) Away(why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.away = why.Error()
-}
-
-// listening tells the fleet whether this hub can hear of hosts at all. The caller holds mu.
-func (h *Hub) listening() {
-	if h.leading != nil {
-		h.leading.fleet.Connected(h.connected && !h.room.full, time.Now())
-	}
 }
 
 // Configure replaces the settings. What is under way goes on with them.

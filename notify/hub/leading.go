@@ -131,7 +131,7 @@ func (l *leading) takeOver() {
 	defer h.mu.Unlock()
 	h.fleet, h.control, h.leader, h.leading, h.problem = l.fleet, l.control, l.lease, l, ""
 	l.fleet.Configure(h.set.Fleet)
-	l.fleet.Connected(h.connected && !h.room.full, now)
+	h.listening(now)
 	h.hosts.each(func(s hostState, seen time.Time) { l.fleet.Seen(s.short(seen), now) })
 	l.queues.keep(l.fleet, nil)
 	h.revision++
@@ -246,6 +246,7 @@ func (l *leading) tick(now time.Time) {
 		l.recounted = now
 		l.h.hosts.each(func(s hostState, seen time.Time) { l.fleet.Seen(s.short(seen), now) })
 	}
+	l.h.listening(now)
 	l.fleet.Tick(now)
 	l.orders.tick(now)
 	l.changed = true

@@ -41,12 +41,17 @@ func roomFor(bytes uint64, most int64) room {
 
 // askRoom looks how full the bucket of host states is.
 func (h *Hub) askRoom(ctx context.Context) {
+	read := h.watch.seq.Load()
 	s, err := h.js.Stream(ctx, "KV_"+notify.HostsBucket)
 	if err != nil {
+		h.unheard(noBucket("KV_"+notify.HostsBucket, err))
 		return
 	}
 	info := s.CachedInfo()
 	last := info.State.LastSeq
+	if last < read && h.watch.again() {
+		h.o.Log.Warn("host_states_read_anew", zap.Error(errAnew))
+	}
 	if info.State.Msgs == 0 { // all have expired
 		last = 0
 	}
@@ -55,6 +60,7 @@ func (h *Hub) askRoom(ctx context.Context) {
 	}
 	now := roomFor(info.State.Bytes, info.Config.MaxBytes)
 	h.hosts.listened(h.watch.heard(last, now.full, time.Now()))
+	h.hears(h.watch.upTo)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	news := now.full != h.room.full || (now.problem == "") != (h.room.problem == "")
@@ -62,7 +68,7 @@ func (h *Hub) askRoom(ctx context.Context) {
 	if !news {
 		return
 	}
-	h.listening()
+	h.listening(time.Now())
 	if now.problem != "" {
 		h.o.Log.Warn("host_bucket_full", zap.Bool("full", now.full), zap.String("problem", now.problem))
 	} else {

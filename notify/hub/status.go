@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,8 +29,9 @@ func (h *Hub) Status() web.Status {
 	switch {
 	case !h.connected && h.away != "":
 		s.Problem = "this hub does not reach NATS, what is shown is not of now: " + h.away
-	case s.Problem == "":
-		s.Problem = h.room.problem
+	default:
+		s.Deaf = h.deaf(time.Now())
+		s.Problem = cmp.Or(s.Problem, s.Deaf, h.room.problem)
 	}
 	s.Senders = h.senders()
 	if h.fleet == nil {

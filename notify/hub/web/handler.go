@@ -212,6 +212,8 @@ func ready(s Status) error {
 		return errors.New("not ready: NATS is not reached")
 	case !s.Loaded:
 		return errors.New("not ready: the saved state is not read yet")
+	case s.Deaf != "":
+		return errors.New("not ready: " + s.Deaf)
 	}
 	return nil
 }

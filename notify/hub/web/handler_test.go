@@ -91,14 +91,16 @@ func TestHealth(t *testing.T) {
 	for _, c := range []struct {
 		name              string
 		connected, loaded bool
+		deaf              string
 		code              int
 		want              string
 	}{
-		{"ready", true, true, 200, "ok"}, {"not connected", false, true, 503, "NATS is not reached"}, {"not loaded", true, false, 503, "not read yet"},
+		{"ready", true, true, "", 200, "ok"}, {"not connected", false, true, "", 503, "NATS is not reached"},
+		{"not loaded", true, false, "", 503, "not read yet"}, {"deaf", true, true, "no bucket; run init", 503, "no bucket; run init"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			hub := newFakeHub()
-			hub.set(func(s *Status) { s.Connected, s.Loaded = c.connected, c.loaded })
+			hub.set(func(s *Status) { s.Connected, s.Loaded, s.Deaf = c.connected, c.loaded, c.deaf })
 			serve(t, hub, Access{}).reader(t).get("/healthz").want(t, c.code, c.want)
 		})
 	}

@@ -13,7 +13,7 @@ import (
 
 // hubMetrics holds every metric of the hub.
 type hubMetrics struct {
-	build, connected, loaded, leader         exposition.Metric
+	build, connected, loaded, hears, leader  exposition.Metric
 	events, duplicates, pending, lag         exposition.Metric
 	hosts, held, incidents                   exposition.Metric
 	pages, waiting, dead, foreign, unprinted exposition.Metric
@@ -25,6 +25,7 @@ func newHubMetrics() hubMetrics {
 		build:      exposition.Gauge("hub_build_info", "1, with the version as labels.", "goversion", "version"),
 		connected:  exposition.Gauge("hub_nats_connected", "1 while the connection to NATS stands."),
 		loaded:     exposition.Gauge("hub_state_loaded", "1 once the saved state has been read."),
+		hears:      exposition.Gauge("hub_hosts_heard", "1 while this hub hears of the hosts' states; while it does not, none is called silent."),
 		leader:     exposition.Gauge("hub_leader", "1 where this hub leads."),
 		events:     exposition.Counter("hub_events_total", "Events taken by this hub since its start."),
 		duplicates: exposition.Counter("hub_events_duplicate_total", "Events among these that the stream had delivered before: a save took longer than it waits, or a hub died."),
@@ -67,6 +68,7 @@ func (h *Handler) scrape() (string, error) {
 	e.Send(set.build, 1, runtime.Version(), s.Version)
 	e.Send(set.connected, truth(s.Connected))
 	e.Send(set.loaded, truth(s.Loaded))
+	e.Send(set.hears, truth(s.Connected && s.Deaf == ""))
 	e.Send(set.leader, truth(s.Leading))
 	e.Send(set.events, float64(s.Events))
 	e.Send(set.duplicates, float64(s.Duplicates))

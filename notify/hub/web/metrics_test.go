@@ -30,7 +30,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{
 		"ctwarden_hub_events_total 101", "ctwarden_hub_events_duplicate_total 102", "ctwarden_hub_events_pending 103", "ctwarden_hub_lag_seconds 1.5",
-		"ctwarden_hub_foreign_values_total 104", "ctwarden_hub_events_unprinted_total 105", "ctwarden_hub_leader 1", "ctwarden_hub_nats_connected 1", "ctwarden_hub_state_loaded 1", `ctwarden_hub_pages_total{result="delivered",sender="pagerduty"} 41`,
+		"ctwarden_hub_foreign_values_total 104", "ctwarden_hub_events_unprinted_total 105", "ctwarden_hub_leader 1", "ctwarden_hub_nats_connected 1", "ctwarden_hub_state_loaded 1", "ctwarden_hub_hosts_heard 1", `ctwarden_hub_pages_total{result="delivered",sender="pagerduty"} 41`,
 		`ctwarden_hub_pages_total{result="retried",sender="mail-managers"} 13`, `ctwarden_hub_pages_total{result="dead",sender="mail-managers"} 1`,
 		`ctwarden_hub_pages_waiting{sender="slack-netops"} 1`, "ctwarden_hub_dead_letters 1", "ctwarden_hub_silences 1", "ctwarden_hub_holds 1",
 		"ctwarden_hub_steps_budget 500", "ctwarden_hub_steps_used 61", `ctwarden_hub_incidents_open{severity="critical"} 2`,

@@ -17,6 +17,8 @@ type Status struct {
 	Connected bool      `json:"connected"`
 	Since     time.Time `json:"since,omitzero"`
 	Loaded    bool      `json:"loaded"`
+	// Deaf says why this hub does not hear of hosts, so that it calls none silent, and what to do; empty: it does.
+	Deaf string `json:"deaf,omitempty"`
 	// Problem says what is wrong and what to do; empty: nothing.
 	Problem string `json:"problem,omitempty"`
 	// Events were taken by this hub since it started, Duplicates of them had been delivered before. Pending wait in the stream, the oldest of them for Lag.
