@@ -28,6 +28,7 @@ type reach struct {
 	ca      string
 	site    string
 	host    string
+	budget  bool
 	why     string
 	output  string
 }
@@ -87,21 +88,29 @@ are told again; 3 where no hub answers.`,
 func newUnholdCommand(stdout io.Writer) *cobra.Command {
 	var r reach
 	cmd := &cobra.Command{
-		Use:   "unhold [--site SITE [--host HOST]] [--why TEXT]",
+		Use:   "unhold [--site SITE [--host HOST] | --budget] [--why TEXT]",
 		Short: "Releases a hold of the fleet",
-		Long: `Releases the hold of exactly this reach: all hosts, a site, or one host. Where another hold of the fleet reaches a host
-too, that one stays in force there. It also ends the hold that the hub itself ordered because the fleet's steps of the hour
-were used up; one that is still due comes back. What is printed and the exit codes are those of hold.`,
-		Example: "  ctwarden-hub unhold --site gva",
+		Long: `Releases the hold of exactly this reach that somebody asked for: all hosts, a site, or one host. Where another hold of the
+fleet reaches a host too, that one stays in force there.
+
+With --budget it releases the hold of all hosts that the hub itself ordered because the fleet's steps of the hour were used
+up (fleet_steps_per_hour), and no other. The hub does not order it again before the time at which it would have ended; if the
+steps of the hour are used up then, it does. Its page counts as acknowledged. What is printed and the exit codes are those
+of hold.`,
+		Example: "  ctwarden-hub unhold --site gva\n  ctwarden-hub unhold --budget",
 		Args:    cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			if err := named(cmd); err != nil {
 				return err
 			}
+			if r.budget && (r.site != "" || r.host != "") {
+				return fmt.Errorf("%w: --budget is of all hosts; leave --site and --host out", errUsage)
+			}
 			return r.order(cmd.Context(), stdout, r.action(web.VerbUnhold))
 		}),
 	}
 	r.flags(cmd)
+	cmd.Flags().BoolVar(&r.budget, "budget", false, "the hub's own hold, because the fleet's steps of the hour were used up")
 	return cmd
 }
 
@@ -116,7 +125,7 @@ func named(cmd *cobra.Command) error {
 }
 
 func (r *reach) action(v web.Verb) web.Action {
-	return web.Action{Verb: v, By: whoAsks(), Site: r.site, Host: r.host, Why: r.why}
+	return web.Action{Verb: v, By: whoAsks(), Site: r.site, Host: r.host, Why: r.why, Budget: r.budget}
 }
 
 // dial is how the hub is reached: the flags, else the configuration file.

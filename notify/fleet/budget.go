@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,6 +20,9 @@ type budget struct {
 	until int64
 	group *group
 	next  int64
+	// released is the group for which somebody released the fleet, and resumes when it may be held again for it.
+	released string
+	resumes  int64
 }
 
 // note takes a step of that time.
@@ -60,6 +64,26 @@ func (f *Fleet) spend(now int64) {
 	case g == nil && b.until != 0:
 		f.beginBudget(now)
 	}
+	if b.group != nil && b.group.id == b.released && now < b.resumes {
+		b.until, b.next = 0, min(b.next, b.resumes)
+	}
+}
+
+// Release tells that the fleet is not to be held before that time for the group of that ID, whose hold somebody released. It
+// is to be told again of a fleet that was loaded: it is not saved with it.
+func (f *Fleet) Release(id string, until time.Time) {
+	f.budget.released, f.budget.resumes = id, nanos(until)
+}
+
+// TellRelease notes with the group who released the fleet, which acknowledges it: who did that knows.
+func (f *Fleet) TellRelease(id, by string, until, now time.Time) {
+	g := f.groups[id]
+	if g == nil || g.closed != 0 {
+		return
+	}
+	why := cmp.Or(text(by, mostName), "somebody") + " released the fleet: it is not held for this before " + until.UTC().Format("15:04:05 UTC")
+	f.note(g, nanos(now), nil, why, true)
+	_ = f.Acknowledge(id, by, now) // neither unknown nor over
 }
 
 func (f *Fleet) beginBudget(now int64) {
@@ -78,6 +102,6 @@ func (f *Fleet) Wants() []Control {
 	}
 	return []Control{{
 		ID: b.group.id, Verb: "hold", Until: moment(b.until),
-		Why: fmt.Sprintf("the fleet took its %d automatic steps of an hour", f.cfg.StepsPerHour),
+		Why: fmt.Sprintf("the fleet took its %d automatic steps of an hour; ctwarden-hub unhold --budget lets it go on", f.cfg.StepsPerHour),
 	}}
 }

@@ -155,6 +155,46 @@ func TestBudgetHasRoomAgain(t *testing.T) {
 	held(false)
 }
 
+// TestBudgetIsReleased: what somebody released is not held again until then, also after a restart, and is no other group's.
+func TestBudgetIsReleased(t *testing.T) {
+	s := budgetSim(t, 4)
+	for i := range 4 {
+		s.stepNow(i, remediate.ReasonFull)
+	}
+	s.pass(time.Second)
+	w := s.f.Wants()[0]
+	until := s.now.Add(10 * time.Minute)
+	s.f.Release("another", until)
+	s.pass(time.Second)
+	if len(s.f.Wants()) != 1 {
+		t.Error("the release of another group lets the fleet go on")
+	}
+	s.f.Release(w.ID, until)
+	s.f.TellRelease(w.ID, "ada", until, s.now)
+	released := func(want bool) {
+		t.Helper()
+		if got := s.f.Wants() == nil; got != want {
+			t.Errorf("after %v released is %v", s.now.Sub(start), got)
+		}
+		if n := s.f.notification(s.f.groups[w.ID], new(s.only()), PageState{}); strings.Contains(oncall.Text(n), "holds automatic steps") == want {
+			t.Errorf("after %v a page says\n%s", s.now.Sub(start), oncall.Text(n))
+		}
+	}
+	s.stepNow(9, remediate.ReasonFull)
+	s.pass(time.Minute)
+	released(true)
+	if g := s.only(); g.AckBy != "ada" || !g.says("ada released the fleet: it is not held for this before 03:10:01 UTC") {
+		t.Errorf("the group is %+v", g)
+	}
+	s.f = reload(t, s.f, s.f.cfg)
+	s.f.Release(w.ID, until)
+	s.pass(until.Sub(s.now) - time.Second)
+	released(true)
+	s.pass(time.Second)
+	released(false)
+	s.want("trigger ops, acknowledge ops")
+}
+
 func TestBudgetOutlivesARestart(t *testing.T) {
 	s := budgetSim(t, 4)
 	for i := range 4 {

@@ -14,6 +14,8 @@ type control struct {
 	// tell a newer one from an older, also where the bucket was made anew in between.
 	Rev   uint64 `json:"rev"`
 	Holds []hold `json:"holds,omitempty"`
+	// Released is the hub's own hold that somebody released last; nil: none, or it would have ended by now.
+	Released *released `json:"released,omitempty"`
 
 	// dirty is true while there is something that was not saved.
 	dirty bool
@@ -33,6 +35,13 @@ type hold struct {
 	Why   string    `json:"why,omitempty"`
 	// Budget is the id of the fleet incident for which the hub holds by itself; empty: somebody asked for it.
 	Budget string `json:"budget,omitempty"`
+}
+
+// released says of a hold of the hub's own that it is not ordered again for this incident of the fleet before it would have
+// ended.
+type released struct {
+	Budget string    `json:"budget"`
+	Until  time.Time `json:"until"`
 }
 
 func (h hold) reaches(site, host string) bool {
@@ -56,15 +65,37 @@ func (c *control) add(h hold, now time.Time) {
 	c.bump(now)
 }
 
-// release ends the holds of exactly this reach, also the hub's own. It tells whether there was any.
+// release ends the hold of exactly this reach that somebody asked for; the hub's own stays. It tells whether there was any.
 func (c *control) release(site, host string, now time.Time) bool {
 	before := len(c.Holds)
-	c.Holds = slices.DeleteFunc(c.Holds, func(o hold) bool { return o.Site == site && o.Host == host })
+	c.Holds = slices.DeleteFunc(c.Holds, func(o hold) bool { return o.Site == site && o.Host == host && o.Budget == "" })
 	if len(c.Holds) == before {
 		return false
 	}
 	c.bump(now)
 	return true
+}
+
+// budget is the hub's own hold; nil: there is none.
+func (c *control) budget(now time.Time) *hold {
+	for i, h := range c.Holds {
+		if h.Budget != "" && !h.over(now) {
+			return &c.Holds[i]
+		}
+	}
+	return nil
+}
+
+// releaseBudget ends the hub's own hold, and remembers that. It returns nil where there is none.
+func (c *control) releaseBudget(now time.Time) *released {
+	h := c.budget(now)
+	if h == nil {
+		return nil
+	}
+	c.Released = &released{h.Budget, h.Until}
+	c.Holds = slices.DeleteFunc(c.Holds, func(o hold) bool { return o.Budget != "" })
+	c.bump(now)
+	return c.Released
 }
 
 func (c *control) bump(now time.Time) {
@@ -95,6 +126,9 @@ func (c *control) expire(now time.Time) {
 	before := len(c.Holds)
 	c.Holds = slices.DeleteFunc(c.Holds, func(h hold) bool { return h.over(now) })
 	c.dirty = c.dirty || len(c.Holds) != before
+	if c.Released != nil && !now.Before(c.Released.Until) {
+		c.Released, c.dirty = nil, true
+	}
 }
 
 // wanted is the hold that is to be in force on a host: of those that reach it, the one that ends last. Nil: none.

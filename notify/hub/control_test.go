@@ -49,8 +49,11 @@ func TestControlCounts(t *testing.T) {
 	if c.release("zrh", "", now) || c.Rev != 1003 {
 		t.Errorf("released what is not there: %+v", c)
 	}
-	if !c.release("", "", now) || len(c.Holds) != 1 || c.Rev != 1004 {
+	if !c.release("", "", now) || len(c.Holds) != 2 || c.Rev != 1004 || c.wanted("zrh", "x", now).Budget != "b1" {
 		t.Errorf("released all: %+v", c)
+	}
+	if c.release("", "", now) || c.Rev != 1004 {
+		t.Errorf("released the hub's own, which was not asked for: %+v", c)
 	}
 	c.dirty = false
 	for _, rev := range []uint64{1000 + revSlack + 1, 1 << 63, math.MaxUint64} {
@@ -70,8 +73,31 @@ func TestControlCounts(t *testing.T) {
 	c.add(hold{By: "bob", Site: "gva"}, now)
 	c.add(hold{Site: "bsl", Until: now.Add(time.Second)}, now)
 	c.expire(now.Add(time.Second))
-	if len(c.Holds) != 1 || c.Holds[0].By != "bob" {
+	if len(c.Holds) != 2 || c.Holds[1].By != "bob" {
 		t.Errorf("expired: %+v", c)
+	}
+}
+
+// TestControlReleasesItsOwn: the release of the hub's own hold is remembered until that would have ended, and is no other's.
+func TestControlReleasesItsOwn(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var c control
+	if c.releaseBudget(now) != nil || c.dirty {
+		t.Errorf("released what is not there: %+v", c)
+	}
+	c.add(hold{By: "hub", Budget: "b1", Until: now.Add(time.Minute)}, now)
+	c.add(hold{By: "eve"}, now)
+	c.dirty = false
+	r := c.releaseBudget(now)
+	if r == nil || r.Budget != "b1" || !r.Until.Equal(now.Add(time.Minute)) || !c.dirty || len(c.Holds) != 1 || c.Holds[0].By != "eve" || c.Rev != 1002 {
+		t.Errorf("released %+v: %+v", r, c)
+	}
+	if c.expire(now.Add(time.Minute - 1)); c.Released == nil {
+		t.Error("forgotten before its time")
+	}
+	c.dirty = false
+	if c.expire(now.Add(time.Minute)); c.Released != nil || !c.dirty {
+		t.Error("remembered for longer")
 	}
 }
 

@@ -34,6 +34,7 @@ type ask struct {
 	Host     string         `json:"host,omitempty"`
 	Until    time.Time      `json:"until,omitzero"`
 	Why      string         `json:"why,omitempty"`
+	Budget   bool           `json:"budget,omitempty"`
 }
 
 // told is the answer to it. Error is empty where it was done; Kind is the word for an error that callers tell apart.
@@ -66,7 +67,7 @@ func (h *Hub) Do(ctx context.Context, a web.Action) (web.Result, error) {
 func Ask(ctx context.Context, nc *nats.Conn, a web.Action) (web.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, doTime)
 	defer cancel()
-	q := ask{Verb: a.Verb, By: a.By, Incident: a.Incident, Site: a.Site, Host: a.Host, Until: a.Until, Why: a.Why}
+	q := ask{Verb: a.Verb, By: a.By, Incident: a.Incident, Site: a.Site, Host: a.Host, Until: a.Until, Why: a.Why, Budget: a.Budget}
 	if a.Verb == web.VerbSilence || a.Verb == web.VerbUnsilence {
 		q.Silence = &a.Silence
 	}
@@ -130,7 +131,7 @@ func (l *leading) take(ctx context.Context, m *nats.Msg) {
 		answer(web.Result{}, err)
 		return
 	}
-	a := web.Action{Verb: q.Verb, By: q.By, Incident: q.Incident, Site: q.Site, Host: q.Host, Until: q.Until, Why: q.Why}
+	a := web.Action{Verb: q.Verb, By: q.By, Incident: q.Incident, Site: q.Site, Host: q.Host, Until: q.Until, Why: q.Why, Budget: q.Budget}
 	if q.Silence != nil {
 		a.Silence = *q.Silence
 	}
@@ -201,16 +202,30 @@ func (l *leading) order(r request, now time.Time) {
 		r.reply(web.Result{}, err)
 		return
 	}
+	allowed := ""
 	reply := func(c counts, err error) {
-		r.reply(web.Result{Text: c.text(h), Reached: c.Reached, Done: c.Done, Refused: c.Refused, Missing: c.Missing}, err)
+		r.reply(web.Result{Text: c.text(h) + allowed, Reached: c.Reached, Done: c.Done, Refused: c.Refused, Missing: c.Missing}, err)
 	}
-	if r.Verb == web.VerbHold {
+	switch {
+	case r.Verb == web.VerbHold:
 		l.orders.hold(h, now, reply)
-		return
+	case r.Budget && !l.orders.unholdBudget(h, now, reply):
+		r.reply(web.Result{}, fmt.Errorf("%w: the hub does not hold the fleet on account of the hour's steps", web.ErrNotFound))
+	case r.Budget:
+		allowed = fmt.Sprintf("; not held again on account of the hour's steps before %s", l.control.Released.Until.UTC().Format("15:04:05 UTC"))
+	case !l.orders.unhold(h, now, reply):
+		r.reply(web.Result{}, fmt.Errorf("%w: there is no hold of exactly %s%s", web.ErrNotFound, h.whom(), l.ownHold(h, now)))
 	}
-	if !l.orders.unhold(h, now, reply) {
-		r.reply(web.Result{}, fmt.Errorf("%w: there is no hold of exactly %s", web.ErrNotFound, h.whom()))
+}
+
+// ownHold points to the hub's own hold, for who may have meant that; empty: there is none.
+func (l *leading) ownHold(h hold, now time.Time) string {
+	own := l.control.budget(now)
+	if own == nil || h.Site != "" {
+		return ""
 	}
+	return fmt.Sprintf(" that somebody asked for; the hub's own, on account of the hour's steps, ends at %s, or at once by ctwarden-hub unhold --budget",
+		own.Until.UTC().Format("15:04 UTC"))
 }
 
 // newHold is the hold that a user asks for. Its times are whole seconds, so that what a host says of it is the same.
@@ -221,6 +236,8 @@ func newHold(a web.Action, now time.Time) (hold, error) {
 	}
 	c := notify.Command{ID: "check", Rev: 1, At: now, Until: h.Until, By: a.By, Why: a.Why, Verb: notify.CommandHold}
 	switch {
+	case a.Budget && (a.Verb != web.VerbUnhold || h.Site != "" || h.Host != ""):
+		return h, fmt.Errorf("%w: the hub's own hold is of all hosts, and can only be released", web.ErrInvalid)
 	case h.Host != "" && h.Site == "":
 		return h, fmt.Errorf("%w: a host is named with its site", web.ErrInvalid)
 	case h.Site != "" && notify.CheckSite(h.Site) != nil:

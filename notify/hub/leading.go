@@ -132,6 +132,9 @@ func (l *leading) takeOver() {
 	h.fleet, h.control, h.leader, h.leading, h.problem = l.fleet, l.control, l.lease, l, ""
 	l.fleet.Configure(h.set.Fleet)
 	h.listening(now)
+	if r := l.control.Released; r != nil {
+		l.fleet.Release(r.Budget, r.Until)
+	}
 	h.hosts.each(func(s hostState, seen time.Time) { l.fleet.Seen(s.short(seen), now) })
 	l.queues.keep(l.fleet, nil)
 	h.revision++

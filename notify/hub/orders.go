@@ -97,14 +97,31 @@ func (o *orders) hold(h hold, now time.Time, reply func(counts, error)) {
 	o.afterSave(func(now time.Time) { o.send(h, o.command(h.ID, h.By, h.Why, &h, now), reply) })
 }
 
-// unhold releases the holds of a reach. Where others reach some of its hosts, each host is told what is in force there.
+// unhold releases the hold of a reach. Where others reach some of its hosts, each host is told what is in force there.
 func (o *orders) unhold(h hold, now time.Time, reply func(counts, error)) bool {
 	if !o.l.control.release(h.Site, h.Host, now) {
 		return false
 	}
+	o.allow(h, reply)
+	return true
+}
+
+// unholdBudget releases the hub's own hold, which it does not order again before that would have ended.
+func (o *orders) unholdBudget(h hold, now time.Time, reply func(counts, error)) bool {
+	r := o.l.control.releaseBudget(now)
+	if r == nil {
+		return false
+	}
+	o.l.fleet.Release(r.Budget, r.Until)
+	o.l.fleet.TellRelease(r.Budget, h.By, r.Until, now)
+	o.allow(h, reply)
+	return true
+}
+
+// allow tells those whom a hold reached, once its end is saved.
+func (o *orders) allow(h hold, reply func(counts, error)) {
 	h.ID = rand.Text()
 	o.afterSave(func(now time.Time) { o.send(h, o.command(h.ID, h.By, h.Why, nil, now), reply) })
-	return true
 }
 
 func (o *orders) afterSave(do func(now time.Time)) {

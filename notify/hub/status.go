@@ -109,7 +109,7 @@ func deadLetter(d fleet.DeadPage) web.DeadLetter {
 
 // heldBy is a hold as the page shows it, with what the hosts' states say of it. The caller holds mu.
 func (h *Hub) heldBy(o hold) *web.Hold {
-	w := &web.Hold{Site: o.Site, Host: o.Host, Since: o.Since, Until: o.Until, By: o.By, Why: o.Why}
+	w := &web.Hold{Site: o.Site, Host: o.Host, Since: o.Since, Until: o.Until, By: o.By, Why: o.Why, Budget: o.Budget != ""}
 	now := time.Now()
 	refused := map[string]notify.CommandReason{}
 	if h.leading != nil && h.leading.orders.tallies[o.ID] != nil {

@@ -1,13 +1,16 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/notify/fleet"
+	"github.com/ctwarden/ctwarden/notify/hub/web"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -57,6 +60,66 @@ func TestBudgetHoldsTheFleet(t *testing.T) {
 	leads(t, second)
 	if st := second.Status(); !st.Budget.Spent || len(st.Holds) != 1 || len(orders) != 0 {
 		t.Errorf("the next hub: %+v, holds %+v, %d more orders", st.Budget, st.Holds, len(orders))
+	}
+}
+
+// TestBudgetIsReleased: the hub's own hold is released by who asks for that, is not ordered again while it would have lasted,
+// also by the next hub, and leaves a person's hold of all hosts alone, as that leaves it.
+func TestBudgetIsReleased(t *testing.T) {
+	srv, nc, js := newLab(t)
+	s := Settings{Fleet: fleet.Config{GroupBy: []string{fleet.GroupBySite}, StepsPerHour: 3}}
+	first := startHub(t, "first", nc, s)
+	leads(t, first)
+	orders := make(chan notify.Command, 100)
+	agentOf(t, nc, "gva", "a", func(c notify.Command) notify.Answer { orders <- c; return notify.Answer{Done: true} })
+	putState(t, nc, "gva", "a", stateOf("gva", "a", 5, nil))
+	for i := range 3 {
+		publish(t, nc, began("gva", fmt.Sprint("h", i), 1), stepped(t, "gva", fmt.Sprint("h", i)))
+	}
+	settled(t, js)
+	if c := <-orders; c.Verb != notify.CommandHold || !strings.Contains(c.Why, "ctwarden-hub unhold --budget") {
+		t.Fatalf("order %+v", c)
+	}
+	do := func(a web.Action) (web.Result, error) {
+		a.By = "ada"
+		return first.Do(t.Context(), a)
+	}
+	if _, err := do(web.Action{Verb: web.VerbUnhold}); !errors.Is(err, web.ErrNotFound) || !contains(err, "ctwarden-hub unhold --budget") {
+		t.Errorf("released as a person's: %v", err)
+	}
+	if _, err := do(web.Action{Verb: web.VerbHold, Budget: true}); !errors.Is(err, web.ErrInvalid) {
+		t.Errorf("ordered as the hub's own: %v", err)
+	}
+	if _, err := do(web.Action{Verb: web.VerbHold, Why: "change", Until: time.Now().Add(2 * time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	<-orders
+	if r, err := do(web.Action{Verb: web.VerbUnhold, Budget: true}); err != nil || !strings.Contains(r.Text, "not held again") {
+		t.Errorf("released: %+v, %v", r, err)
+	}
+	if c := <-orders; c.Verb != notify.CommandHold || c.By != "ada" {
+		t.Errorf("a person's hold is not told anew: %+v", c)
+	}
+	if st := first.Status(); st.Budget.Spent || len(st.Holds) != 1 || st.Holds[0].By != "ada" || st.Holds[0].Budget {
+		t.Errorf("holds %+v", st.Holds)
+	}
+	if _, err := do(web.Action{Verb: web.VerbUnhold}); err != nil {
+		t.Error(err)
+	}
+	if c := <-orders; c.Verb != notify.CommandUnhold {
+		t.Errorf("order %+v", c)
+	}
+	pause(t.Context(), 4*tickEvery)
+	first.stop()
+	nc2, _ := connect(t, srv.URL())
+	second := startHub(t, "second", nc2, s)
+	leads(t, second)
+	pause(t.Context(), 4*tickEvery)
+	if st := second.Status(); len(st.Holds) != 0 || len(orders) != 0 || st.Budget.Used != 3 {
+		t.Errorf("the next hub: %+v, holds %+v, %d more orders", st.Budget, st.Holds, len(orders))
+	}
+	if _, err := second.Do(t.Context(), web.Action{Verb: web.VerbUnhold, By: "ada", Budget: true}); !errors.Is(err, web.ErrNotFound) {
+		t.Errorf("released twice: %v", err)
 	}
 }
 

@@ -35,7 +35,7 @@ func NextFor(s Situation) []string {
 	case s.Cause == CauseSilent:
 		return []string{"ctwarden status --fleet"}
 	case s.Cause == CauseBudget:
-		return []string{"ctwarden status --fleet", "ctwarden-hub unhold"}
+		return []string{"ctwarden status --fleet", "ctwarden-hub unhold --budget"}
 	}
 	next := []string{on("sudo ctwarden status")}
 	if s.Over {

@@ -198,7 +198,7 @@ func TestNextFor(t *testing.T) {
 		{"over", Situation{Cause: CauseFull, Host: "h1", Over: true}, status + "\nssh h1 sudo ctwarden doctor"},
 		{"a silent host", Situation{Cause: CauseSilent, Host: "h1"}, "ssh h1 systemctl status ctwarden\nping -c 3 h1"},
 		{"silent hosts", Situation{Cause: CauseSilent}, "ctwarden status --fleet"},
-		{"the budget", Situation{Cause: CauseBudget}, "ctwarden status --fleet\nctwarden-hub unhold"},
+		{"the budget", Situation{Cause: CauseBudget}, "ctwarden status --fleet\nctwarden-hub unhold --budget"},
 		{"a name that is a command", Situation{Cause: CauseFull, Host: "h1; reboot", Over: true}, "sudo ctwarden status\nsudo ctwarden doctor"},
 		{"a name that is an option", Situation{Cause: CauseSilent, Host: "-oProxyCommand=reboot"}, "ctwarden status --fleet"},
 	} {

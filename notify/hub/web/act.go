@@ -93,7 +93,9 @@ type scope struct {
 	Site string `json:"site"`
 	Host string `json:"host"`
 	// All must be true where neither is given, so that an empty body holds nobody.
-	All     bool   `json:"all"`
+	All bool `json:"all"`
+	// Budget is the hub's own hold, which can only be released.
+	Budget  bool   `json:"budget"`
 	Seconds int64  `json:"seconds"`
 	Why     string `json:"why"`
 }
@@ -102,7 +104,9 @@ func (s scope) problem() string {
 	switch {
 	case s.Host != "" && s.Site == "":
 		return "site: a host goes with its site"
-	case s.All == (s.Site != ""):
+	case s.Budget && (s.All || s.Site != ""):
+		return "budget: the hub's own hold is released by itself, without site or all"
+	case !s.Budget && s.All == (s.Site != ""):
 		return `say whom: a site, a site and a host, or "all": true`
 	}
 	return ""
@@ -124,12 +128,14 @@ func (h *Handler) order(w http.ResponseWriter, r *http.Request, a Action) {
 	until, problem := endOf(body.Seconds)
 	if text := body.problem(); text != "" {
 		problem = text
+	} else if body.Budget && a.Verb != VerbUnhold {
+		problem = "budget: the hub orders this hold by itself"
 	}
 	if problem != "" {
 		refuse(w, http.StatusBadRequest, problem)
 		return
 	}
-	a.Site, a.Host, a.Until, a.Why = body.Site, body.Host, until, body.Why
+	a.Site, a.Host, a.Until, a.Why, a.Budget = body.Site, body.Host, until, body.Why, body.Budget
 	h.perform(w, r, a)
 }
 

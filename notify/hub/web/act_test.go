@@ -26,6 +26,7 @@ var actions = []struct {
 	{"unsilence", "DELETE", "/api/v1/silences/s1", nil, Action{Verb: VerbUnsilence, Silence: fleet.Silence{ID: "s1"}}},
 	{"hold a site", "POST", "/api/v1/hold", scope{Site: "gva", Seconds: 60, Why: "work"}, Action{Verb: VerbHold, Site: "gva", Why: "work"}},
 	{"hold all", "POST", "/api/v1/hold", scope{All: true}, Action{Verb: VerbHold}},
+	{"release the hub's own", "POST", "/api/v1/unhold", scope{Budget: true}, Action{Verb: VerbUnhold, Budget: true}},
 	{"release a host", "POST", "/api/v1/unhold", scope{Site: "gva", Host: "h"}, Action{Verb: VerbUnhold, Site: "gva", Host: "h"}},
 }
 
@@ -39,6 +40,7 @@ func sceneHub() *fakeHub {
 func same(got, want Action) bool {
 	g, w := got.Silence, want.Silence
 	return got.Verb == want.Verb && got.Incident == want.Incident && got.Site == want.Site && got.Host == want.Host && got.Why == want.Why &&
+		got.Budget == want.Budget &&
 		g.ID == w.ID && g.Site == w.Site && g.Host == w.Host && g.Cause == w.Cause && g.Comment == w.Comment
 }
 
@@ -117,6 +119,8 @@ func TestBodiesRefused(t *testing.T) {
 		{"nobody", "/api/v1/hold", scope{}, 400, "say whom"},
 		{"all and one", "/api/v1/hold", scope{All: true, Site: "gva"}, 400, "say whom"},
 		{"host without site", "/api/v1/hold", scope{Host: "h"}, 400, "a host goes with its site"},
+		{"the hub's own hold", "/api/v1/hold", scope{Budget: true}, 400, "orders this hold by itself"},
+		{"the hub's own and all", "/api/v1/unhold", scope{Budget: true, All: true}, 400, "released by itself"},
 		{"an end in the past", "/api/v1/hold", scope{All: true, Seconds: -1}, 400, "seconds: "},
 		{"too far an end", "/api/v1/hold", scope{All: true, Seconds: 90*86400 + 1}, 400, "seconds: "},
 		{"silence nothing", "/api/v1/silences", newSilence{Seconds: 60}, 400, "say what to silence"},

@@ -76,6 +76,8 @@ type Hold struct {
 	Until time.Time `json:"until,omitzero"`
 	By    string    `json:"by"`
 	Why   string    `json:"why,omitempty"`
+	// Budget is true for the hub's own, because the fleet's steps of the hour were used up.
+	Budget bool `json:"budget,omitempty"`
 	// Reached hosts have answered: Done that they hold, Refused that they do not. Missing have not.
 	Reached int `json:"reached"`
 	Done    int `json:"done"`
@@ -128,6 +130,8 @@ type Action struct {
 	Site, Host string
 	Until      time.Time
 	Why        string
+	// Budget is true for the release of the hub's own hold.
+	Budget bool
 }
 
 // Result is what became of an action.

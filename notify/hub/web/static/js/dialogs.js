@@ -112,10 +112,10 @@ export function holdDialog({ site = "", host = "" }) {
   }, "Hold"));
 }
 
-/** unhold releases one. */
-export async function unhold({ site = "", host = "" }) {
+/** unhold releases one; budget: the hub's own. */
+export async function unhold({ site = "", host = "", budget = false }) {
   try {
-    const result = await acting(() => post("unhold", { site, host, all: !site }));
+    const result = await acting(() => post("unhold", { site, host, all: !site && !budget, budget }));
     toast(result.text || "Released");
   } catch (error) {
     if (error.message) toast(error.message, true);
