@@ -146,8 +146,8 @@ func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
 		Use:   "check-config [FILE]",
 		Short: "Names every mistake in the configuration file",
 		Long: "Names every mistake in the configuration file at once (default " + defaultConfigPath + "), and every file that it names and\n" +
-			"that is not there or cannot be read. What can only be told where the service runs is a warning. Exit code 0, or 2 with\n" +
-			"mistakes.",
+			"that is not there or cannot be read. What can only be told where the service runs is a warning, and so is what will\n" +
+			"hardly be meant. Exit code 0, or 2 with mistakes.",
 		Example: "  ctwarden-hub check-config hub.yaml",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: action(func(_ *cobra.Command, args []string) error {
@@ -160,7 +160,7 @@ func newCheckConfigCommand(stdout io.Writer) *cobra.Command {
 				return err
 			}
 			warnings, err := s.filesHere(file)
-			for _, w := range warnings {
+			for _, w := range append(warnings, s.doubts()...) {
 				fmt.Fprintf(stdout, "%s: warning: %s\n", path, w)
 			}
 			if err != nil {

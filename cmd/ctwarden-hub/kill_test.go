@@ -210,6 +210,38 @@ func TestReload(t *testing.T) {
 	h.stop(t)
 }
 
+// TestAcknowledge acknowledges and resolves a page from the command line.
+func TestAcknowledge(t *testing.T) {
+	url, nc := plainServer(t)
+	pager := testpager.Start(t)
+	h := launch(t, writeConfig(t, paging(url, pager)))
+	h.says(t, "hub_leads")
+	sendEvents(t, nc, "gva", 2)
+	testhost.Eventually(t, "the page arrives", func() bool { return pager.Count("trigger") == 1 })
+	id := pager.Pages()[0].Key
+	for _, c := range []struct {
+		verb, id string
+		code     int
+		want     string
+	}{
+		{"acknowledge", "nothing", exitUnavailable, "there is none of that id"},
+		{"acknowledge", id, exitDone, "acknowledged " + id},
+		{"acknowledge", id, exitDone, "acknowledged " + id}, // already
+		{"resolve", id, exitDone, "resolved " + id},
+		{"acknowledge", id, exitUnavailable, "it is over"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{c.verb, "--server", url, c.id}, &out, &errs); code != c.code || !strings.Contains(out.String()+errs.String(), c.want) {
+			t.Errorf("%s %s: code %d: %s%s", c.verb, c.id, code, &out, &errs)
+		}
+		if c.verb == "acknowledge" {
+			testhost.Eventually(t, "who was paged is told", func() bool { return c.id != id || pager.Count("acknowledge") == 1 })
+		}
+	}
+	testhost.Eventually(t, "the end arrives", func() bool { return pager.Count("resolve") == 1 })
+	h.stop(t)
+}
+
 // TestPageIsServed asks a hub's page over HTTP.
 func TestPageIsServed(t *testing.T) {
 	url, _ := plainServer(t)

@@ -97,7 +97,8 @@ Exit codes: 0 done, 2 wrong usage or configuration, 3 not permitted or not avail
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newServeCommand(stdout, stderr), newInitCommand(stdout), newHoldCommand(stdout), newUnholdCommand(stdout), newResolveCommand(stdout),
-		newTestPageCommand(stdout), newCheckConfigCommand(stdout), newSimulateCommand(stdout, stderr), newVersionCommand(stdout))
+	root.AddCommand(newServeCommand(stdout, stderr), newInitCommand(stdout), newHoldCommand(stdout), newUnholdCommand(stdout),
+		newAcknowledgeCommand(stdout), newResolveCommand(stdout), newTestPageCommand(stdout), newCheckConfigCommand(stdout),
+		newSimulateCommand(stdout, stderr), newVersionCommand(stdout))
 	return root
 }

@@ -24,7 +24,7 @@ func grants(site, host string) []grant {
 	return []grant{
 		{site + "." + token, "the agent of host " + host + " at site " + site + "; one such entry for each host", hub.HostPermissions(site, token)},
 		{"hub", "the hubs, which may share it", hub.HubPermissions()},
-		{"operator", "people: ctwarden-hub hold and unhold, ctwarden events, ctwarden status --fleet", hub.OperatorPermissions()},
+		{"operator", "people: ctwarden-hub hold, unhold, acknowledge and resolve, ctwarden events, ctwarden status --fleet", hub.OperatorPermissions()},
 	}
 }
 

@@ -21,6 +21,7 @@ func (v *service) reload(h *hub.Hub, page *web.Handler) {
 		v.log.Error("configuration_not_reloaded", zap.Error(err), zap.String("in_force", "the running configuration"))
 		return
 	}
+	s.logDoubts(v.log)
 	h.Configure(s.hub())
 	if keys := v.settings.restart(s); len(keys) > 0 {
 		v.log.Warn("changes_wait_for_restart", zap.String("keys", strings.Join(keys, ", ")))

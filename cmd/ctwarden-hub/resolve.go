@@ -32,8 +32,11 @@ where there is no such incident or it is over.`,
 
 // text is what became of an action, for a person.
 func text(a web.Action, result web.Result) string {
-	if a.Verb == web.VerbResolve {
+	switch a.Verb {
+	case web.VerbResolve:
 		return cmp.Or(result.Text, "resolved "+a.Incident)
+	case web.VerbAcknowledge:
+		return cmp.Or(result.Text, "acknowledged "+a.Incident)
 	}
 	return result.Text
 }

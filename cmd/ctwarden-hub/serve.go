@@ -139,6 +139,7 @@ type service struct {
 // run serves until ctx is done. What it started it stops in the opposite order: the page, the hub, the connection, the
 // server.
 func (v *service) run(ctx context.Context) error {
+	v.settings.logDoubts(v.log)
 	dial := v.settings.dial()
 	if v.settings.Embedded.Enabled {
 		srv, err := hub.StartServer(hub.ServerOptions{Listen: v.settings.Embedded.Listen, Store: v.settings.store(), Log: v.log})
