@@ -22,6 +22,29 @@ func (s *sim) silence(how Silence) string {
 	return id
 }
 
+// TestSilenceAfterThePage: who was paged hears nothing more of it but its end, and a place that forgets what it is not told
+// again goes on to be told.
+func TestSilenceAfterThePage(t *testing.T) {
+	s := newSim(t, basic())
+	s.open("gva/a1")
+	s.pass(time.Minute)
+	s.want("trigger ops")
+	s.silence(Silence{Site: "gva", Until: s.now.Add(24 * time.Hour)})
+	s.open("gva/a2")
+	s.pass(time.Hour)
+	s.want("")
+	if told := s.f.Told(); len(told) != 1 || told[0].To != "ops" || !s.only().Silenced {
+		t.Errorf("told again are %+v of %+v", told, s.only())
+	}
+	s.close("gva/a1")
+	s.close("gva/a2")
+	s.pass(time.Minute)
+	s.want("resolve ops")
+	if told := s.f.Told(); len(told) != 0 {
+		t.Errorf("after the end: %+v", told)
+	}
+}
+
 func TestSilences(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -88,7 +88,7 @@ const duration = (label, more = []) => h("label", { class: "field" }, h("span", 
 /** silenceDialog keeps what matches from paging. */
 export function silenceDialog({ site = "", cause = "", host = "" }) {
   return show(form("Silence", [
-    h("p", { class: "muted" }, "Matching incidents are shown and page nobody. What is still open when the silence ends pages then."),
+    h("p", { class: "muted" }, "Matching incidents are shown and page nobody. What is still open when the silence ends pages then. Alertmanager goes on to be told of what it has, so that it does not take it for over; silence it there too."),
     field("Site", { name: "site", value: site, placeholder: "any" }), field("Hosts", { name: "host", value: host, placeholder: "any, or a pattern such as gw-*" }),
     field("Cause", { name: "cause", value: cause, placeholder: "any: full, filling, chains, silent" }), duration("For"),
     field("Comment", { name: "comment", placeholder: "why", maxlength: "500" }),
