@@ -41,7 +41,7 @@ func memoryFits(p Policy, s Situation, to uint64) bool {
 		return false
 	}
 	entry := float64(m.EntryBytes) // in floating point, since products of what was read may overflow
-	hash := bucketBytes * float64(max(s.Limits.Buckets, PresizedBuckets(p.Ceiling)))
+	hash := bucketBytes * float64(max(s.Limits.Buckets, s.Chains.PresizedBuckets(p.Ceiling)))
 	bytes := float64(WorstEntries(to, s.OtherPeaks))*entry + hash
 	used := float64(s.Entries) * entry
 	return bytes <= p.MemoryShare*float64(m.Total) && bytes <= float64(m.Available)+used
@@ -61,12 +61,12 @@ func WorstEntries(limit uint64, otherPeaks []uint64) uint64 {
 // keeps a step from being the last one: where a resize would take longer than max_stall once the table has filled up to the
 // new limit, the hash is resized now where refusals ask, and else the step is made smaller, or waits for them.
 func guardChain(p Policy, s Situation, d *Decision) Reason {
-	fits := min(ChainFactor*s.Limits.Buckets, bearable(p, s))
-	if !s.ChainLimited || d.To <= fits {
+	fits := min(s.Chains.Entries()*s.Limits.Buckets, bearable(p, s))
+	if !s.Chains.Limited() || d.To <= fits {
 		return ""
 	}
 	if mayResize(p, s) && stallBearable(p, s) {
-		d.Buckets = max(PresizedBuckets(p.Ceiling), PresizedBuckets(d.To), s.Limits.Buckets)
+		d.Buckets = max(s.Chains.PresizedBuckets(max(p.Ceiling, d.To)), s.Limits.Buckets)
 		return ""
 	}
 	if s.Ask.named() {
@@ -92,7 +92,7 @@ func stallBearable(p Policy, s Situation) bool {
 // resize is needed to reach the ceiling, or none is to be had as it is, or a person names the limit.
 func bearable(p Policy, s Situation) uint64 {
 	moved := movedWithin(max(p.MaxStall, QuietStall), s.StallPerEntry)
-	if s.Ask.named() || p.Ceiling <= ChainFactor*s.Limits.Buckets || !mayResize(p, s) || s.Ask.Resized || s.moved() > moved {
+	if s.Ask.named() || p.Ceiling <= s.Chains.Entries()*s.Limits.Buckets || !mayResize(p, s) || s.Ask.Resized || s.moved() > moved {
 		return MaxLimit
 	}
 	others := s.moved() - min(s.moved(), s.Ask.Reading.Count)
@@ -123,12 +123,6 @@ func movedWithin(span, perEntry time.Duration) uint64 {
 		perEntry = StallPerEntry
 	}
 	return uint64(max(span, 0) / perEntry)
-}
-
-// PresizedBuckets is the hash size that serves a limit well, as a multiple of what the kernel rounds to.
-func PresizedBuckets(limit uint64) uint64 {
-	per := uint64(presizeFactor * bucketMultiple)
-	return (min(limit, MaxLimit) + per - 1) / per * bucketMultiple
 }
 
 // shrink makes the step end at a clean figure of at most to, or refuses it for the reason where less than a sixteenth would

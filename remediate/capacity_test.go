@@ -80,7 +80,7 @@ func TestDecideChain(t *testing.T) {
 		{"up to max_stall with what is hidden", at(), func(_ *Policy, s *Situation) { s.Hidden = 222222 - s.Entries }, ReasonFull, true, 262144, 131072},
 		{"none where the hash cannot be written", at(), func(_ *Policy, s *Situation) { s.Limits.BucketsWritable = false }, ReasonChainLimit, false, 262144, 0},
 		{"none where it is to be kept", at(), func(p *Policy, _ *Situation) { p.Buckets = BucketsKeep }, ReasonChainLimit, false, 262144, 0},
-		{"no chain limit on an old kernel", at(), func(_ *Policy, s *Situation) { s.ChainLimited = false }, ReasonFull, true, 262144, 0},
+		{"no chain limit on an old kernel", at(), func(_ *Policy, s *Situation) { s.Chains = ChainsFree }, ReasonFull, true, 262144, 0},
 		{"pressure alone is no reason to stall", quiet(), nil, ReasonChainLimit, false, 262144, 0},
 		{"a stall that nobody notices", quiet(), func(_ *Policy, s *Situation) { s.Entries = 44444 }, ReasonPressure, true, 262144, 131072},
 		{"a stall just beyond it", quiet(), func(_ *Policy, s *Situation) { s.Entries = 44445 }, ReasonChainLimit, false, 262144, 0},
@@ -123,16 +123,6 @@ func TestWorstEntries(t *testing.T) {
 	} {
 		if got := WorstEntries(c.limit, c.peaks); got != c.want {
 			t.Errorf("%s: WorstEntries = %d, want %d", c.name, got, c.want)
-		}
-	}
-}
-
-func TestPresizedBuckets(t *testing.T) {
-	for limit, want := range map[uint64]uint64{
-		0: 0, 1: 512, 2048: 512, 2049: 1024, 524288: 131072, math.MaxUint64: 1 << 29,
-	} {
-		if got := PresizedBuckets(limit); got != want {
-			t.Errorf("PresizedBuckets(%d) = %d, want %d", limit, got, want)
 		}
 	}
 }

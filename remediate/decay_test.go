@@ -31,7 +31,7 @@ func TestDecideDecay(t *testing.T) {
 		{"the limit found at first", func(_ *Policy, _ *Situation, y *Decay) { y.Found = 300000 }, ReasonDecay, true, 300000},
 		{"what others or an operator set", func(_ *Policy, _ *Situation, y *Decay) { y.Base = 400000 }, ReasonDecay, true, 400000},
 		{"stall and memory do not matter", func(p *Policy, s *Situation, _ *Decay) {
-			p.MemoryShare, p.Ceiling, s.Memory, s.ChainLimited = 0, 100, Memory{}, true
+			p.MemoryShare, p.Ceiling, s.Memory, s.Chains = 0, 100, Memory{}, ChainsShort
 		}, ReasonDecay, true, 262144},
 		{"nor the hour's budget", func(p *Policy, s *Situation, _ *Decay) { p.StepsPerHour, s.StepTimes = 1, []time.Time{noon} }, ReasonDecay, true, 262144},
 

@@ -11,9 +11,6 @@ const (
 	FullShare = 0.97
 	// MaxReadingAge is how old the reading under a decision may be.
 	MaxReadingAge = time.Second
-	// ChainFactor is how many entries a bucket may carry on average. Each connection is hashed twice, so 8 means
-	// chains of 16, where Linux 5.15 and later refuse an insert at 50 to 80.
-	ChainFactor = 8
 	// StallPerEntry is how long a resize of the hash stops all inserts for each entry that it moves; measured.
 	StallPerEntry = 450 * time.Nanosecond
 	// QuietStall is the longest predicted stall of a resize that is never too long.
@@ -21,9 +18,6 @@ const (
 	// MaxLimit is the highest limit that the kernel takes (INT_MAX).
 	MaxLimit = math.MaxInt32
 
-	// presizeFactor is how many entries at the ceiling share one bucket of a presized hash: the kernel's own ratio of
-	// limit to buckets until 5.14, and kube-proxy's.
-	presizeFactor = 4
 	// bucketMultiple is what the kernel rounds the number of buckets up to.
 	bucketMultiple = 512
 	// bucketBytes is what one bucket costs.

@@ -61,9 +61,9 @@ func (n source) situation() Situation {
 				At: n.around(1100 * time.Millisecond), Count: count, Max: limit, CountersOK: !n.chance(8), Blind: n.chance(12),
 			},
 		},
-		Limits:       Limits{Max: limit, Buckets: limit/(1+n.below(16)) + n.below(2)*512, Writable: !n.chance(20), BucketsWritable: !n.chance(4)},
-		Memory:       Memory{Total: 1<<30 + n.amount(44), Available: 1<<28 + n.amount(43), EntryBytes: n.below(512)},
-		ChainLimited: n.chance(2), Entries: count + n.amount(20), Hidden: pick(n, 0, n.amount(20)),
+		Limits: Limits{Max: limit, Buckets: limit/(1+n.below(16)) + n.below(2)*512, Writable: !n.chance(20), BucketsWritable: !n.chance(4)},
+		Memory: Memory{Total: 1<<30 + n.amount(44), Available: 1<<28 + n.amount(43), EntryBytes: n.below(512)},
+		Chains: pick(n, ChainsFree, ChainsShort, ChainsLong, ChainsLong), Entries: count + n.amount(20), Hidden: pick(n, 0, n.amount(20)),
 		Flood: n.chance(10), ForeignAt: pick(n, time.Time{}, n.around(time.Hour)),
 	}
 	if n.chance(8) {
@@ -113,7 +113,7 @@ func checkDecision(p Policy, s Situation, d Decision) string {
 		return "resizes a hash that is not to be resized"
 	case d.Buckets != 0 && PredictedStall(s.Entries+s.Hidden, s.StallPerEntry) > max(p.MaxStall, QuietStall):
 		return "stalls for too long"
-	case s.ChainLimited && d.To > ChainFactor*max(s.Limits.Buckets, d.Buckets):
+	case s.Chains.Limited() && d.To > s.Chains.Entries()*max(s.Limits.Buckets, d.Buckets):
 		return "outgrows its hash"
 	case !s.Limits.Writable:
 		return "writes what cannot be written"

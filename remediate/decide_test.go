@@ -28,9 +28,9 @@ func refusing() Situation {
 				Count: 65535, Max: 65536, Buckets: 16384, CountersOK: true,
 			},
 		},
-		Limits:       Limits{Max: 65536, OldMax: 65536, Buckets: 16384, Writable: true, BucketsWritable: true},
-		Memory:       Memory{Total: 48 << 30, Available: 20 << 30, EntryBytes: 512},
-		ChainLimited: true, Entries: 65535,
+		Limits: Limits{Max: 65536, OldMax: 65536, Buckets: 16384, Writable: true, BucketsWritable: true},
+		Memory: Memory{Total: 48 << 30, Available: 20 << 30, EntryBytes: 512},
+		Chains: ChainsLong, Entries: 65535,
 	}
 }
 
@@ -140,32 +140,32 @@ func TestDecideWhatAsks(t *testing.T) {
 			s.Ask.Surge, s.Ask.Reading.Count = 0, 65536
 		}, ReasonNoPressure, false, 0, 0},
 		{"a surge for a limit that was raised since", surging(), func(_ *Policy, s *Situation) { s.Limits.Max = 131072 }, ReasonNoPressure, false, 0, 0},
-		{"demand is a clean figure", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.ChainLimited = 170001, false }, ReasonFull, true, 180000, 0},
+		{"demand is a clean figure", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.Chains = 170001, ChainsFree }, ReasonFull, true, 180000, 0},
 		{"by hand", asked(ReasonManual, 100001), nil, ReasonManual, true, 100001, 0},
 		{"by hand beyond max_step", asked(ReasonManual, 500000), func(_ *Policy, s *Situation) { s.Limits.Buckets = 131072 }, ReasonManual, true, 500000, 0},
 		{"by hand to what it is", asked(ReasonManual, 65536), nil, ReasonNoPressure, false, 0, 0},
 		{"by hand to less", asked(ReasonManual, 65535), nil, ReasonNoPressure, false, 0, 0},
 		{"at boot", asked(ReasonBoot, 120000), nil, ReasonBoot, true, 120000, 0},
 		{"at boot to less", asked(ReasonBoot, 4), nil, ReasonNoPressure, false, 0, 0},
-		{"demand beyond the factor", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.ChainLimited = 200000, false }, ReasonFull, true, 200000, 0},
+		{"demand beyond the factor", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.Chains = 200000, ChainsFree }, ReasonFull, true, 200000, 0},
 		{"demand of a burst that was just stepped for", surging(), func(_ *Policy, s *Situation) {
-			s.Ask.Demand, s.ChainLimited, s.Ask.LastStep = 200000, false, noon.Add(-StepLead+1)
+			s.Ask.Demand, s.Chains, s.Ask.LastStep = 200000, ChainsFree, noon.Add(-StepLead+1)
 		}, ReasonForecast, true, 131072, 0},
 		{"demand of a burst that goes on", surging(), func(_ *Policy, s *Situation) {
-			s.Ask.Demand, s.ChainLimited, s.Ask.LastStep = 200000, false, noon.Add(-StepLead)
+			s.Ask.Demand, s.Chains, s.Ask.LastStep = 200000, ChainsFree, noon.Add(-StepLead)
 		}, ReasonForecast, true, 200000, 0},
 		{"demand of refusals after a step", refusing(), func(_ *Policy, s *Situation) {
-			s.Ask.Demand, s.ChainLimited, s.Ask.LastStep = 200000, false, noon.Add(-1)
+			s.Ask.Demand, s.Chains, s.Ask.LastStep = 200000, ChainsFree, noon.Add(-1)
 		}, ReasonFull, true, 200000, 0},
 		{"demand below the factor", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand = 70000 }, ReasonFull, true, 131072, 0},
-		{"demand beyond max_step", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.ChainLimited = 400000, false }, ReasonFull, true, 262144, 0},
+		{"demand beyond max_step", refusing(), func(_ *Policy, s *Situation) { s.Ask.Demand, s.Chains = 400000, ChainsFree }, ReasonFull, true, 262144, 0},
 		{"a factor above max_step", refusing(), func(p *Policy, _ *Situation) { p.Step, p.MaxStep = 3, 1.5 }, ReasonFull, true, 98304, 0},
 		{"a factor that is a fraction rounds up", refusing(), func(p *Policy, s *Situation) {
 			p.Step, s.Limits.Max, s.Ask.Reading.Count, s.Ask.Reading.Max = 1.5, 3, 3, 3
 		}, ReasonFull, true, 5, 0},
 		{"a factor that is not a number", refusing(), func(p *Policy, _ *Situation) { p.Step = math.NaN() }, ReasonNoPressure, false, 0, 0},
 		{"a factor without end", refusing(), func(p *Policy, s *Situation) {
-			p.Step, p.MaxStep, p.Ceiling, s.ChainLimited = math.Inf(1), math.Inf(1), math.MaxUint64, false
+			p.Step, p.MaxStep, p.Ceiling, s.Chains = math.Inf(1), math.Inf(1), math.MaxUint64, ChainsFree
 			p.MemoryShare, s.Memory.Total, s.Memory.Available = 1, 8<<40, 8<<40
 		}, ReasonFull, true, math.MaxInt32, 0},
 		{"a factor below one", refusing(), func(p *Policy, _ *Situation) { p.Step = 0.5 }, ReasonNoPressure, false, 0, 0},
@@ -231,7 +231,7 @@ func TestDecideGuards(t *testing.T) {
 		{"by hand above the ceiling", asked(ReasonManual, 524289), func(_ *Policy, s *Situation) { s.Limits.Buckets = 131072 }, ReasonAtCeiling, false, 524288, 0},
 		{"by hand to the ceiling", asked(ReasonManual, 524288), func(_ *Policy, s *Situation) { s.Limits.Buckets = 131072 }, ReasonManual, true, 524288, 0},
 		{"at boot above a ceiling lowered meanwhile", asked(ReasonBoot, 200000), func(p *Policy, _ *Situation) { p.Ceiling = 110000 }, ReasonBoot, true, 110000, 0},
-		{"a ceiling above INT_MAX", asked(ReasonManual, math.MaxUint64), func(p *Policy, s *Situation) { p.Ceiling = math.MaxUint64; s.ChainLimited = false }, ReasonMemory, false, math.MaxInt32, 0},
+		{"a ceiling above INT_MAX", asked(ReasonManual, math.MaxUint64), func(p *Policy, s *Situation) { p.Ceiling = math.MaxUint64; s.Chains = ChainsFree }, ReasonMemory, false, math.MaxInt32, 0},
 		{"a limit above INT_MAX", refusing(), func(p *Policy, s *Situation) {
 			p.Ceiling, s.Limits.Max, s.Ask.Reading.Count = 1<<40, 1<<32-1, 1<<32-1
 		}, ReasonNoPressure, false, 0, 0},

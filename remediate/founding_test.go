@@ -10,6 +10,7 @@ import (
 type climb struct {
 	limits  []uint64        // after each step
 	resizes []time.Duration // predicted, of each resize
+	buckets uint64          // at the end
 	why     Reason          // why it ended
 }
 
@@ -32,7 +33,7 @@ func climbFrom(p Policy, s Situation, others, more uint64, foreseen bool) climb 
 			d = Decide(p, s)
 		}
 		if !d.Do {
-			c.why = d.Reason
+			c.why, c.buckets = d.Reason, s.Limits.Buckets
 			return c
 		}
 		if d.Buckets > 0 {
@@ -99,7 +100,7 @@ func TestFoundingCase(t *testing.T) {
 			[]uint64{131072}, nil, ReasonChainLimit,
 		},
 		{
-			"a kernel that refuses no long chain", func(_ *Policy, s *Situation) { s.ChainLimited = false }, 200_000,
+			"a kernel that refuses no long chain", func(_ *Policy, s *Situation) { s.Chains = ChainsFree }, 200_000,
 			[]uint64{131072, 262144, 524288}, nil, ReasonAtCeiling,
 		},
 	} {

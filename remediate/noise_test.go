@@ -37,7 +37,7 @@ func (n noise) play(p Policy, limit, seed uint64) (warnings, steps int) {
 			}
 		}
 		for _, ask := range w.tr.Asks(w.now) {
-			if Decide(p, Situation{Now: w.now, Ask: ask, Limits: w.limits, Memory: w.memory, ChainLimited: true, Entries: w.count}).Do {
+			if Decide(p, Situation{Now: w.now, Ask: ask, Limits: w.limits, Memory: w.memory, Chains: ChainsLong, Entries: w.count}).Do {
 				steps++
 			}
 		}

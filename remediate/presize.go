@@ -35,7 +35,7 @@ func (r HashReason) Text() string {
 	case HashSized:
 		return "large enough for remediate.ceiling"
 	case HashKeep:
-		return "remediate.buckets is keep; the limit stays within 8 entries a bucket"
+		return "remediate.buckets is keep"
 	case HashObserve, HashHeld, HashForeign, HashMemory:
 		return Reason(r).Text()
 	case HashReadOnly:
@@ -63,6 +63,16 @@ type Presizing struct {
 	Buckets uint64
 	// Stall is for how long a resize would stop all packets now, as predicted.
 	Stall time.Duration
+	// Chains is what the kernel makes of long hash chains.
+	Chains Chains
+}
+
+// Text explains the reason, for a person.
+func (d Presizing) Text() string {
+	if d.Reason == HashKeep {
+		return d.Reason.Text() + "; " + d.Chains.keepText()
+	}
+	return d.Reason.Text()
 }
 
 // Presize decides whether the hash is to be sized for the ceiling while it is quiet, so that no later step has to do it
@@ -70,7 +80,9 @@ type Presizing struct {
 // too. It never shrinks the hash. What was set once in a boot is not set again: where it is smaller since, that is
 // somebody's own doing.
 func Presize(p Policy, s Situation) Presizing {
-	d := Presizing{Buckets: PresizedBuckets(p.Ceiling), Stall: PredictedStall(s.moved(), s.StallPerEntry)}
+	d := Presizing{
+		Buckets: s.Chains.PresizedBuckets(p.Ceiling), Stall: PredictedStall(s.moved(), s.StallPerEntry), Chains: s.Chains,
+	}
 	d.Reason = leaveHash(p, s, d)
 	d.Do = d.Reason == ""
 	return d

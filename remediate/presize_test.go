@@ -23,7 +23,7 @@ func TestPresize(t *testing.T) {
 		stall   time.Duration
 	}{
 		{"quiet", nil, "", 131072, 450 * time.Microsecond},
-		{"on a kernel that refuses no long chain", func(_ *Policy, s *Situation) { s.ChainLimited = false }, "", 131072, 450 * time.Microsecond},
+		{"on a kernel that refuses no long chain", func(_ *Policy, s *Situation) { s.Chains = ChainsFree }, "", 131072, 450 * time.Microsecond},
 		{"large enough", func(_ *Policy, s *Situation) { s.Limits.Buckets = 131072 }, HashSized, 131072, 450 * time.Microsecond},
 		{"larger than needed", func(_ *Policy, s *Situation) { s.Limits.Buckets = 262144 }, HashSized, 131072, 450 * time.Microsecond},
 		{"one short", func(_ *Policy, s *Situation) { s.Limits.Buckets = 131071 }, "", 131072, 450 * time.Microsecond},
@@ -57,7 +57,7 @@ func TestPresize(t *testing.T) {
 			if c.change != nil {
 				c.change(&p, &s)
 			}
-			want := Presizing{Do: c.reason == "", Reason: c.reason, Buckets: c.buckets, Stall: c.stall}
+			want := Presizing{Do: c.reason == "", Reason: c.reason, Buckets: c.buckets, Stall: c.stall, Chains: s.Chains}
 			if got := Presize(p, s); got != want {
 				t.Errorf("%+v, want %+v", got, want)
 			}
@@ -86,7 +86,7 @@ func TestPresizeKeepsItsPromises(t *testing.T) {
 			continue
 		}
 		sized++
-		if d.Buckets <= s.Limits.Buckets || d.Buckets%bucketMultiple != 0 || d.Buckets*presizeFactor < min(p.Ceiling, MaxLimit) ||
+		if d.Buckets <= s.Limits.Buckets || d.Buckets%bucketMultiple != 0 || d.Buckets*s.Chains.Entries() < min(p.Ceiling, MaxLimit) ||
 			PredictedStall(s.Entries, s.StallPerEntry) > 20*time.Millisecond || p.Mode != ModeRemediate ||
 			p.Buckets != BucketsPresize || s.Held.Active(s.Now) || !s.Limits.BucketsWritable {
 			t.Fatalf("%+v of %+v under %+v", d, s, p)

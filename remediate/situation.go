@@ -9,8 +9,8 @@ type Situation struct {
 	// Limits are as read just before; Limits.Max is what a step starts from.
 	Limits Limits
 	Memory Memory
-	// ChainLimited is true on kernels that refuse an insert on a long hash chain (Linux 5.15 and later).
-	ChainLimited bool
+	// Chains says on how long a hash chain this kernel refuses an insert.
+	Chains Chains
 	// Entries is the number of entries of all namespaces together that can be seen.
 	Entries uint64
 	// Hidden is how many entries there are besides, in namespaces that cannot be seen: a resize moves them too. It is zero

@@ -44,7 +44,7 @@ func newWorld(p Policy, limit uint64, arrive func(time.Duration) float64) *world
 			Host: "hv1", BootID: "b1", Start: noon, Pressure: p.Pressure, Horizon: p.Horizon, CloseAfter: 2 * time.Minute,
 			UpdateEvery: 30 * time.Second,
 		}, TrackerState{}),
-		limits: Limits{Max: limit, OldMax: limit, Buckets: PresizedBuckets(p.Ceiling), Writable: true, BucketsWritable: true},
+		limits: Limits{Max: limit, OldMax: limit, Buckets: ChainsLong.PresizedBuckets(p.Ceiling), Writable: true, BucketsWritable: true},
 		memory: Memory{Total: 64 << 30, Available: 32 << 30, EntryBytes: 512},
 	}
 }
@@ -96,7 +96,7 @@ func (w *world) look() time.Time {
 	w.tr.Tick(w.now)
 	for _, ask := range w.tr.Asks(w.now) {
 		d := Decide(w.p, Situation{
-			Now: w.now, Ask: ask, Limits: w.limits, Memory: w.memory, ChainLimited: true, Entries: w.count,
+			Now: w.now, Ask: ask, Limits: w.limits, Memory: w.memory, Chains: ChainsLong, Entries: w.count,
 			StepTimes: w.tr.StepTimes(), ForeignAt: w.tr.ForeignAt(),
 		})
 		if !d.Do {

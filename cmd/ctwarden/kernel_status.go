@@ -47,17 +47,17 @@ func kernelStatus(ctx context.Context, cfg Config) (agent.Status, error) {
 	if fleet != nil {
 		st.Fleet = &notify.FleetState{Hold: fleet}
 	}
-	err = readTables(ctx, &st)
-	st.Hash = hashStatus(cfg.policy(), st)
+	counts, err := readTables(ctx, &st)
+	st.Hash = hashStatus(cfg.policy(), st, remediate.KernelChains(st.Kernel).Counted(counts))
 	return st, err
 }
 
 // hashStatus says how the hash stands to the ceiling, as far as that is known without an agent.
-func hashStatus(p remediate.Policy, st agent.Status) *agent.HashStatus {
+func hashStatus(p remediate.Policy, st agent.Status, chains remediate.Chains) *agent.HashStatus {
 	if st.Limits.Buckets == 0 {
 		return nil
 	}
-	s := remediate.Situation{Now: st.At, Limits: st.Limits, Memory: st.Memory.Memory, Held: st.Held}
+	s := remediate.Situation{Now: st.At, Limits: st.Limits, Memory: st.Memory.Memory, Chains: chains, Held: st.Held}
 	if s.Held == nil && st.Fleet != nil {
 		s.Held = st.Fleet.Hold
 	}
@@ -72,15 +72,16 @@ func hashStatus(p remediate.Policy, st agent.Status) *agent.HashStatus {
 	return &h
 }
 
-// readTables fills in the limits, the namespaces and the cost.
-func readTables(ctx context.Context, st *agent.Status) error {
+// readTables fills in the limits, the namespaces and the cost, and tells whether the kernel counts what long hash chains
+// refuse.
+func readTables(ctx context.Context, st *agent.Status) (counts bool, err error) {
 	table, err := conntrack.Open("/", time.Now)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer table.Close()
 	if st.Limits, err = table.Limits(); err != nil {
-		return err
+		return false, err
 	}
 	spaces, err := table.Discover()
 	if err != nil {
@@ -90,7 +91,7 @@ func readTables(ctx context.Context, st *agent.Status) error {
 	first := readEach(table, spaces)
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-time.After(growthOver):
 	}
 	var entries uint64
@@ -108,7 +109,7 @@ func readTables(ctx context.Context, st *agent.Status) error {
 	hash := st.Limits.Buckets * bucketBytes
 	st.Memory = agent.MemoryStatus{Memory: memory, TableBytes: entries*memory.EntryBytes + hash,
 		WorstBytes: remediate.WorstEntries(st.Limits.Max, peaks)*memory.EntryBytes + hash}
-	return err
+	return table.CountsChains(), err
 }
 
 // readEach reads the namespaces that are still there.

@@ -105,7 +105,7 @@ func thisHost(cfg Config) (persist.Host, error) {
 	if err != nil {
 		return persist.Host{}, err
 	}
-	h := persist.Host{Memory: facts.Memory}
+	h := persist.Host{Memory: facts.Memory, Chains: facts.Chains}
 	h.Boot, h.BootBy, h.BootBuckets = facts.Without()
 	for _, fill := range facts.Fills {
 		h.Entries = max(h.Entries, fill.Count)

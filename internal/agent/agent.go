@@ -55,27 +55,27 @@ type Agent struct {
 	ended   chan struct{}      // closed by Run when the loop has ended
 	readyCh chan struct{}      // closed by the loop when every source is positioned
 
-	ownMode      remediate.Mode // as configured; that of cfg.Policy is the one in force
-	tracker      *remediate.Tracker
-	spaces       map[uint64]*space
-	streams      map[string]*stream
-	audit        auditor
-	throttle     *watcher.Throttle // of all text files together
-	filesAfter   time.Time         // nothing of a text file is taken before
-	retry        time.Duration     // the first wait after a reader's defect; 0: retrySource
-	patience     time.Duration     // of a stop, in the place of feedersWithin and stopWithin; 0: those
-	positions    map[string][]byte // as saved by the run before
-	meta         map[string][]byte // likewise: small values of the agent's own
-	saved        remediate.TrackerState
-	steps        []remediate.Step // the journal of steps, the oldest first
-	notes        map[string]string
-	following    map[string]bool // reverts whose intents stay until the sysctl.d file has followed
-	chainLimited bool
-	startedAt    time.Time
-	bootTime     time.Time
-	recovered    []string // what the start had to mend
-	ready        bool
-	booted       bool // the persisted limit was looked at
+	ownMode    remediate.Mode // as configured; that of cfg.Policy is the one in force
+	tracker    *remediate.Tracker
+	spaces     map[uint64]*space
+	streams    map[string]*stream
+	audit      auditor
+	throttle   *watcher.Throttle // of all text files together
+	filesAfter time.Time         // nothing of a text file is taken before
+	retry      time.Duration     // the first wait after a reader's defect; 0: retrySource
+	patience   time.Duration     // of a stop, in the place of feedersWithin and stopWithin; 0: those
+	positions  map[string][]byte // as saved by the run before
+	meta       map[string][]byte // likewise: small values of the agent's own
+	saved      remediate.TrackerState
+	steps      []remediate.Step // the journal of steps, the oldest first
+	notes      map[string]string
+	following  map[string]bool  // reverts whose intents stay until the sysctl.d file has followed
+	chains     remediate.Chains // by the kernel's release alone
+	startedAt  time.Time
+	bootTime   time.Time
+	recovered  []string // what the start had to mend
+	ready      bool
+	booted     bool // the persisted limit was looked at
 
 	// What is to be saved; savedBooked is Tracker.Booked as of the last save.
 	events      []remediate.Event
@@ -143,7 +143,8 @@ func Open(ctx context.Context, cfg Config) (*Agent, error) {
 	if a.bootTime, err = bootTime(a.startedAt); err != nil {
 		return nil, err
 	}
-	a.kernel, a.chainLimited = kernelRelease(cfg.Root)
+	a.kernel = kernelRelease(cfg.Root)
+	a.chains = remediate.KernelChains(a.kernel)
 	if a.table, err = conntrack.Open(cfg.Root, time.Now); err != nil {
 		return nil, err
 	}

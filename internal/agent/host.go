@@ -14,19 +14,13 @@ import (
 // errStopped says that the agent has ended and answers no more.
 var errStopped = errors.New("the agent is stopping")
 
-// kernelRelease returns the kernel's release, and whether it refuses inserts on long hash chains (5.15 and later). A
-// release that cannot be read counts as a new one, the careful side.
-func kernelRelease(root string) (release string, chainLimited bool) {
+// kernelRelease returns the kernel's release.
+func kernelRelease(root string) string {
 	b, err := os.ReadFile(filepath.Join(root, "proc/sys/kernel/osrelease"))
 	if err != nil {
-		return "unknown", true
+		return "unknown"
 	}
-	release = strings.TrimSpace(string(b))
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
-		return release, true
-	}
-	return release, major > 5 || major == 5 && minor >= 15
+	return strings.TrimSpace(string(b))
 }
 
 // MachineID is the machine's identity for the header of the persisted file; empty where it has none.

@@ -195,7 +195,7 @@ func (a *Agent) sayHash(d remediate.Presizing) {
 	}
 	a.hash.said = d.Reason
 	if d.Reason != "" && d.Reason != remediate.HashSized {
-		a.cfg.Log.Info("hash not sized", zap.String("reason", string(d.Reason)), zap.String("text", d.Reason.Text()),
+		a.cfg.Log.Info("hash not sized", zap.String("reason", string(d.Reason)), zap.String("text", d.Text()),
 			zap.Uint64("wanted", d.Buckets), zap.Duration("predicted_stall", d.Stall))
 	}
 }

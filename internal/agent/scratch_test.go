@@ -29,6 +29,9 @@ const scratchStat = "entries searched found new invalid ignore delete delete_lis
 	"icmp_error expect_new expect_create expect_delete search_restart\n" +
 	"%08x 0 0 0 0 0 0 0 0 0 %08x 0 0 0 0 0 0\n"
 
+// scratchStatChains is the same of a kernel that refuses inserts on long hash chains.
+var scratchStatChains = strings.Replace(scratchStat, "delete_list", "chainlength", 1)
+
 func newScratch(t *testing.T) scratch {
 	t.Helper()
 	h := scratch{root: t.TempDir()}

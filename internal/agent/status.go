@@ -78,7 +78,7 @@ type HashStatus struct {
 func HashStatusOf(d remediate.Presizing, perEntry time.Duration) HashStatus {
 	return HashStatus{
 		Wanted: d.Buckets, StallUS: d.Stall.Microseconds(), StallPerEntryNS: perEntry.Nanoseconds(),
-		Reason: d.Reason, Text: d.Reason.Text(),
+		Reason: d.Reason, Text: d.Text(),
 	}
 }
 

@@ -68,7 +68,7 @@ func (a *Agent) decide(now time.Time, ask remediate.Ask, limits remediate.Limits
 // situation gathers what Decide may know.
 func (a *Agent) situation(now time.Time, ask remediate.Ask, limits remediate.Limits) remediate.Situation {
 	return remediate.Situation{
-		Now: now, Ask: ask, Limits: limits, Memory: a.memoryNow(now), ChainLimited: a.chainLimited,
+		Now: now, Ask: ask, Limits: limits, Memory: a.memoryNow(now), Chains: a.chains.Counted(a.table.CountsChains()),
 		OtherPeaks: a.tracker.Peaks(ask.Reading.NetNS.Inode),
 		Held:       a.heldNow(now), ForeignAt: a.tracker.ForeignAt(), Foreign: a.tracker.Foreign(now), StepTimes: a.tracker.StepTimes(),
 		Entries: a.entries(), StallPerEntry: a.hash.stallPerEntry(), Refusing: a.refusing(), HashSet: a.hash.Set,

@@ -66,7 +66,7 @@ func (f *Facts) defaults() (limit, buckets uint64, by string) {
 		by = fmt.Sprintf("8 times the hashsize in %s", f.Module.HashBy)
 	case memory == 0:
 		return 0, 0, "the kernel's default"
-	case f.ChainLimited: // 5.15 and later
+	case f.Chains.Limited(): // 5.15 and later
 		buckets = max(memory/16384/8, 1024)
 		if memory > 4*gib {
 			buckets = 262144
@@ -181,7 +181,7 @@ func (f *Facts) agentWrites() bool {
 // situation is the host as the core takes it.
 func (f *Facts) situation() remediate.Situation {
 	s := remediate.Situation{
-		Now: f.Now, Limits: f.Limits, Memory: f.Memory, ChainLimited: f.ChainLimited, Held: f.Hold,
+		Now: f.Now, Limits: f.Limits, Memory: f.Memory, Chains: f.Chains, Held: f.Hold,
 	}
 	for _, fill := range f.Fills {
 		s.Entries += fill.Count
@@ -212,7 +212,7 @@ func (f *Facts) bootBuckets(last stage) (n uint64, by string) {
 		}
 	}
 	if f.agentWrites() && f.Policy.Buckets == remediate.BucketsPresize {
-		larger(remediate.PresizedBuckets(f.Policy.Ceiling), "ctwarden at its start")
+		larger(f.Chains.PresizedBuckets(f.Policy.Ceiling), "ctwarden at its start")
 	}
 	if last.cause == causeKube {
 		larger(last.max/4, last.by) // it sizes the hash for a quarter of its limit

@@ -46,9 +46,9 @@ func (c Config) awaits() bool {
 // Facts are what was found on a host.
 type Facts struct {
 	Config
-	// Kernel is its release; empty: unknown. ChainLimited is true where it refuses inserts on long hash chains.
-	Kernel       string
-	ChainLimited bool
+	// Kernel is its release; empty: unknown. Chains is on how long a hash chain it refuses an insert.
+	Kernel string
+	Chains remediate.Chains
 	// Table tells whether there is a table; then Limits are its settings.
 	Table  bool
 	Limits remediate.Limits

@@ -68,7 +68,7 @@ func (j *judge) example(key string) uint64 {
 		limit = remediate.DefaultPolicy().Ceiling
 	}
 	if key == apply.KeyBuckets {
-		return remediate.PresizedBuckets(limit)
+		return j.f.Chains.PresizedBuckets(limit)
 	}
 	return limit
 }

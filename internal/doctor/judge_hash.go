@@ -3,7 +3,6 @@ package doctor
 import (
 	"fmt"
 
-	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
@@ -15,8 +14,8 @@ const bucketBytes = 8
 
 // hash compares the limit with the buckets, now and after the next boot.
 func (j *judge) hash() {
-	now := j.f.Table && j.Limit > remediate.ChainFactor*j.Buckets
-	later := j.AtBoot.Max > 0 && j.AtBoot.Buckets > 0 && j.AtBoot.Max > remediate.ChainFactor*j.AtBoot.Buckets
+	now := j.f.Table && j.Limit > j.f.Chains.Entries()*j.Buckets
+	later := j.AtBoot.Max > 0 && j.AtBoot.Buckets > 0 && j.AtBoot.Max > j.f.Chains.Entries()*j.AtBoot.Buckets
 	switch {
 	case now && later:
 		j.chain("now and after the next boot", j.Limit, j.Buckets)
@@ -33,14 +32,14 @@ func (j *judge) chain(when string, limit, buckets uint64) {
 	f := Finding{
 		ID: IDChain, Severity: Advice,
 		What: fmt.Sprintf("%d buckets for a limit of %d, %s: %.0f entries a bucket, more than %d", buckets, limit, when,
-			float64(limit)/float64(max(buckets, 1)), remediate.ChainFactor),
+			float64(limit)/float64(max(buckets, 1)), j.f.Chains.Entries()),
 		Why: "long chains cost time with every packet",
 	}
-	if j.f.ChainLimited {
+	if j.f.Chains.Limited() {
 		f.Severity = Problem
 		f.Why = "Linux 5.15 and later refuses connections on long chains before the limit is reached, without a message"
 	}
-	n := remediate.PresizedBuckets(limit)
+	n := j.f.Chains.PresizedBuckets(limit)
 	set := fmt.Sprintf("%s = %d", apply.KeyBuckets, n)
 	f.Fix = fmt.Sprintf("sysctl -w %s=%d    # stalls packets for a moment: choose a quiet one\necho '%s' >> /etc/sysctl.d/99-zzz-conntrack.conf", apply.KeyBuckets, n, set)
 	if by := j.own().BucketsBy; by != "" && j.own().Buckets < n {
@@ -52,7 +51,7 @@ func (j *judge) chain(when string, limit, buckets uint64) {
 
 // waste tells of far more buckets than the limit, or the ceiling, will ever need.
 func (j *judge) waste() {
-	need := max(j.Limit, remediate.PresizedBuckets(j.f.Policy.Ceiling))
+	need := max(j.Limit, j.f.Chains.PresizedBuckets(j.f.Policy.Ceiling))
 	if !j.f.Table || j.Limit == 0 || j.Buckets <= need || (j.Buckets-need)*bucketBytes < wasteBytes {
 		return
 	}

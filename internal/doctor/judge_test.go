@@ -35,23 +35,23 @@ func TestDefaults(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		memory         uint64
-		chainLimited   bool
+		chains         remediate.Chains
 		hash           uint64
 		limit, buckets uint64
 	}{
-		{"new, large", 48 << 30, true, 0, 262144, 262144},
-		{"new, 2 GiB", 2 << 30, true, 0, 65536, 65536},
-		{"new, below 1 GiB", 960 * mib, true, 0, 7680, 7680},
-		{"new, tiny", 16 * mib, true, 0, 1024, 1024},
-		{"old, large", 48 << 30, false, 0, 262144, 65536},
-		{"old, 2 GiB", 2 << 30, false, 0, 65536, 16384},
-		{"old, below 1 GiB", 512 * mib, false, 0, 16384, 4096},
-		{"hashsize, rounded up", 48 << 30, true, 100000, 8 * 100352, 100352},
-		{"hashsize on an old kernel", 0, false, 16384, 131072, 16384},
-		{"not known", 0, true, 0, 0, 0},
+		{"new, large", 48 << 30, remediate.ChainsLong, 0, 262144, 262144},
+		{"new, 2 GiB", 2 << 30, remediate.ChainsLong, 0, 65536, 65536},
+		{"new, below 1 GiB", 960 * mib, remediate.ChainsLong, 0, 7680, 7680},
+		{"new, tiny", 16 * mib, remediate.ChainsLong, 0, 1024, 1024},
+		{"old, large", 48 << 30, remediate.ChainsFree, 0, 262144, 65536},
+		{"old, 2 GiB", 2 << 30, remediate.ChainsFree, 0, 65536, 16384},
+		{"old, below 1 GiB", 512 * mib, remediate.ChainsFree, 0, 16384, 4096},
+		{"hashsize, rounded up", 48 << 30, remediate.ChainsLong, 100000, 8 * 100352, 100352},
+		{"hashsize on an old kernel", 0, remediate.ChainsFree, 16384, 131072, 16384},
+		{"not known", 0, remediate.ChainsLong, 0, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := Facts{Memory: remediate.Memory{Total: tt.memory}, ChainLimited: tt.chainLimited, Module: Module{Hash: tt.hash, HashBy: "x"}}
+			f := Facts{Memory: remediate.Memory{Total: tt.memory}, Chains: tt.chains, Module: Module{Hash: tt.hash, HashBy: "x"}}
 			if limit, buckets, by := f.defaults(); limit != tt.limit || buckets != tt.buckets || by == "" {
 				t.Errorf("%d in %d by %q, want %d in %d", limit, buckets, by, tt.limit, tt.buckets)
 			}

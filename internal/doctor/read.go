@@ -35,7 +35,8 @@ func Read(c Config) (Facts, error) {
 		Config: c, Tree: sysctld.Read(root), SystemdSysctl: sysctld.SystemdBelow(root), Procps: sysctld.ProcpsBelow(root),
 		Systemd: hasSystemd(root), Cores: writers.Cores(root), Mentions: writers.Scripts(root),
 	}
-	f.Kernel, f.ChainLimited = release(root)
+	f.Kernel = line(root, "proc/sys/kernel/osrelease")
+	f.Chains = remediate.KernelChains(f.Kernel)
 	if err := f.readKernel(); err != nil {
 		return f, err
 	}
@@ -67,13 +68,6 @@ func hasSystemd(root *os.Root) bool {
 		}
 	}
 	return false
-}
-
-// release is the kernel's release, and whether it refuses inserts on long hash chains (5.15 and later). One that cannot be
-// read counts as a new one.
-func release(root *os.Root) (string, bool) {
-	text := line(root, "proc/sys/kernel/osrelease")
-	return text, atLeast(text, 5, 15)
 }
 
 // atLeast compares a release; one that cannot be understood counts as a new one.
@@ -118,6 +112,7 @@ func (f *Facts) readKernel() error {
 	}
 	f.Table, f.Inside = true, f.Limits.OldMax == 0 && f.Limits.Max != 0
 	f.readFills(table)
+	f.Chains = f.Chains.Counted(table.CountsChains())
 	return nil
 }
 
@@ -129,7 +124,7 @@ func (f *Facts) readFills(table *conntrack.Table) {
 		spaces = []remediate.NetNS{table.Own()}
 	}
 	for _, ns := range spaces {
-		if r, err := table.Read(ns.Inode, false); err == nil {
+		if r, err := table.Read(ns.Inode, ns.Init); err == nil {
 			f.Fills = append(f.Fills, Fill{Name: r.NetNS.Name, Count: r.Count, Init: r.NetNS.Init})
 		}
 	}

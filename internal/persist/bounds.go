@@ -23,6 +23,8 @@ type Host struct {
 	Entries uint64
 	// Memory has what an entry costs; EntryBytes is 0 where that is unknown.
 	Memory remediate.Memory
+	// Chains says on how long a hash chain the kernel refuses an insert, which is what a hash is sized by.
+	Chains remediate.Chains
 }
 
 // within refuses a limit that the host would be worse off with than without our file, whoever asks.
@@ -44,7 +46,7 @@ func (h Host) affords(p remediate.Policy, to uint64) error {
 	}
 	m := h.Memory
 	m.Available = m.Total // what is free now is not what is free at the next boot
-	s := remediate.Situation{Memory: m}
+	s := remediate.Situation{Memory: m, Chains: h.Chains}
 	if most := remediate.MemoryBound(p, s, to); most < to {
 		return refuse(CodeMemory, "%d does not fit remediate.memory_share; up to %d does", to, most)
 	}
@@ -54,7 +56,7 @@ func (h Host) affords(p remediate.Policy, to uint64) error {
 // hash is the size of the hash that may be made to last; 0: it is left alone. It is one that ctwarden has sized, for the
 // ceiling at most, and not smaller than what the boot brings.
 func (h Host) hash(p remediate.Policy, buckets uint64) uint64 {
-	if buckets > remediate.PresizedBuckets(p.Ceiling) || buckets < h.BootBuckets {
+	if buckets > h.Chains.PresizedBuckets(p.Ceiling) || buckets < h.BootBuckets {
 		return 0
 	}
 	return buckets

@@ -41,6 +41,7 @@ func TestHostBounds(t *testing.T) {
 		{name: "back to less, more than the memory's share", had: had, host: Host{Memory: remediate.Memory{Total: 1, EntryBytes: 320}}, buckets: 16384},
 		{name: "a hash smaller than the boot's is left alone", host: Host{BootBuckets: 16385}},
 		{name: "a hash larger than the ceiling takes is left alone", ceiling: 131072 / 4, had: had},
+		{name: "but not where chains must be short", ceiling: 131072 / 4, had: had, host: Host{Chains: remediate.ChainsShort}, buckets: 16384},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

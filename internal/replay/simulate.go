@@ -85,7 +85,7 @@ func situation(p remediate.Policy, limit uint64, at time.Time) remediate.Situati
 			Refused: 1,
 		},
 		Limits: remediate.Limits{
-			Max: limit, OldMax: limit, Buckets: remediate.PresizedBuckets(max(p.Ceiling, limit)),
+			Max: limit, OldMax: limit, Buckets: remediate.ChainsLong.PresizedBuckets(max(p.Ceiling, limit)),
 			Writable: true, BucketsWritable: true,
 		},
 		Memory: remediate.Memory{Total: ample, Available: ample, EntryBytes: 1},

@@ -86,7 +86,7 @@ func (h *host) look(now time.Time) []remediate.Event {
 	events = append(events, h.tracker.Tick(now)...)
 	for _, ask := range h.tracker.Asks(now) {
 		d := remediate.Decide(policy(), remediate.Situation{
-			Now: now, Ask: ask, Limits: h.table.limits, Memory: h.memory, ChainLimited: true, Entries: h.table.count,
+			Now: now, Ask: ask, Limits: h.table.limits, Memory: h.memory, Chains: remediate.ChainsLong, Entries: h.table.count,
 			StepTimes: h.tracker.StepTimes(), ForeignAt: h.tracker.ForeignAt(), Refusing: h.tracker.Critical(h.table.netns.Inode),
 		})
 		if !d.Do {

@@ -31,7 +31,7 @@ type table struct {
 }
 
 func newTable(number int) table {
-	buckets := remediate.PresizedBuckets(policy().Ceiling)
+	buckets := remediate.ChainsLong.PresizedBuckets(policy().Ceiling)
 	return table{
 		// As on a real host, the numbers are the first namespace's of the kernel and differ between hosts only by chance.
 		netns:   remediate.NetNS{Inode: 4026531840, Name: "init", Owner: "host", Init: true},

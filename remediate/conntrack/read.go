@@ -140,6 +140,9 @@ func (t *Table) readOther(r *remediate.Reading, s *space, counters bool) (err er
 	return nil
 }
 
+// CountsChains tells whether the kernel counts what it refuses on long hash chains, as far as counters were read yet.
+func (t *Table) CountsChains() bool { return t.stat.chains }
+
 // take puts the counters just read into the reading.
 func take(r *remediate.Reading, s *space, from *stat) {
 	s.meter.add(from.rows)

@@ -32,11 +32,13 @@ type row [columns]uint32
 type stat struct {
 	// entries is the count of the namespace, which the kernel repeats in each row.
 	entries uint64
-	rows    []row
+	// chains tells that the kernel has the column chainlength: it refuses an insert on a long hash chain.
+	chains bool
+	rows   []row
 }
 
 // clone is a copy that a later reading does not change.
-func (s *stat) clone() stat { return stat{s.entries, slices.Clone(s.rows)} }
+func (s *stat) clone() stat { return stat{s.entries, s.chains, slices.Clone(s.rows)} }
 
 // parse reads the table into s, reusing its memory. A column that this kernel has not is zero; but without the column
 // "drop" nothing can be verified, which is an error.
@@ -46,7 +48,7 @@ func (s *stat) parse(text []byte) error {
 	if err != nil {
 		return err
 	}
-	s.entries, s.rows = 0, s.rows[:0]
+	s.entries, s.chains, s.rows = 0, slices.Contains(places, chainLength), s.rows[:0]
 	for len(text) > 0 {
 		var line []byte
 		line, text, _ = bytes.Cut(text, []byte("\n"))

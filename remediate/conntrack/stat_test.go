@@ -55,6 +55,9 @@ func TestStatOfEachGeneration(t *testing.T) {
 			if got := m.counters(); got != c.want {
 				t.Errorf("counters = %+v, want %+v", got, c.want)
 			}
+			if has := strings.Contains(c.text, "chainlength"); s.chains != has || s.clone().chains != has {
+				t.Errorf("a column of long chains: %v, want %v", s.chains, has)
+			}
 			if s.entries != 0xabc {
 				t.Errorf("entries = %d, want %d", s.entries, 0xabc)
 			}
