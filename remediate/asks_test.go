@@ -83,9 +83,9 @@ func TestLimitChanged(t *testing.T) {
 	s.limit = 0
 	s.at(sec(4)).read(host, 10, 0, 0).expect("limit 3000-0")
 	s.limit = 3000
-	s.at(sec(5)).read(host, 10, 0, 0).expect("limit 0-3000").quiet() // the same as two seconds before
+	s.at(sec(5)).read(host, 10, 0, 0).expect("limit 0-3000").quiet() // once more
 	s.restart("b1")
-	if at := s.tr.ForeignAt(); !at.Equal(after(sec(3))) {
+	if at := s.tr.ForeignAt(); !at.Equal(after(sec(5))) {
 		t.Errorf("after a restart: changed by somebody else at %s", at)
 	}
 	s.restart("b2")

@@ -117,13 +117,15 @@ func (f *foreignWriters) add(c foreignChange) (before foreignChange) {
 // time that a value is set within an hour it is no person's, and from there on only each doubling of the times is news, and
 // what undoes a step.
 //
-// A lowering has automatic steps pause. A raise does not: whoever raised wants room. Nor does a lowering to what others
-// had lowered it to and set within the last hour: two who write in turn would have them pause for ever.
+// A lowering has automatic steps pause, and the same again may be a person who insists: it has them pause anew. A raise does
+// not: whoever raised wants room. Nor does a lowering to what others had lowered it to within the last hour where a file or
+// a program has that value, or where it is set for the third time: two who write in turn would have them pause for ever.
 func (t *Tracker) noteForeign(now time.Time, old, limit uint64) (change LimitChange, tell bool) {
 	f := &t.st.Foreign
 	before := f.add(foreignChange{At: now, Old: old, New: limit})
 	again := within(now, before.At, time.Hour)
-	known := again && before.Lowered
+	lowered := again && before.Lowered
+	known := lowered && (before.By != "" || before.Times+1 >= repeatedTimes)
 	f.Set, f.Lowered = limit, 0
 	if lowers(old, limit) {
 		f.Lowered = limit
@@ -132,7 +134,7 @@ func (t *Tracker) noteForeign(now time.Time, old, limit uint64) (change LimitCha
 		}
 	}
 	last := &f.Changes[len(f.Changes)-1]
-	last.Lowered = last.Lowered || known
+	last.Lowered = last.Lowered || lowered
 	if n := last.Times; again && n > repeatedTimes && n&(n-1) != 0 && !before.At.Before(t.lastStep()) {
 		last.By, last.Kind = before.By, before.Kind // nobody looks who it was
 		return t.lastForeign(), false

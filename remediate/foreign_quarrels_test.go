@@ -16,6 +16,7 @@ func TestQuarrels(t *testing.T) {
 		q := disputed(t)
 		raised, against := map[uint64][]time.Time{}, []time.Time(nil)               // by what others had set; all lowerings
 		set, down := map[uint64]time.Time{1000: q.now}, map[uint64]bool{1000: true} // when, and whether that lowered it
+		times := map[uint64]int{1000: 1}                                            // that it was set
 		var changed time.Time
 		lowered, began, inPause := uint64(1000), uint64(4000), uint64(0)
 		changed = q.now
@@ -31,8 +32,10 @@ func TestQuarrels(t *testing.T) {
 						lowered = q.limit
 					}
 					at, seen := set[q.limit]
-					known := seen && q.now.Sub(at) < time.Hour && down[q.limit]
-					down[q.limit] = known || lowered != 0
+					lately := seen && q.now.Sub(at) < time.Hour && down[q.limit]
+					times[q.limit]++
+					known := lately && times[q.limit] >= repeatedTimes
+					down[q.limit] = lately || lowered != 0
 					if lowered != 0 && !known {
 						if q.now.Sub(changed) >= q.p.ForeignPause || was > began {
 							began = was
@@ -67,10 +70,10 @@ func TestQuarrels(t *testing.T) {
 			if _, theirs := set[step.From]; !theirs {
 				continue
 			}
-			times := append(raised[step.From], step.At)
-			raised[step.From] = times
-			if n := len(times); n > mostReraises && step.At.Sub(times[n-1-mostReraises]) < time.Hour {
-				t.Fatalf("quarrel %d: three times within the hour from %d: %v", seed, step.From, times)
+			raises := append(raised[step.From], step.At)
+			raised[step.From] = raises
+			if n := len(raises); n > mostReraises && step.At.Sub(raises[n-1-mostReraises]) < time.Hour {
+				t.Fatalf("quarrel %d: three times within the hour from %d: %v", seed, step.From, raises)
 			}
 			if step.From != lowered {
 				continue

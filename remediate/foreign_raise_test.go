@@ -40,10 +40,16 @@ func TestRaisedByOthers(t *testing.T) {
 		}
 		q.at(minutes(10) + sec(1)).rise().decides(ReasonPressure)
 	})
-	t.Run("what is left of the pause counts once it is lowered again", func(t *testing.T) {
+	t.Run("lowered again by who insists", func(t *testing.T) {
 		q := disputed(t)
-		q.at(minutes(1)).lower(5000).at(minutes(2)).lower(1000).at(minutes(9)).refuse().decides(ReasonForeignChange)
-		q.at(minutes(10) + sec(2)).refuse().decides(ReasonFull)
+		q.at(minutes(1)).lower(5000).at(minutes(2)).lower(1000).at(minutes(12) - sec(1)).refuse().decides(ReasonForeignChange)
+		q.at(minutes(12) + sec(1)).refuse().decides(ReasonFull)
+	})
+	t.Run("what is left of the pause counts once it is lowered for the third time", func(t *testing.T) {
+		q := disputed(t)
+		q.at(minutes(1)).lower(5000).at(minutes(2)).lower(1000).at(minutes(3)).lower(5000).at(minutes(4)).lower(1000)
+		q.at(minutes(11)).refuse().decides(ReasonForeignChange)
+		q.at(minutes(12) + sec(1)).refuse().decides(ReasonFull)
 	})
 	t.Run("lowered in two strides, and half of it undone", func(t *testing.T) {
 		q := disputed(t)
@@ -121,7 +127,7 @@ func TestOthersInTurn(t *testing.T) {
 		{"every five seconds", 5 * time.Second, []uint64{65536, 131072}, 20 * time.Minute},
 		{"three of them", 30 * time.Second, []uint64{65536, 131072, 100_000}, 30 * time.Minute},
 		{"one that is higher than ours", time.Minute, []uint64{65536, 300_000}, 20 * time.Minute},
-		{"one alone", time.Minute, []uint64{65536}, 10 * time.Minute},
+		{"one alone", time.Minute, []uint64{65536}, 20 * time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := feudOf(t, c.every, c.values...)
@@ -157,7 +163,7 @@ func TestToldByRepetition(t *testing.T) {
 		t.Errorf("told at times %v, want %v", told, want)
 	}
 	q.fresh = nil
-	q.at(minutes(11)).refuse().decides(ReasonFull)
+	q.at(minutes(11.2)).refuse().decides(ReasonFull)
 	q.fresh = nil
 	q.at(minutes(12)).lower(1000)
 	if q.count(EventLimitChanged) == 0 || q.tr.lastForeign().Times != 22 {

@@ -183,7 +183,8 @@ func TestNeverAFight(t *testing.T) {
 	at := func(m float64) *quarrel { return q.at(minutes(m)) }
 	at(11).refuse().decides(ReasonFull)
 	at(12).lower(1000)
-	at(22.5).rise().decides(ReasonForeignChange) // there is no second pause, but they still meant it
+	at(21.9).refuse().decides(ReasonForeignChange) // a second pause: whoever insists may be a person
+	at(22.5).rise().decides(ReasonForeignChange)   // it is over, but they still meant it
 	at(23).refuse().decides(ReasonFull)
 	if w := q.tr.lastForeign(); w.ByKind != WriterUnknown || w.Times != 2 {
 		t.Errorf("after two times %+v", w)
@@ -228,6 +229,35 @@ func TestNeverAFight(t *testing.T) {
 	at(85).lower(500)
 	if f := q.tr.Foreign(q.now); f.Lowered != 500 || f.Reraised != 1 {
 		t.Errorf("a step by hand counts as one of ctwarden's own: %+v", f)
+	}
+}
+
+// TestPersonInsists lowers the limit again a minute after ctwarden has raised it: a person is left alone for foreign_pause
+// once more, a file that is known to have the value is not.
+func TestPersonInsists(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		w    Writer
+		want Reason // of refusals in what would be the second pause
+	}{
+		{"nobody known", Writer{}, ReasonForeignChange},
+		{"a line of a file", Writer{WriterSysctl, "/etc/sysctl.d/50-db.conf:3"}, ReasonFull},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := disputed(t)
+			q.tr.Wrote(LimitChange{Old: 4000, New: 1000}, c.w)
+			q.at(minutes(11)).refuse().decides(ReasonFull)
+			q.at(minutes(12)).lower(1000).at(minutes(12) + sec(0.01)).refuse().decides(c.want)
+			if c.want == ReasonFull {
+				return
+			}
+			q.at(minutes(22) - sec(1)).refuse().decides(ReasonForeignChange)
+			q.at(minutes(22) + sec(1)).refuse().decides(ReasonFull)
+			q.at(minutes(23)).lower(1000) // the third time within the hour: no person's, and raised often enough
+			q.at(minutes(24)).refuse().decides(ReasonForeignChange)
+			q.at(minutes(70)).refuse().decides(ReasonForeignChange)
+			q.at(minutes(71)).refuse().decides(ReasonFull)
+		})
 	}
 }
 
