@@ -67,7 +67,7 @@ func (n source) situation() Situation {
 		Flood: n.chance(10), ForeignAt: pick(n, time.Time{}, n.around(time.Hour)),
 	}
 	if n.chance(8) {
-		s.Foreign = Foreign{Lowered: pick(n, limit, limit, 0), Reraised: int(n.below(4)), Against: int(n.below(6)), Named: n.chance(2)}
+		s.Foreign = Foreign{Lowered: pick(n, limit, limit, 0), Reraised: int(n.below(4)), Against: int(n.below(6))}
 	}
 	if n.chance(8) {
 		s.Ask.Reading.Max = n.amount(31)
@@ -176,7 +176,7 @@ func checkAutomatic(p Policy, s Situation, d Decision) string {
 		return "fights somebody else"
 	case s.Foreign.Reraised >= 2:
 		return "fights over a value that somebody else has set"
-	case s.Foreign.Against >= 4 || s.Foreign.Named && s.Foreign.Against >= 2:
+	case s.Foreign.Against >= 2:
 		return "fights somebody else who lowers the limit"
 	case s.Foreign.Lowered != 0 && s.Ask.Reason != ReasonFull:
 		return "raises what somebody else has lowered on purpose"

@@ -79,8 +79,8 @@ func TestQuarrels(t *testing.T) {
 				continue
 			}
 			against = append(against, step.At)
-			if n := len(against); n > mostUnnamed && step.At.Sub(against[n-1-mostUnnamed]) < time.Hour {
-				t.Fatalf("quarrel %d: five times within the hour against others: %v", seed, against)
+			if n := len(against); n > mostReraises && step.At.Sub(against[n-1-mostReraises]) < time.Hour {
+				t.Fatalf("quarrel %d: three times within the hour against others: %v", seed, against)
 			}
 			if step.Reason != ReasonFull {
 				t.Fatalf("quarrel %d: raised somebody else's limit for %s", seed, step.Reason)

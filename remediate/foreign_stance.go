@@ -5,13 +5,10 @@ import (
 	"time"
 )
 
-const (
-	// mostReraises is how often in an hour automatic steps raise the limit again from the same value that others have set,
-	// or from where the same known writer has lowered it to, whatever the values; mostUnnamed how often from where writers
-	// have that nobody knows.
-	mostReraises = 2
-	mostUnnamed  = 4
-)
+// mostReraises is how often in an hour automatic steps raise the limit again from the same value that others have set, or
+// from where the same writer has lowered it to, whatever the values. All that nobody knows count as one writer: they cannot
+// be told apart.
+const mostReraises = 2
 
 // reraise is an automatic step that began where somebody else had set the limit.
 type reraise struct {
@@ -30,18 +27,13 @@ type Foreign struct {
 	// set, and that is in force.
 	Reraised int
 	// Against is how many did in the last hour from where the writer of that lowering has lowered it to, whatever the values.
-	// Where Named is false nobody knows who that is, and all such writers count as one. Zero: it is no lowering.
+	// All writers that nobody knows count as one. Zero: it is no lowering.
 	Against int
-	Named   bool
 }
 
 // yields tells whether the limit was raised again often enough.
 func (f Foreign) yields() bool {
-	most := mostUnnamed
-	if f.Named {
-		most = mostReraises
-	}
-	return f.Reraised >= mostReraises || f.Against >= most
+	return f.Reraised >= mostReraises || f.Against >= mostReraises
 }
 
 // A stance is how automatic steps stand to somebody else's change.
@@ -115,7 +107,7 @@ func (t *Tracker) Foreign(now time.Time) Foreign {
 		return Foreign{}
 	}
 	by := f.writer()
-	out := Foreign{Lowered: f.Lowered, Named: by != ""}
+	out := Foreign{Lowered: f.Lowered}
 	for _, r := range f.Reraised {
 		if !within(now, r.At, time.Hour) {
 			continue

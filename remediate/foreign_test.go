@@ -100,19 +100,17 @@ func TestDecideAfterOthers(t *testing.T) {
 			s.ForeignAt, s.Foreign = long, Foreign{Lowered: s.Limits.Max, Reraised: reraised}
 		}
 	}
-	against := func(n int, named bool) func(*Policy, *Situation) {
+	against := func(n int) func(*Policy, *Situation) {
 		return func(_ *Policy, s *Situation) {
-			s.ForeignAt, s.Foreign = long, Foreign{Lowered: s.Limits.Max, Against: n, Named: named}
+			s.ForeignAt, s.Foreign = long, Foreign{Lowered: s.Limits.Max, Against: n}
 		}
 	}
 	for _, c := range []decideCase{
 		{"refusals under a lowered limit", refusing(), lowered(0), ReasonFull, true, 131072, 0},
 		{"raised again once", refusing(), lowered(1), ReasonFull, true, 131072, 0},
 		{"raised again twice", refusing(), lowered(2), ReasonForeignChange, false, 131072, 0},
-		{"the last against somebody unknown", refusing(), against(mostUnnamed-1, false), ReasonFull, true, 131072, 0},
-		{"often enough against somebody unknown", refusing(), against(mostUnnamed, false), ReasonForeignChange, false, 131072, 0},
-		{"the last against somebody known", refusing(), against(mostReraises-1, true), ReasonFull, true, 131072, 0},
-		{"often enough against somebody known", refusing(), against(mostReraises, true), ReasonForeignChange, false, 131072, 0},
+		{"the last against one writer", refusing(), against(1), ReasonFull, true, 131072, 0},
+		{"often enough against one writer", refusing(), against(2), ReasonForeignChange, false, 131072, 0},
 		{"raised again twice, but others do not matter", refusing(), func(p *Policy, s *Situation) {
 			lowered(2)(p, s)
 			p.ForeignPause = 0

@@ -47,8 +47,8 @@ func TestOneWriterManyValues(t *testing.T) {
 	}{
 		{"a line of a file", func(int) Writer { return line }, mostReraises,
 			"raised again 2 times within the hour, which is enough: change or remove /etc/sysctl.d/50-db.conf:3"},
-		{"nobody known", func(int) Writer { return Writer{} }, mostUnnamed,
-			"raised again 4 times within the hour, which is enough: ask who sets it, or take the step with ctwarden raise --to N"},
+		{"nobody known", func(int) Writer { return Writer{} }, mostReraises,
+			"raised again 2 times within the hour, which is enough: ask who sets it, or take the step with ctwarden raise --to N"},
 		{"two in turn", func(n int) Writer {
 			if n%2 == 0 {
 				return line
@@ -83,7 +83,7 @@ func TestWriterFoundAfterTheStep(t *testing.T) {
 	q.tr.Wrote(LimitChange{Old: 4000, New: 1000}, w)
 	q.at(minutes(12)).lower(900)
 	q.tr.Wrote(LimitChange{Old: 2000, New: 900}, w)
-	if f := q.tr.Foreign(q.now); f.Against != 1 || !f.Named {
+	if f := q.tr.Foreign(q.now); f.Against != 1 {
 		t.Errorf("%+v", f)
 	}
 }
@@ -94,7 +94,7 @@ func TestRaisesByOthersAreNoLowerings(t *testing.T) {
 	q.cfg.ForeignPause, q.p.Step, q.p.MaxStep = q.p.ForeignPause, 1.1, 1.1
 	q.tr = NewTracker(q.cfg, TrackerState{})
 	q.read(host, 100, 0, 0)
-	for i := range mostUnnamed + 2 {
+	for i := range mostReraises + 2 {
 		q.at(minutes(float64(i + 1))).lower(q.limit + 100)
 		q.refuse().decides(ReasonFull)
 	}
