@@ -97,23 +97,34 @@ func (t *Tracker) Settle(now time.Time) (Step, bool) {
 	return done, true
 }
 
-// stillDropping tells whether a table drops much more since the step than it always does, although it has room.
+// stillDropping tells whether a table drops much more since the step than it always does, although it has room. What long
+// hash chains refuse has that one cause, whatever room there is and whatever was refused before.
 func (t *Tracker) stillDropping(tb *table) bool {
 	from, to := t.mark.Counters.Drop, tb.counted.Counters.Drop
-	if to < from || tb.counted.Fill() >= roomShare {
+	if to < from {
 		return false
 	}
 	d := tb.counted.Counters.Since(t.mark.Counters)
+	seconds := tb.counted.At.Sub(t.mark.At).Seconds()
+	if float64(d.ChainLength) > calmDrops*seconds {
+		return true
+	}
+	if tb.counted.Fill() >= roomShare {
+		return false
+	}
 	lost := to - from
 	lost -= min(lost, d.lostRaces()) // happens on a healthy host too
-	rate := float64(lost+d.ChainLength) / tb.counted.At.Sub(t.mark.At).Seconds()
+	rate := float64(lost+d.ChainLength) / seconds
 	return rate > max(calmFactor*tb.calm+calmDrops, tb.refusedRate/helped)
 }
 
 // otherCauses says where else to look for what a table with room refuses.
 func (t *Tracker) otherCauses(tb *table) string {
 	d := tb.counted.Counters.Since(t.mark.Counters)
-	text := fmt.Sprintf("%d packets were dropped since the step although there is room", d.Drop+d.ChainLength)
+	text := fmt.Sprintf("%d packets were dropped since the step", d.Drop+d.ChainLength)
+	if tb.counted.Fill() < roomShare {
+		text += " although there is room"
+	}
 	if d.ChainLength > 0 {
 		text += fmt.Sprintf("; %d of them on hash chains too long: raise nf_conntrack_buckets", d.ChainLength)
 	}

@@ -84,18 +84,22 @@ func TestSettleIneffective(t *testing.T) {
 }
 
 // TestSettleOutcomeByWhatIsDropped: races for a place that are lost are no refusals, long chains are, and a tenth of what
-// was refused before may go on.
+// was refused before may go on, but not of what long chains refuse.
 func TestSettleOutcomeByWhatIsDropped(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		second Counters // what comes each second after the step
+		count  uint64   // of 2000
 		want   Outcome
 	}{
-		{"races for a place", Counters{Drop: 30, InsertFailed: 30}, OutcomeEffective},
-		{"refusals beside races", Counters{Drop: 130, InsertFailed: 30}, OutcomeIneffective},
-		{"long chains, with no drop", Counters{ChainLength: 100, InsertFailed: 100}, OutcomeIneffective},
-		{"a tenth of what it was", Counters{Drop: 50}, OutcomeEffective},
-		{"more than a tenth", Counters{Drop: 60}, OutcomeIneffective},
+		{"races for a place", Counters{Drop: 30, InsertFailed: 30}, 1000, OutcomeEffective},
+		{"refusals beside races", Counters{Drop: 130, InsertFailed: 30}, 1000, OutcomeIneffective},
+		{"long chains, with no drop", Counters{ChainLength: 100, InsertFailed: 100}, 1000, OutcomeIneffective},
+		{"long chains, a tenth of what was refused", Counters{ChainLength: 50, InsertFailed: 50}, 1000, OutcomeIneffective},
+		{"long chains in a table that is full again", Counters{ChainLength: 50, InsertFailed: 50}, 2000, OutcomeIneffective},
+		{"a few on long chains", Counters{ChainLength: 10, InsertFailed: 10}, 1000, OutcomeEffective},
+		{"a tenth of what it was", Counters{Drop: 50}, 1000, OutcomeEffective},
+		{"more than a tenth", Counters{Drop: 60}, 1000, OutcomeIneffective},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := play(t)
@@ -105,7 +109,7 @@ func TestSettleOutcomeByWhatIsDropped(t *testing.T) {
 				if n++; n > 1 {
 					got = got.Plus(c.second)
 				}
-				r := s.at(at).reading(host, 1000)
+				r := s.at(at).reading(host, c.count)
 				r.CountersOK, r.Counters = true, got
 				s.take(s.tr.Read(s.now, r))
 				if step, ok := s.tr.Settle(s.now); ok {
@@ -117,6 +121,15 @@ func TestSettleOutcomeByWhatIsDropped(t *testing.T) {
 			}
 			t.Error("no outcome")
 		})
+	}
+}
+
+// TestSettleNeverEffectiveWhileRefused: half of what was refused before goes on being refused, by a table that is full again.
+func TestSettleNeverEffectiveWhileRefused(t *testing.T) {
+	s := play(t)
+	s.read(host, 300, 0, 0).at(sec(1)).read(host, 1000, 100, 0).step(host, ReasonFull, 2000)
+	for at := sec(1.5); at <= sec(30); at += sec(0.5) {
+		s.at(at).read(host, 2000, 100+50*uint64(at/time.Second), 0).settles("")
 	}
 }
 
