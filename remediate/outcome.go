@@ -92,9 +92,14 @@ func (t *Tracker) Refused(now time.Time, p Policy, d Decision) []Event {
 	return t.take()
 }
 
-// Failed takes a step that could not be written. It is published once per incident and error.
+// Failed takes a step that could not be written, or that could not be taken back. It is published once per incident and
+// error, each of the two.
 func (t *Tracker) Failed(now time.Time, s Step) []Event {
-	if o := t.incident(s.IncidentID); o != nil && !o.say(s.Error) {
+	once := s.Error
+	if s.To < s.From {
+		once = "undo: " + once
+	}
+	if o := t.incident(s.IncidentID); o != nil && !o.say(once) {
 		return nil
 	}
 	t.emit(now, EventStepFailed, s)

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
@@ -60,6 +61,38 @@ func TestHeldAfterAStep(t *testing.T) {
 		if after := f.limit(t); after != before || before == "65536" {
 			t.Errorf("held, and yet the limit went from %s to %s", before, after)
 		}
+	})
+}
+
+// TestUndoFails: a step did not help and cannot be taken back. On-call is told, once.
+func TestUndoFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		acts := crashActs(t, f)["ineffective"]
+		f.live(t, 0, acts[0])
+		f.cfg.Fail = func(stage string) {
+			if stage == apply.StageIntent { // somebody else writes the limit just before the undo does
+				f.put(t, "proc/sys/net/netfilter/nf_conntrack_max", "70000\n")
+				f.put(t, "proc/sys/net/nf_conntrack_max", "70000\n")
+			}
+		}
+		f.live(t, 0, func(a *Agent) {
+			acts[1](a)
+			var told []remediate.Step
+			waiting, err := a.disk.store.Load().Peek(0, 10000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ev := range waiting {
+				if r, err := notify.Decode(ev.Body); err == nil && ev.Type == remediate.EventStepFailed {
+					told = append(told, r.Event.Data.(remediate.Step))
+				}
+			}
+			if len(told) != 1 || told[0].Reason != remediate.ReasonIneffective || told[0].From != 131072 || told[0].To != 65536 ||
+				!strings.Contains(told[0].Error, "70000") || told[0].IncidentID == "" {
+				t.Errorf("told %+v", told)
+			}
+		})
 	})
 }
 

@@ -225,8 +225,10 @@ func (a *Agent) settle() {
 		if s.Reason == remediate.ReasonManual || why != "" {
 			return // an operator's own step is the operator's to undo
 		}
-		if _, err := a.undo(s, s.From, remediate.ReasonIneffective); err != nil {
+		if back, err := a.undo(s, s.From, remediate.ReasonIneffective); err != nil {
 			a.cfg.Log.Error("step not undone", zap.Uint64("limit", s.To), zap.Error(err))
+			a.countStep("failed", remediate.ReasonIneffective)
+			a.queue(a.tracker.Failed(time.Now(), back)...)
 		}
 		return
 	}

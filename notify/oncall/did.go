@@ -33,7 +33,7 @@ func Did(steps []remediate.Event) []string {
 			out = append(out, "took no step: "+refusal(s))
 		case remediate.EventStepFailed:
 			flush()
-			out = append(out, fmt.Sprintf("could not raise the limit from %d to %d: %s", s.From, s.To, s.Error))
+			out = append(out, notDone(s))
 		case remediate.EventStepReverted:
 			flush()
 			out = append(out, fmt.Sprintf("took its step back: the limit is %d again, from %d: %s", s.To, s.From, because(s)))
@@ -41,6 +41,14 @@ func Did(steps []remediate.Event) []string {
 	}
 	flush()
 	return out
+}
+
+// notDone says what could not be done to the limit.
+func notDone(s remediate.Step) string {
+	if s.To < s.From {
+		return fmt.Sprintf("could not take its step back, from %d to %d: %s", s.From, s.To, s.Error)
+	}
+	return fmt.Sprintf("could not raise the limit from %d to %d: %s", s.From, s.To, s.Error)
 }
 
 // Brief says the last of it in a few words; empty: nothing was done or refused.
@@ -61,6 +69,9 @@ func Brief(steps []remediate.Event) (text string) {
 			text = "no step: " + strings.ReplaceAll(string(s.Reason), "_", " ")
 		case remediate.EventStepFailed:
 			text = "limit could not be raised"
+			if s.To < s.From {
+				text = "step could not be taken back"
+			}
 		case remediate.EventStepReverted:
 			text = "step taken back"
 		}

@@ -101,6 +101,8 @@ func TestDid(t *testing.T) {
 	lower := step("d", 400, 200, at)
 	lower.Reason = remediate.ReasonIneffective
 	failed := step("e", 100, 200, at)
+	notUndone := step("f", 200, 100, at)
+	notUndone.Error = "read-only file system"
 	failed.Error = "read-only file system"
 	for _, c := range []struct {
 		name  string
@@ -134,6 +136,8 @@ func TestDid(t *testing.T) {
 		{"refused for a reason of tomorrow", []remediate.Event{refusedStep("weather", at)}, "took no step: weather"},
 		{"failed", []remediate.Event{stepEvent(remediate.EventStepFailed, failed)},
 			"could not raise the limit from 100 to 200: read-only file system"},
+		{"failed to undo", []remediate.Event{stepEvent(remediate.EventStepFailed, notUndone)},
+			"could not take its step back, from 200 to 100: read-only file system"},
 		{"raised, undone and refused, in that order", []remediate.Event{stepEvent(remediate.EventStepApplied, first),
 			stepEvent(remediate.EventStepReverted, lower), refusedStep(remediate.ReasonIneffective, at)},
 			"raised the limit from 100 to 200 at 22:51:04 UTC; too early to tell whether it helped\n" +
