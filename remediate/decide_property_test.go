@@ -63,7 +63,7 @@ func (n source) situation() Situation {
 		},
 		Limits: Limits{Max: limit, Buckets: limit/(1+n.below(16)) + n.below(2)*512, Writable: !n.chance(20), BucketsWritable: !n.chance(4)},
 		Memory: Memory{Total: 1<<30 + n.amount(44), Available: 1<<28 + n.amount(43), EntryBytes: n.below(512)},
-		Chains: pick(n, ChainsFree, ChainsShort, ChainsLong, ChainsLong), Entries: count + n.amount(20), Hidden: pick(n, 0, n.amount(20)),
+		Chains: pick(n, ChainsFree, ChainsShort, ChainsLong, ChainsLong), Entries: count + n.amount(20), Fullest: pick(n, 0, 0, count), Hidden: pick(n, 0, n.amount(20)),
 		Flood: n.chance(10), ForeignAt: pick(n, time.Time{}, n.around(time.Hour)),
 	}
 	if n.chance(8) {

@@ -23,6 +23,7 @@ const (
 	HashSmaller  HashReason = "made_smaller"   // somebody made it smaller than ctwarden set it in this boot
 	HashForeign  HashReason = "foreign_change" // somebody else changed the limit a short while ago
 	HashRefusing HashReason = "refusing"       // connections are being refused: not the time for a stall that need not be
+	HashHigh     HashReason = "pressure"       // a table has so little room that it could be full before the resize is over
 	HashFailed   HashReason = "failed"         // a resize failed a short while ago
 	HashStall    HashReason = "stall"          // it would stall packets for too long now
 	HashMemory   HashReason = "memory"         // the table could outgrow its share of memory
@@ -44,6 +45,8 @@ func (r HashReason) Text() string {
 		return "it is smaller than ctwarden set it in this boot: somebody else changed it since, or the kernel gave less; that stands"
 	case HashRefusing:
 		return "connections are being refused; a step that needs a larger hash resizes it"
+	case HashHigh:
+		return "a table stands at incident.pressure or above; it is resized when there is more room, or by a step that needs it"
 	case HashFailed:
 		return "the last try failed less than 10 minutes ago"
 	case HashStall:
@@ -107,6 +110,8 @@ func leaveHash(p Policy, s Situation, d Presizing) HashReason {
 		return HashForeign
 	case s.Refusing:
 		return HashRefusing
+	case s.Limits.Max > 0 && float64(s.Fullest) >= p.Pressure*float64(s.Limits.Max):
+		return HashHigh
 	case within(s.Now, s.ResizeFailedAt, resizePause):
 		return HashFailed
 	case s.Limits.Max == 0 || s.Limits.Max > MaxLimit:

@@ -41,6 +41,8 @@ func TestPresize(t *testing.T) {
 		{"somebody else is at it", func(_ *Policy, s *Situation) { s.ForeignAt = noon.Add(-10*time.Minute + 1) }, HashForeign, 131072, 450 * time.Microsecond},
 		{"somebody else was at it", func(_ *Policy, s *Situation) { s.ForeignAt = noon.Add(-10 * time.Minute) }, "", 131072, 450 * time.Microsecond},
 		{"refusing", func(_ *Policy, s *Situation) { s.Refusing = true }, HashRefusing, 131072, 450 * time.Microsecond},
+		{"a table that stands high", func(_ *Policy, s *Situation) { s.Fullest = 58983 }, HashHigh, 131072, 450 * time.Microsecond},
+		{"one short of it", func(_ *Policy, s *Situation) { s.Fullest = 58982 }, "", 131072, 450 * time.Microsecond},
 		{"just failed", func(_ *Policy, s *Situation) { s.ResizeFailedAt = noon.Add(-10*time.Minute + 1) }, HashFailed, 131072, 450 * time.Microsecond},
 		{"failed a while ago", func(_ *Policy, s *Situation) { s.ResizeFailedAt = noon.Add(-10 * time.Minute) }, "", 131072, 450 * time.Microsecond},
 		{"as many entries as nobody notices", func(_ *Policy, s *Situation) { s.Entries = 44444 }, "", 131072, 19_999_800},
@@ -87,7 +89,7 @@ func TestPresizeKeepsItsPromises(t *testing.T) {
 		}
 		sized++
 		if d.Buckets <= s.Limits.Buckets || d.Buckets%bucketMultiple != 0 || d.Buckets*s.Chains.Entries() < min(p.Ceiling, MaxLimit) ||
-			PredictedStall(s.Entries, s.StallPerEntry) > 20*time.Millisecond || p.Mode != ModeRemediate ||
+			PredictedStall(s.Entries, s.StallPerEntry) > 20*time.Millisecond || float64(s.Fullest) >= p.Pressure*float64(s.Limits.Max) || p.Mode != ModeRemediate ||
 			p.Buckets != BucketsPresize || s.Held.Active(s.Now) || !s.Limits.BucketsWritable {
 			t.Fatalf("%+v of %+v under %+v", d, s, p)
 		}

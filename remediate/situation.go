@@ -13,6 +13,8 @@ type Situation struct {
 	Chains Chains
 	// Entries is the number of entries of all namespaces together that can be seen.
 	Entries uint64
+	// Fullest is the most entries of any one of them. It is looked at for the hash alone.
+	Fullest uint64
 	// Hidden is how many entries there are besides, in namespaces that cannot be seen: a resize moves them too. It is zero
 	// unless a resize is considered.
 	Hidden uint64

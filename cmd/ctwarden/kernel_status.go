@@ -62,7 +62,7 @@ func hashStatus(p remediate.Policy, st agent.Status, chains remediate.Chains) *a
 		s.Held = st.Fleet.Hold
 	}
 	for _, ns := range st.NetNS {
-		s.Entries += ns.Count
+		s.Entries, s.Fullest = s.Entries+ns.Count, max(s.Fullest, ns.Count)
 		if !ns.Init {
 			s.OtherPeaks = append(s.OtherPeaks, ns.Count)
 		}

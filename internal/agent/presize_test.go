@@ -131,6 +131,7 @@ func TestNotPresized(t *testing.T) {
 			}
 		}, remediate.HashHeld, 1},
 		{"of too many entries", func(t *testing.T, f *fragile) { f.traffic(t, 44445, 0) }, remediate.HashStall, 1},
+		{"of a table that stands high", func(t *testing.T, f *fragile) { f.table(t, 36000, 40000, 0); f.hash(t, 16384) }, remediate.HashHigh, 1},
 		{"without memory", func(t *testing.T, f *fragile) {
 			f.put(t, "proc/meminfo", "MemTotal: 100000 kB\nMemAvailable: 90000 kB\n")
 		}, remediate.HashMemory, 1},
@@ -161,11 +162,11 @@ func TestNotPresized(t *testing.T) {
 func TestPresizedLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _ := newSmallHash(t)
-		f.traffic(t, 60000, 0)
+		f.traffic(t, 50000, 0)
 		f.live(t, 0, func(a *Agent) {
 			a.pass(5)
 			f.hashIs(t, a, "busy", "16384", remediate.HashStall)
-			if s := a.status().Hash; s.StallUS != 27000 || s.Wanted != 131072 || s.StallPerEntryNS != 450 || s.Learned != 0 {
+			if s := a.status().Hash; s.StallUS != 22500 || s.Wanted != 131072 || s.StallPerEntryNS != 450 || s.Learned != 0 {
 				t.Errorf("%+v", s)
 			}
 			f.traffic(t, 20000, 0)
@@ -239,11 +240,11 @@ func TestPresizeFails(t *testing.T) {
 func TestStallIsLearned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _ := newSmallHash(t)
-		f.traffic(t, 60000, 0)
+		f.traffic(t, 58000, 0)
 		f.live(t, 0, func(a *Agent) {
 			a.turn()
 			for range 2 {
-				a.tookResize(remediate.Resize{From: 512, Asked: 1024, To: 1024, BusyUS: 12000}, nil) // 200 ns each
+				a.tookResize(remediate.Resize{From: 512, Asked: 1024, To: 1024, BusyUS: 11600}, nil) // 200 ns each
 			}
 			a.pass(3)
 			f.hashIs(t, a, "a fast machine", "131072", remediate.HashSized)
