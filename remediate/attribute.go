@@ -34,6 +34,7 @@ func (t *Tracker) Match(now time.Time, m Match) []Event {
 	case t.lateFor(m, at):
 	case t.believed(m) && t.lineIncidents() < mostLineIncidents:
 		t.openByLine(now, m, at)
+	case t.refusedAfterAll(now, m, at):
 	default:
 		t.addUnverified(now, m, m.writtenAt(now))
 	}

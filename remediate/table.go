@@ -33,6 +33,10 @@ type table struct {
 	// its measurement began.
 	calm     float64
 	calmFrom Reading
+	// credit is how many drops may come now without counting as refusals; spared is how many last did not, sparedAt when.
+	credit   float64
+	spared   uint64
+	sparedAt time.Time
 	// peaks are the highest counts of the present span of time, which began at peaksFrom, and of the one before.
 	peaks     [2]uint64
 	peaksFrom time.Time
@@ -82,11 +86,12 @@ func (tb *table) take(r Reading, horizon time.Duration) growth {
 	if resumed && tb.ongoing != nil && tb.ongoing.Severity == SeverityCritical {
 		atFull, room = true, false // it was refusing before the restart, and nobody looked meanwhile
 	}
-	if lost := g.drops; atFull {
-		if room { // a race for a place is lost on a healthy host too
-			lost -= min(lost, d.lostRaces())
-		}
-		g.refused = lost + g.earlyDrops
+	lost := g.drops
+	if room { // a race for a place is lost on a healthy host too
+		lost -= min(lost, d.lostRaces())
+	}
+	if spared := tb.spare(r, prev, lost, atFull && room); atFull {
+		g.refused = lost - spared + g.earlyDrops
 	}
 	if g.refused > 0 {
 		tb.noteRefusals(r, prev, g)
@@ -131,7 +136,8 @@ func (tb *table) measureCalm(r Reading, atFull bool) {
 	case tb.calmFrom.At.IsZero() || dt < 0:
 		tb.calmFrom = r
 	case dt >= calmWindow:
-		tb.calm = float64(r.Counters.Drop-tb.calmFrom.Counters.Drop) / dt.Seconds()
+		d := r.Counters.Since(tb.calmFrom.Counters)
+		tb.calm = float64(d.Drop-min(d.Drop, d.lostRaces())) / dt.Seconds()
 		tb.calmFrom = r
 	}
 }
