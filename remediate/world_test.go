@@ -10,7 +10,7 @@ import (
 
 // A world is a kernel's table in simulated time: flows arrive at a rate, each lives for so long, and what comes to a full
 // table is refused. An agent looks at it as often as SamplePeriod says, and later than that by what its processor makes it
-// wait.
+// wait. There may be more namespaces under the one limit.
 type world struct {
 	p      Policy
 	tr     *Tracker
@@ -18,15 +18,23 @@ type world struct {
 	limits Limits
 	memory Memory
 
+	*space                      // the first namespace
+	others []*space             // and those besides
+	late   func() time.Duration // how much later than wanted the agent reads
+	unheld uint64               // how many were refused while no bound forbade a step
+	steps  []Step
+}
+
+// A space is what happens in one namespace.
+type space struct {
+	ns       NetNS
 	arrive   func(at time.Duration) float64 // flows per second
 	lives    time.Duration                  // of each flow; 0: for ever
-	late     func() time.Duration           // how much later than wanted the agent reads
 	part     float64                        // of a flow that is still to come
 	count    uint64
 	refused  uint64
-	unheld   uint64     // of those, how many while no bound forbade a step
 	expiring []arrivals // oldest first
-	steps    []Step
+	next     time.Time  // when it is read again
 }
 
 type arrivals struct {
@@ -39,7 +47,7 @@ const worldTick = 250 * time.Microsecond
 
 func newWorld(p Policy, limit uint64, arrive func(time.Duration) float64) *world {
 	return &world{
-		p: p, now: noon, arrive: arrive, late: func() time.Duration { return 0 },
+		p: p, now: noon, space: &space{ns: host, arrive: arrive}, late: func() time.Duration { return 0 },
 		tr: NewTracker(TrackerConfig{
 			Host: "hv1", BootID: "b1", Start: noon, Pressure: p.Pressure, Horizon: p.Horizon, CloseAfter: 2 * time.Minute,
 			UpdateEvery: 30 * time.Second,
@@ -49,27 +57,37 @@ func newWorld(p Policy, limit uint64, arrive func(time.Duration) float64) *world
 	}
 }
 
+// all are the namespaces, the first one first.
+func (w *world) all() []*space { return append([]*space{w.space}, w.others...) }
+
 // pass lets flows come and go for one tick.
 func (w *world) pass() {
 	w.now = w.now.Add(worldTick)
-	for w.lives > 0 && len(w.expiring) > 0 && w.now.Sub(w.expiring[0].at) >= w.lives {
-		w.count -= w.expiring[0].n
-		w.expiring = w.expiring[1:]
+	w.passIn(w.space)
+	for _, s := range w.others {
+		w.passIn(s)
 	}
-	w.part += w.arrive(w.now.Sub(noon)) * worldTick.Seconds()
-	if w.part < 0 { // entries are taken away
-		gone := min(uint64(-w.part), w.count)
-		w.count, w.part = w.count-gone, w.part+float64(gone)
+}
+
+func (w *world) passIn(s *space) {
+	for s.lives > 0 && len(s.expiring) > 0 && w.now.Sub(s.expiring[0].at) >= s.lives {
+		s.count -= s.expiring[0].n
+		s.expiring = s.expiring[1:]
+	}
+	s.part += s.arrive(w.now.Sub(noon)) * worldTick.Seconds()
+	if s.part < 0 { // entries are taken away
+		gone := min(uint64(-s.part), s.count)
+		s.count, s.part = s.count-gone, s.part+float64(gone)
 		return
 	}
-	come := uint64(w.part)
-	w.part -= float64(come)
-	fits := min(come, w.limits.Max-min(w.count, w.limits.Max))
-	if w.refused += come - fits; come > fits && w.bound() == "" {
+	come := uint64(s.part)
+	s.part -= float64(come)
+	fits := min(come, w.limits.Max-min(s.count, w.limits.Max))
+	if s.refused += come - fits; come > fits && w.bound() == "" {
 		w.unheld += come - fits
 	}
-	w.count += fits
-	w.expiring = append(w.expiring, arrivals{w.now, fits})
+	s.count += fits
+	s.expiring = append(s.expiring, arrivals{w.now, fits})
 }
 
 // bound is the reason why no step may be taken any more; "": one may.
@@ -86,44 +104,54 @@ func (w *world) bound() Reason {
 	return ""
 }
 
-// look reads the table and does what the policy makes of it. It returns when to look again.
-func (w *world) look() time.Time {
+// look reads the tables that are due, and does what the policy makes of each.
+func (w *world) look() {
+	for _, s := range w.all() {
+		if !w.now.Before(s.next) {
+			s.next = w.lookAt(s)
+		}
+	}
+}
+
+// lookAt reads one table. It returns when to look again.
+func (w *world) lookAt(s *space) time.Time {
 	r := Reading{
-		At: w.now, NetNS: host, Count: w.count, Max: w.limits.Max, Buckets: w.limits.Buckets, CountersOK: true,
-		Counters: Counters{Drop: w.refused},
+		At: w.now, NetNS: s.ns, Count: s.count, Max: w.limits.Max, Buckets: w.limits.Buckets, CountersOK: true,
+		Counters: Counters{Drop: s.refused},
 	}
 	w.tr.Read(w.now, r)
 	w.tr.Tick(w.now)
 	for _, ask := range w.tr.Asks(w.now) {
 		d := Decide(w.p, Situation{
 			Now: w.now, Ask: ask, Limits: w.limits, Memory: w.memory, Chains: ChainsLong, Entries: w.count,
-			StepTimes: w.tr.StepTimes(), ForeignAt: w.tr.ForeignAt(),
+			StepTimes: w.tr.StepTimes(), ForeignAt: w.tr.ForeignAt(), OtherPeaks: w.tr.Peaks(ask.Reading.NetNS.Inode),
 		})
 		if !d.Do {
 			continue
 		}
 		w.pass() // flows come while the step is taken
 		w.limits.Max, w.limits.OldMax = d.To, d.To
-		s := Step{ID: fmt.Sprint(len(w.steps)), IncidentID: d.IncidentID, At: w.now, From: d.From, To: d.To, Reason: d.Reason, NetNS: host}
-		w.steps = append(w.steps, s)
-		w.tr.Applied(w.now, s, false)
+		step := Step{ID: fmt.Sprint(len(w.steps)), IncidentID: d.IncidentID, At: w.now, From: d.From, To: d.To, Reason: d.Reason, NetNS: d.NetNS}
+		w.steps = append(w.steps, step)
+		w.tr.Applied(w.now, step, false)
+		for _, other := range w.others {
+			other.next = w.now
+		}
 		return w.now.Add(worldTick)
 	}
-	if s, ok := w.tr.Settle(w.now); ok {
-		w.tr.Confirmed(w.now, s)
+	if step, ok := w.tr.Settle(w.now); ok {
+		w.tr.Confirmed(w.now, step)
 	}
-	growth, _ := w.tr.Growth(host.Inode)
-	return w.now.Add(SamplePeriod(w.p, r, growth, w.tr.Critical(host.Inode)) + w.late())
+	growth, _ := w.tr.Growth(s.ns.Inode)
+	return w.now.Add(SamplePeriod(w.p, r, growth, w.tr.Critical(s.ns.Inode)) + w.late())
 }
 
 // run lets the world go on for so long.
 func (w *world) run(span time.Duration) {
-	next := w.look()
+	w.look()
 	for end := w.now.Add(span); w.now.Before(end); {
 		w.pass()
-		if !w.now.Before(next) {
-			next = w.look()
-		}
+		w.look()
 	}
 }
 
