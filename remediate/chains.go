@@ -2,8 +2,8 @@ package remediate
 
 import "fmt"
 
-// Chains says at what length of a hash chain the kernel refuses an insert. Each connection is hashed twice, so a chain has
-// at the mean twice as many links as there are entries to a bucket.
+// Chains says at what length of a hash chain the kernel refuses an insert. Each connection is hashed twice, so a chain
+// has at the mean twice as many links as there are entries to a bucket.
 type Chains int
 
 // The kernels' ways with long chains. An unknown one counts as [ChainsShort], the careful side.
@@ -54,7 +54,8 @@ func (c Chains) Entries() uint64 {
 }
 
 // PresizedBuckets is the hash size that serves a limit well, as a multiple of what the kernel rounds to: one bucket for
-// four entries, which was the kernel's own ratio until 5.14 and is kube-proxy's, or one for each where chains must be short.
+// four entries, which was the kernel's own ratio until 5.14 and is kube-proxy's, or one for each where chains must be
+// short.
 func (c Chains) PresizedBuckets(limit uint64) uint64 {
 	per := uint64(4 * bucketMultiple)
 	if c == ChainsShort {

@@ -52,9 +52,9 @@ func TestPresizedBuckets(t *testing.T) {
 	}
 }
 
-// refusedShare is which part of random inserts a kernel refuses that draws the longest chain from 8 to 31 and gives up at
-// the second link beyond, in either of the two chains that a connection goes to (Linux 6.1, __nf_conntrack_confirm), with so
-// many entries to a bucket: the length of a chain is Poisson-distributed about twice that.
+// refusedShare is which part of random inserts a kernel refuses that draws the longest chain from 8 to 31 and gives up
+// at the second link beyond, in either of the two chains that a connection goes to (Linux 6.1, __nf_conntrack_confirm),
+// with so many entries to a bucket: the length of a chain is Poisson-distributed about twice that.
 func refusedShare(entries float64) float64 {
 	const least, drawn = 8, 24
 	mean, share := 2*entries, 0.0
@@ -68,8 +68,8 @@ func refusedShare(entries float64) float64 {
 	return share
 }
 
-// TestChainsShortSuffices: what is presized, and where the limit is held, is refused next to nothing where chains must be
-// short; what serves longer chains would be refused much.
+// TestChainsShortSuffices: what is presized, and where the limit is held, is refused next to nothing where chains must
+// be short; what serves longer chains would be refused much.
 func TestChainsShortSuffices(t *testing.T) {
 	const ceiling = 524288
 	presized := float64(ceiling) / float64(ChainsShort.PresizedBuckets(ceiling))
@@ -81,7 +81,7 @@ func TestChainsShortSuffices(t *testing.T) {
 		{float64(ChainsLong.Entries()), 0.3, 0.6},
 	} {
 		if got := refusedShare(c.entries); got < c.least || got > c.most {
-			t.Errorf("at %.0f entries a bucket %.2g of all inserts is refused, want %.2g to %.2g", c.entries, got, c.least, c.most)
+			t.Errorf("at %.0f entries a bucket %.2g is refused, want %.2g to %.2g", c.entries, got, c.least, c.most)
 		}
 	}
 }
@@ -97,12 +97,14 @@ func TestFoundingCaseShortChains(t *testing.T) {
 		buckets uint64
 		why     Reason
 	}{
-		{"the default of old kernels, at once", nil, 0, []uint64{131072, 262144, 524288}, []time.Duration{65536 * 450}, 524288, ReasonAtCeiling},
+		{"the default of old kernels, at once", nil, 0,
+			[]uint64{131072, 262144, 524288}, []time.Duration{65536 * 450}, 524288, ReasonAtCeiling},
 		{"sized in quiet", func(_ *Policy, s *Situation) { s.Limits.Buckets = 524288 }, 0,
 			[]uint64{131072, 262144, 524288}, nil, 524288, ReasonAtCeiling},
 		{"the default of these kernels", func(_ *Policy, s *Situation) { s.Limits.Max, s.Limits.Buckets = 262144, 262144 }, 0,
 			[]uint64{524288}, nil, 262144, ReasonAtCeiling},
-		{"many entries elsewhere", nil, 100_000, []uint64{131072, 262144, 524288}, []time.Duration{165536 * 450}, 524288, ReasonAtCeiling},
+		{"many entries elsewhere", nil, 100_000,
+			[]uint64{131072, 262144, 524288}, []time.Duration{165536 * 450}, 524288, ReasonAtCeiling},
 		{"keep", func(p *Policy, s *Situation) { p.Buckets, s.Limits.Buckets = BucketsKeep, 65536 }, 0,
 			[]uint64{131072}, nil, 65536, ReasonChainLimit},
 		{"keep, with four entries a bucket already", func(p *Policy, _ *Situation) { p.Buckets = BucketsKeep }, 0,
@@ -116,9 +118,9 @@ func TestFoundingCaseShortChains(t *testing.T) {
 				c.change(&p, &s)
 			}
 			got := climbFrom(p, s, c.others, 0, false)
-			if !slices.Equal(got.limits, c.limits) || !slices.Equal(got.resizes, c.resizes) || got.why != c.why || got.buckets != c.buckets {
-				t.Errorf("limits %d, stalls %v, %d buckets, then %s\nwant   %d, stalls %v, %d buckets, then %s", got.limits, got.resizes,
-					got.buckets, got.why, c.limits, c.resizes, c.buckets, c.why)
+			if !slices.Equal(got.limits, c.limits) || !slices.Equal(got.resizes, c.resizes) || got.why != c.why ||
+				got.buckets != c.buckets {
+				t.Errorf("%+v\nwant limits %d, stalls %v, %d buckets, then %s", got, c.limits, c.resizes, c.buckets, c.why)
 			}
 		})
 	}
@@ -144,7 +146,7 @@ func TestPresizeShortChains(t *testing.T) {
 // TestKeepTextIsTrue: what is said of a hash that is kept is what the guard does on that kernel.
 func TestKeepTextIsTrue(t *testing.T) {
 	for chains, want := range map[Chains]string{
-		ChainsFree: "does not depend on it", ChainsShort: "2 entries a bucket at most", ChainsLong: "8 entries a bucket at most",
+		ChainsFree: "does not depend on it", ChainsShort: "to 2 entries a bucket", ChainsLong: "to 8 entries a bucket",
 	} {
 		p, s := allowed(), refusing()
 		p.Buckets, s.Chains = BucketsKeep, chains

@@ -23,7 +23,7 @@ const (
 	HashSmaller  HashReason = "made_smaller"   // somebody made it smaller than ctwarden set it in this boot
 	HashForeign  HashReason = "foreign_change" // somebody else changed the limit a short while ago
 	HashRefusing HashReason = "refusing"       // connections are being refused: not the time for a stall that need not be
-	HashHigh     HashReason = "pressure"       // a table has so little room that it could be full before the resize is over
+	HashHigh     HashReason = "pressure"       // a table has so little room that it may be full before a resize is over
 	HashFailed   HashReason = "failed"         // a resize failed a short while ago
 	HashStall    HashReason = "stall"          // it would stall packets for too long now
 	HashMemory   HashReason = "memory"         // the table could outgrow its share of memory
@@ -46,7 +46,7 @@ func (r HashReason) Text() string {
 	case HashRefusing:
 		return "connections are being refused; a step that needs a larger hash resizes it"
 	case HashHigh:
-		return "a table stands at incident.pressure or above; it is resized when there is more room, or by a step that needs it"
+		return "a table stands at incident.pressure or above; it is resized when there is room, or by a step that needs it"
 	case HashFailed:
 		return "the last try failed less than 10 minutes ago"
 	case HashStall:

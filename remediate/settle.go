@@ -97,8 +97,8 @@ func (t *Tracker) Settle(now time.Time) (Step, bool) {
 	return done, true
 }
 
-// stillDropping tells whether a table drops much more since the step than it always does, although it has room. What long
-// hash chains refuse has that one cause, whatever room there is and whatever was refused before.
+// stillDropping tells whether a table drops much more since the step than it always does, although it has room. What
+// long hash chains refuse has that one cause, whatever room there is and whatever was refused before.
 func (t *Tracker) stillDropping(tb *table) bool {
 	from, to := t.mark.Counters.Drop, tb.counted.Counters.Drop
 	if to < from {

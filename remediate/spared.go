@@ -3,8 +3,8 @@ package remediate
 import "time"
 
 // spare returns how many of the packets that a table with room has dropped since the reading before are what it always
-// drops, for other causes than a full table. They come unevenly, so what did not come counts for later, for a second at most.
-// A kernel's line tells when some of them were refusals after all, see [Tracker.Match].
+// drops, for other causes than a full table. They come unevenly, so what did not come counts for later, for a second at
+// most. A kernel's line tells when some of them were refusals after all, see [Tracker.Match].
 func (tb *table) spare(r, prev Reading, lost uint64, room bool) uint64 {
 	usual := calmFactor * tb.calm
 	dt := max(r.At.Sub(prev.At), 0)
@@ -24,8 +24,8 @@ func (tb *table) spare(r, prev Reading, lost uint64, room bool) uint64 {
 	return spared
 }
 
-// refusedAfterAll takes a record of the kernel's that was written when drops at a nearly full table were taken for what it
-// always drops. It tells whether there were any.
+// refusedAfterAll takes a record of the kernel's that was written when drops at a nearly full table were taken for what
+// it always drops. It tells whether there were any.
 func (t *Tracker) refusedAfterAll(now time.Time, m Match, at time.Time) bool {
 	tb := t.sparing(m, at)
 	if tb == nil {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// dropping is a table of 1,000 that drops 20 packets a second for another cause, at random times, and has done so for half a
-// minute with room.
+// dropping is a table of 1,000 that drops 20 packets a second for another cause, at random times, and has done so for
+// half a minute with room.
 func dropping(t *testing.T) (s *script, drops func(span time.Duration) uint64) {
 	s = play(t)
 	rng, total := rand.New(rand.NewPCG(7, 7)), uint64(0)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// leastRoom is how many entries must be free at the beginning so that nothing is refused of a load of that many a second:
-// what comes in 20 ms, and 2,000 at least.
+// leastRoom is how many entries must be free at the beginning so that nothing is refused of a load of that many a
+// second: what comes in 20 ms, and 2,000 at least.
 func leastRoom(most float64) uint64 { return uint64(max(most/50, 2000)) }
 
 // partlyFilled is a space with a random load of up to so many a second, in which some of the limit is in use already.
@@ -22,8 +22,8 @@ func partlyFilled(rng *rand.Rand, ns NetNS, most float64, limit uint64) *space {
 	return s
 }
 
-// TestWorldPartlyFilled: nor is anything refused by tables that are partly in use when the agent starts, in one namespace or
-// in two under the one limit.
+// TestWorldPartlyFilled: nor is anything refused by tables that are partly in use when the agent starts, in one
+// namespace or in two under the one limit.
 func TestWorldPartlyFilled(t *testing.T) {
 	p := worldPolicy()
 	p.Ceiling = 1 << 22
@@ -53,8 +53,8 @@ func TestWorldPartlyFilled(t *testing.T) {
 	}
 }
 
-// TestWorldFasterThanSaid: a load that comes up to a hundred times max_insert_rate is read as often as it was measured to
-// need, so that nothing is refused of it either.
+// TestWorldFasterThanSaid: a load that comes up to a hundred times max_insert_rate is read as often as it was measured
+// to need, so that nothing is refused of it either.
 func TestWorldFasterThanSaid(t *testing.T) {
 	p := worldPolicy()
 	p.MaxInsertRate, p.Ceiling = 1000, 1<<22

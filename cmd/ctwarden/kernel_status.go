@@ -72,8 +72,8 @@ func hashStatus(p remediate.Policy, st agent.Status, chains remediate.Chains) *a
 	return &h
 }
 
-// readTables fills in the limits, the namespaces and the cost, and tells whether the kernel counts what long hash chains
-// refuse.
+// readTables fills in the limits, the namespaces and the cost, and tells whether the kernel counts what long hash
+// chains refuse.
 func readTables(ctx context.Context, st *agent.Status) (counts bool, err error) {
 	table, err := conntrack.Open("/", time.Now)
 	if err != nil {

@@ -71,8 +71,8 @@ func (a *Agent) situation(now time.Time, ask remediate.Ask, limits remediate.Lim
 		Now: now, Ask: ask, Limits: limits, Memory: a.memoryNow(now), Chains: a.chains.Counted(a.table.CountsChains()),
 		OtherPeaks: a.tracker.Peaks(ask.Reading.NetNS.Inode),
 		Held:       a.heldNow(now), ForeignAt: a.tracker.ForeignAt(), Foreign: a.tracker.Foreign(now), StepTimes: a.tracker.StepTimes(),
-		Entries: a.entries(), Fullest: a.live(), StallPerEntry: a.hash.stallPerEntry(), Refusing: a.refusing(), HashSet: a.hash.Set,
-		ResizeFailedAt: a.hash.failed,
+		Entries: a.entries(), Fullest: a.live(), StallPerEntry: a.hash.stallPerEntry(), Refusing: a.refusing(),
+		HashSet: a.hash.Set, ResizeFailedAt: a.hash.failed,
 	}
 }
 
