@@ -2,6 +2,8 @@ package testkernel
 
 import (
 	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ func TestEachFlowHasAnEntry(t *testing.T) {
 		{"UDP in one burst", UDP, 0, 10000},
 		{"UDP over IPv6 in one burst", UDP6, 0, 10000},
 		{"TCP in one burst", SYN, 0, 10000},
+		{"TCP over IPv6 in one burst", SYN6, 0, 10000},
 		{"TCP established", Established, 0, 30000},
 		{"UDP at a rate", UDP, 20000, 10000},
 	} {
@@ -38,6 +41,36 @@ func TestEachFlowHasAnEntry(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantCount(t, ns, 0)
+		})
+	}
+}
+
+// TestEntriesAreOfTheirKind has conntrack(8) say what the kernel took the packets for.
+func TestEntriesAreOfTheirKind(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		kind   Kind
+		family string
+		want   string // a regular expression of the one entry
+	}{
+		{"UDP", UDP, "ipv4", `^udp +17 \d+ src=198\.18\.\S+ dst=198\.1[89]\.\S+ sport=\d+ dport=9 \[UNREPLIED\]`},
+		{"UDP over IPv6", UDP6, "ipv6", `^udp +17 \d+ src=fd63:7478::1 dst=fd63:7477::\S+ sport=\d+ dport=9 \[UNREPLIED\]`},
+		{"TCP", SYN, "ipv4", `^tcp +6 \d+ SYN_SENT src=198\.18\.\S+ dst=198\.1[89]\.\S+ sport=\d+ dport=9 \[UNREPLIED\]`},
+		{"TCP over IPv6", SYN6, "ipv6", `^tcp +6 \d+ SYN_SENT src=fd63:7478::1 dst=fd63:7477::\S+ sport=\d+ dport=9 \[UNREPLIED\]`},
+		{"TCP established", Established, "ipv4", `^tcp +6 \d+ ESTABLISHED src=198\.18\.\S+ .* \[ASSURED\]`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ns := Scratch(t)
+			if _, err := ns.Send(t.Context(), Traffic{Kind: c.kind, Flows: 1}); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("ip", "netns", "exec", ns.Name, "conntrack", "-L", "-f", c.family).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if entries := string(out); !regexp.MustCompile(c.want).MatchString(entries) || strings.Count(entries, "\n") != 1 {
+				t.Errorf("entries %q, want one like %s", entries, c.want)
+			}
 		})
 	}
 }
@@ -151,7 +184,7 @@ func TestNamespacesOfDeadProcessesAreSwept(t *testing.T) {
 func TestBurstRate(t *testing.T) {
 	Hold(t)
 	ns := Scratch(t)
-	for _, traffic := range []Traffic{{}, {Senders: 1}, {Kind: UDP6}, {Kind: SYN}, {Kind: Established}} {
+	for _, traffic := range []Traffic{{}, {Senders: 1}, {Kind: UDP6}, {Kind: SYN}, {Kind: SYN6}, {Kind: Established}} {
 		traffic.Flows = 100000
 		result, err := ns.Send(t.Context(), traffic)
 		if err != nil {

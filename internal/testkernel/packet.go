@@ -1,6 +1,10 @@
 package testkernel
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
 
 // Kind is what a flow's first packet looks like.
 type Kind int
@@ -10,6 +14,7 @@ const (
 	UDP  Kind = iota // UDP over IPv4
 	UDP6             // UDP over IPv6
 	SYN              // the first packet of a TCP connection over IPv4
+	SYN6             // the same over IPv6
 	// Established is a TCP connection over IPv4 in use, of which the kernel sees a packet, an answer and another. Its
 	// entry is assured: the kernel does not throw it out to make room, as it does with those of the other kinds, so
 	// that a table full of these refuses.
@@ -23,6 +28,9 @@ func (k Kind) packets() int {
 	}
 	return 1
 }
+
+// overIPv6 tells whether the kind's packets are of IPv6.
+func (k Kind) overIPv6() bool { return k == UDP6 || k == SYN6 }
 
 // packetSize is large enough for a packet of any kind.
 const packetSize = 64
@@ -48,34 +56,47 @@ func (k Kind) template(buf []byte) int {
 	clear(buf)
 	switch k {
 	case UDP6:
-		buf[0] = 0x60
-		buf[5], buf[6], buf[7] = 8, 17, 64 // payload, UDP, hop limit
-		copy(buf[8:], []byte{0xfd, 0x63, 0x74, 0x78, 15: 1})
-		copy(buf[24:], []byte{0xfd, 0x63, 0x74, 0x77})
-		return udp(buf, 40)
+		return udp(buf, ipv6(buf, 8, unix.IPPROTO_UDP))
 	case SYN:
-		return tcp(buf, 2)
+		return tcp(buf, ipv4(buf, 20, unix.IPPROTO_TCP), synFlag)
+	case SYN6:
+		return tcp(buf, ipv6(buf, 20, unix.IPPROTO_TCP), synFlag)
 	case Established:
-		return tcp(buf, 16) // ACK: the kernel picks the connection up in its midst
+		return tcp(buf, ipv4(buf, 20, unix.IPPROTO_TCP), ackFlag) // the kernel picks the connection up in its midst
 	default:
-		ipv4(buf, 28, 17)
-		return udp(buf, 20)
+		return udp(buf, ipv4(buf, 8, unix.IPPROTO_UDP))
 	}
 }
 
-// ipv4 leaves the checksum to the kernel, which fills it in for a raw socket.
-func ipv4(buf []byte, size byte, protocol byte) {
-	buf[0], buf[3], buf[8], buf[9] = 0x45, size, 64, protocol
+// The flags of TCP.
+const (
+	synFlag = 0x02
+	ackFlag = 0x10
+)
+
+// ipv4 writes a header of 20 bytes. It leaves the checksum to the kernel, which fills it in for a raw socket.
+func ipv4(buf []byte, payload, protocol byte) (header int) {
+	buf[0], buf[3], buf[8], buf[9] = 0x45, 20+payload, 64, protocol
 	copy(buf[12:], source[:])
+	return 20
 }
 
-func tcp(buf []byte, flags byte) int {
-	ipv4(buf, 40, 6)
-	binary.BigEndian.PutUint32(buf[24:], 1) // sequence
-	binary.BigEndian.PutUint32(buf[28:], 1) // acknowledged
-	buf[32], buf[33] = 5<<4, flags          // header length
-	buf[34] = 0xff                          // window
+// ipv6 writes a header of 40 bytes.
+func ipv6(buf []byte, payload, protocol byte) (header int) {
+	buf[0], buf[5], buf[6], buf[7] = 0x60, payload, protocol, 64
+	copy(buf[8:], []byte{0xfd, 0x63, 0x74, 0x78, 15: 1})
+	copy(buf[24:], []byte{0xfd, 0x63, 0x74, 0x77})
 	return 40
+}
+
+func tcp(buf []byte, header int, flags byte) int {
+	segment := buf[header:]
+	segment[3] = service
+	binary.BigEndian.PutUint32(segment[4:], 1) // sequence
+	binary.BigEndian.PutUint32(segment[8:], 1) // acknowledged
+	segment[12], segment[13] = 5<<4, flags     // header length
+	segment[14] = 0xff                         // window
+	return header + 20
 }
 
 func udp(buf []byte, header int) int {
@@ -88,7 +109,7 @@ func udp(buf []byte, header int) int {
 // numbers differ, up to 8,000 million of them. An answer goes the other way.
 func (k Kind) aim(buf, sockaddr []byte, flow uint64, answer bool) {
 	port := uint16(firstPort + flow/addresses%ports)
-	if k == UDP6 {
+	if k.overIPv6() {
 		binary.BigEndian.PutUint32(buf[36:], uint32(flow%addresses)+1)
 		binary.BigEndian.PutUint16(buf[40:], port)
 		copy(sockaddr[8:24], buf[24:40])

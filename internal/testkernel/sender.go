@@ -49,7 +49,7 @@ func newSender(t Traffic, first uint64, flows int) *sender {
 	s := &sender{kind: kind, next: first, left: flows, pace: t.pace(), until: t.Until, nice: t.Nice, fd: -1}
 	s.most = max(most/kind.packets(), 1)
 	family, length := uint16(unix.AF_INET), uint32(unix.SizeofSockaddrInet4)
-	if kind == UDP6 {
+	if kind.overIPv6() {
 		family, length = unix.AF_INET6, unix.SizeofSockaddrInet6
 	}
 	for i := range batch {
@@ -66,7 +66,7 @@ func newSender(t Traffic, first uint64, flows int) *sender {
 // open opens a raw socket: it writes whole packets, whatever their source, and is told of refusals like any other.
 func (s *sender) open() error {
 	family := unix.AF_INET
-	if s.kind == UDP6 {
+	if s.kind.overIPv6() {
 		family = unix.AF_INET6
 	}
 	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)

@@ -31,7 +31,8 @@ func main() {
 
 // kinds are the values of -kind.
 var kinds = map[string]testkernel.Kind{
-	"udp": testkernel.UDP, "udp6": testkernel.UDP6, "syn": testkernel.SYN, "established": testkernel.Established,
+	"udp": testkernel.UDP, "udp6": testkernel.UDP6, "syn": testkernel.SYN, "syn6": testkernel.SYN6,
+	"established": testkernel.Established,
 }
 
 // options are the flags.
@@ -54,14 +55,14 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.flows, "flows", 100000, "new flows to send")
 	flags.Float64Var(&o.rate, "rate", 0, "flows per second; 0: one burst")
 	flags.IntVar(&o.times, "times", 1, "how often to send that many")
-	flags.StringVar(&o.kind, "kind", "udp", "udp, udp6, syn or established (never thrown out early)")
+	flags.StringVar(&o.kind, "kind", "udp", "udp, udp6, syn, syn6 or established (never thrown out early)")
 	flags.DurationVar(&o.pause, "pause", time.Second, "how long to wait in between")
 	flags.DurationVar(&o.stay, "stay", 0, "how long to keep the entries afterwards")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if _, ok := kinds[o.kind]; !ok {
-		return o, fmt.Errorf("-kind %q: want udp, udp6, syn or established", o.kind)
+		return o, fmt.Errorf("-kind %q: want udp, udp6, syn, syn6 or established", o.kind)
 	}
 	if o.limit > 0 && !o.first {
 		return o, errors.New("-limit needs -first: the limit is one for all namespaces")
