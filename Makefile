@@ -41,7 +41,7 @@ test: ## set up what the tests need and run them all (as root also those on the 
 	@mkdir -p bin && rm -f bin/promises
 	@# Both parts run, whatever the first one says.
 	@export CTWARDEN_PROMISES=$(CURDIR)/bin/promises CTWARDEN_TEST_REQUIRE=$(REQUIRE); status=0; \
-	$(GO) test $(RACE) -count 1 -p 2 -timeout 30m $$($(GO) list $(PACKAGES) | grep -vE '$(ALONE)') || status=1; \
+	$(GO) test $(RACE) -count 1 -p 2 -timeout 30m $$($(GO) list $(PACKAGES) $(TESTPROGRAMS) | grep -vE '$(ALONE)') || status=1; \
 	$(GO) test $(RACE) -count 1 -p 1 -timeout 30m $$($(GO) list $(PACKAGES) | grep -E '$(ALONE)') || status=1; \
 	exit $$status
 	@[ ! -e bin/promises ] || { echo "promises of RELIABILITY.md, as seen in this run:"; sort -V bin/promises; }
@@ -92,7 +92,7 @@ bench: ## the benchmarks behind the figures in README.md
 	$(GO) test -run '^$$' -bench . -benchmem ./watcher ./remediate/... ./internal/replay ./internal/state ./notify/hub/web
 
 .PHONY: bench-refused
-bench-refused: ## measure what a filling table refuses under ctwarden, other tools and none (root; 45 min); RUNS=3 ROWS=regexp: less
+bench-refused: ## measure what a filling table refuses under ctwarden, other tools and none, against its goals (root; 45 min); RUNS=3 ROWS=regexp: less
 	@scripts/setup.sh bench-refused
 	@$(MAKE) --no-print-directory -s build
 	@$(GO) build -o bin/ ./testdata/refused

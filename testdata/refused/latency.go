@@ -54,13 +54,24 @@ func (b *bench) latencies(ctx context.Context) error {
 			return errors.New("the limit is raised before anything is refused: there is nothing to measure")
 		}
 	}
-	slices.Sort(after)
-	fmt.Printf("\n### From the first refused packet to the raised limit\n\n| trials | refused meanwhile | p50 | p99 | most |\n|---|---|---|---|---|\n")
-	fmt.Printf("| %d | %s | %s | %s | %s |\n", want, spread(refused), ms(percentile(after, 50)), ms(percentile(after, 99)), ms(after[want-1]))
+	text, err := latencyLine(after, refused)
+	fmt.Printf("\n### From the first refused packet to the raised limit\n\n"+
+		"| trials | refused meanwhile | p50 | p99 | most |\n|---|---|---|---|---|\n%s\n", text)
 	if early > 0 {
 		fmt.Printf("\n%d more trials refused nothing: the limit was raised first.\n", early)
 	}
-	return nil
+	return err
+}
+
+// latencyLine is the row of the latencies. Its error says that a goal was missed.
+func latencyLine(after []time.Duration, refused []int) (text string, err error) {
+	after = slices.Sorted(slices.Values(after))
+	half, halfMissed := judgeTime(percentile(after, 50), halfWithin)
+	most, mostMissed := judgeTime(percentile(after, 99), mostWithin)
+	if halfMissed || mostMissed {
+		err = fmt.Errorf("%s: p50 %s, p99 %s", latencyName, half, most)
+	}
+	return fmt.Sprintf("| %d | %s | %s | %s | %s |", len(after), spread(refused), half, most, ms(after[len(after)-1])), err
 }
 
 // trial fills what room is left in one burst, and goes on until the limit is raised.

@@ -1,5 +1,6 @@
 // Command refused measures on this machine's real kernel how many connections a filling table refuses under ctwarden, a
-// few other tools, and none. It prints tables in Markdown, as PERFORMANCE.md has them.
+// few other tools, and none. It prints tables in Markdown, as PERFORMANCE.md has them. Where a run misses its row's goal,
+// the row says so, and the command ends with 1 once all are done.
 //
 //	refused -runs 3 -rows '^ctwarden$'
 //
@@ -86,7 +87,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := b.head(ctx); err != nil {
 		return err
 	}
-	var errs []error // of one row, which the others are measured without
+	var errs []error // of one row each: it failed, or missed its goal
 	for _, t := range b.tables() {
 		errs = append(errs, b.table(ctx, t))
 	}

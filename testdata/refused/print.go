@@ -49,20 +49,25 @@ func release() string {
 	return s.String()
 }
 
-// columns are those of every table.
-var columns = []struct {
+// column is a figure of each run.
+type column struct {
 	name string
 	of   func(outcome) int
-}{
-	{"refused", func(o outcome) int { return o.refused }},
-	{"seen by the senders", func(o outcome) int { return o.eperm }},
-	{"thrown out early", func(o outcome) int { return o.early }},
-	{"limit at the end", func(o outcome) int { return o.limit }},
-	{"steps", func(o outcome) int { return o.steps }},
-	{"packets/s", func(o outcome) int { return int(o.rate) }},
+	goal func(goal) bounds // nil: it has none
 }
 
-// table plays the rows of a table that are wanted, and prints each as it is done. It goes on after a row that failed.
+// columns are those of every table.
+var columns = []column{
+	{"refused", func(o outcome) int { return o.refused }, nothing},
+	{"seen by the senders", func(o outcome) int { return o.eperm }, nothing},
+	{"thrown out early", func(o outcome) int { return o.early }, nothing},
+	{"limit at the end", func(o outcome) int { return o.limit }, func(g goal) bounds { return g.limit }},
+	{"steps", func(o outcome) int { return o.steps }, func(g goal) bounds { return g.steps }},
+	{"packets/s", func(o outcome) int { return int(o.rate) }, nil},
+}
+
+// table plays the rows of a table that are wanted, and prints each as it is done. It goes on after a row that failed or
+// missed its goal.
 func (b *bench) table(ctx context.Context, t table) error {
 	wanted := slices.DeleteFunc(t.rows, func(r row) bool { return !b.rows.MatchString(r.name) })
 	if len(wanted) == 0 {
@@ -80,7 +85,9 @@ func (b *bench) table(ctx context.Context, t table) error {
 			errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
 			continue
 		}
-		fmt.Println(line(r, outcomes))
+		text, err := line(r, outcomes)
+		fmt.Println(text)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -99,40 +106,26 @@ func (b *bench) play(ctx context.Context, r row) ([]outcome, error) {
 	return all, nil
 }
 
-// line is a row of a table.
-func line(r row, outcomes []outcome) string {
-	s := "| " + r.name + " |"
+// line is a row of a table. Its error says that a run missed the goal.
+func line(r row, outcomes []outcome) (text string, err error) {
+	text = "| " + r.name + " |"
 	for _, c := range columns {
 		values := make([]int, len(outcomes))
 		for i, o := range outcomes {
 			values[i] = c.of(o)
 		}
-		cell := spread(values)
-		if c.name == "steps" && r.still {
-			cell += needless(values)
-		}
-		s += " " + cell + " |"
-	}
-	return s
-}
-
-// needless says of how many runs a step was needless, in a row where each is.
-func needless(steps []int) string {
-	n := 0
-	for _, s := range steps {
-		if s > 0 {
-			n++
+		cell, missed := c.judge(r.goal, values)
+		text += " " + cell + " |"
+		if missed {
+			err = errors.Join(err, fmt.Errorf("%s: %s: %s", r.name, c.name, cell))
 		}
 	}
-	if n == 0 {
-		return ", as wanted"
-	}
-	return fmt.Sprintf(", needless in %d of %d runs", n, len(steps))
+	return text, err
 }
 
 // spread is the least, the median and the most of some values, or what all of them are.
 func spread(values []int) string {
-	slices.Sort(values)
+	values = slices.Sorted(slices.Values(values))
 	least, middle, most := values[0], values[len(values)/2], values[len(values)-1]
 	if len(values)%2 == 0 {
 		middle = (middle + values[len(values)/2-1]) / 2

@@ -21,8 +21,8 @@ type row struct {
 	// before is the number of entries, of connections in use, in each namespace before the tool starts.
 	before int
 	send   shape
-	// still is true where the table does not get fuller in the end, so that every step is needless.
-	still bool
+	// goal is nil where the load is faster than max_insert_rate, and for what is there to compare with.
+	goal *goal
 }
 
 // tables lists all that is measured, but for the latencies.
@@ -31,8 +31,8 @@ func (b *bench) tables() []table {
 	return []table{
 		{"300,000 new UDP flows at 100,000/s", []row{
 			{name: "no tool", tool: none, send: steady()},
-			{name: "ctwarden", tool: warden, send: steady()},
-			{name: "ctwarden, busy loops on all CPUs", tool: warden, busy: true, send: steady()},
+			{name: "ctwarden", tool: warden, send: steady(), goal: holds(flows)},
+			{name: "ctwarden, busy loops on all CPUs", tool: warden, busy: true, send: steady(), goal: holds(flows)},
 			{name: "ctwarden that never samples: lines alone", tool: b.lines, send: steady()},
 			{name: "ctwarden that samples every second, no lines", tool: b.warden(secondly), send: steady()},
 			{name: "swatchdog, a script per line", tool: swatchdog, send: steady()},
@@ -41,20 +41,33 @@ func (b *bench) tables() []table {
 		{"300,000 new UDP flows as fast as one sender on each CPU can", []row{
 			{name: "no tool, all senders", tool: none, send: flatOut},
 			{name: "ctwarden, all senders", tool: warden, send: flatOut},
-			{name: "ctwarden, all senders, max_insert_rate 800,000", tool: b.warden(", max_insert_rate: 800000"), send: flatOut},
-			{name: "ctwarden, all senders, at 200,000/s together", tool: warden, send: fromAll(expected)},
+			{name: "ctwarden, all senders, max_insert_rate 800,000", tool: b.warden(", max_insert_rate: 800000"), send: flatOut,
+				goal: holdsAbove(flows)},
+			{name: "ctwarden, all senders, at 200,000/s together", tool: warden, send: fromAll(expected), goal: holds(flows)},
 		}},
-		{"Other shapes, ctwarden", []row{
-			{name: "ramp from 0 to 100,000/s in 6 s", tool: warden, send: ramp()},
-			{name: "bursts of 50 ms at 100,000/s, five a second, 5 s", tool: warden, send: bursts()},
-			{name: "sawtooth from 89 to 91 % of the limit, a tooth a second, 8 s", tool: warden, before: limit * 89 / 100, send: sawtooth, still: true},
-			{name: "standing still at 91 %, 8 s", tool: warden, before: limit * 91 / 100, send: standing, still: true},
-			{name: "four namespaces at once, 25,000/s each, 3 s", tool: warden, spaces: 4, send: paced(testkernel.Traffic{Flows: flows / 4, Rate: rate / 4})},
-			{name: "a namespace that was just made, 100,000/s, 3 s", tool: warden, born: true, send: steady()},
-			{name: "slow leak of 10/s from 60 below the limit, 12 s", tool: warden, before: limit - 60, send: paced(testkernel.Traffic{Kind: testkernel.Established, Flows: 120, Rate: 10})},
-			{name: "TCP, first packets, 100,000/s, 3 s", tool: warden, send: paced(testkernel.Traffic{Kind: testkernel.SYN, Flows: flows, Rate: rate})},
-			{name: "TCP, connections in use, 33,000/s, 3 s", tool: warden, send: paced(testkernel.Traffic{Kind: testkernel.Established, Flows: flows / 3, Rate: rate / 3})},
-			{name: "UDP over IPv6, 100,000/s, 3 s", tool: warden, send: paced(testkernel.Traffic{Kind: testkernel.UDP6, Flows: flows, Rate: rate})},
-		}},
+		{"Other shapes, ctwarden", b.shapes(warden)},
+	}
+}
+
+// shapes are other loads than a steady one, and other packets.
+func (b *bench) shapes(warden tool) []row {
+	return []row{
+		{name: "ramp from 0 to 100,000/s in 6 s", tool: warden, send: ramp(), goal: holds(flows)},
+		{name: "bursts of 50 ms at 100,000/s, five a second, 5 s", tool: warden, send: bursts(), goal: holds(burstFlows)},
+		{name: "sawtooth from 89 to 91 % of the limit, a tooth a second, 8 s", tool: warden, before: limit * 89 / 100,
+			send: sawtooth, goal: stands()},
+		{name: "standing still at 91 %, 8 s", tool: warden, before: limit * 91 / 100, send: standing, goal: stands()},
+		{name: "four namespaces at once, 25,000/s each, 3 s", tool: warden, spaces: 4,
+			send: paced(testkernel.Traffic{Flows: flows / 4, Rate: rate / 4}), goal: holds(flows / 4)},
+		{name: "a namespace that was just made, 100,000/s, 3 s", tool: warden, born: true, send: steady(),
+			goal: holds(flows)},
+		{name: "slow leak of 10/s from 60 below the limit, 12 s", tool: warden, before: limit - 60,
+			send: leak(2 * 60), goal: holds(limit + 60)},
+		{name: "TCP, first packets, 100,000/s, 3 s", tool: warden, send: full(testkernel.SYN), goal: holds(flows)},
+		{name: "TCP, connections in use, 33,000/s, 3 s", tool: warden,
+			send: paced(testkernel.Traffic{Kind: testkernel.Established, Flows: flows / 3, Rate: rate / 3}),
+			goal: holds(flows / 3)},
+		{name: "UDP over IPv6, 100,000/s, 3 s", tool: warden, send: full(testkernel.UDP6), goal: holds(flows)},
+		{name: "TCP over IPv6, 100,000/s, 3 s", tool: warden, send: full(testkernel.SYN6), goal: holds(flows)},
 	}
 }

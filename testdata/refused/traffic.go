@@ -28,7 +28,17 @@ func paced(t testkernel.Traffic) shape {
 	return func(ctx context.Context, ns *testkernel.Namespace) (testkernel.Result, error) { return ns.Send(ctx, t) }
 }
 
-func steady() shape { return paced(testkernel.Traffic{Flows: flows, Rate: rate}) }
+func steady() shape { return full(testkernel.UDP) }
+
+// full is all flows at the full rate.
+func full(kind testkernel.Kind) shape {
+	return paced(testkernel.Traffic{Kind: kind, Flows: flows, Rate: rate})
+}
+
+// leak is connections in use that come slowly and never end.
+func leak(flows int) shape {
+	return paced(testkernel.Traffic{Kind: testkernel.Established, Flows: flows, Rate: 10})
+}
 
 // flatOut sends from all CPUs, as fast as they can.
 func flatOut(ctx context.Context, ns *testkernel.Namespace) (testkernel.Result, error) {
@@ -53,6 +63,9 @@ func ramp() shape {
 	return paced(testkernel.Traffic{Flows: flows, Pace: pace})
 }
 
+// burstFlows are those of 25 bursts.
+const burstFlows = 25 * rate / 20
+
 // bursts come five a second: 50 ms at the full rate, then nothing.
 func bursts() shape {
 	const every, long = 200 * time.Millisecond, 50 * time.Millisecond
@@ -60,7 +73,7 @@ func bursts() shape {
 		busy := since/every*long + min(since%every, long)
 		return rate * busy.Seconds()
 	}
-	return paced(testkernel.Traffic{Flows: 25 * rate / 20, Pace: pace})
+	return paced(testkernel.Traffic{Flows: burstFlows, Pace: pace})
 }
 
 // sawtooth adds 2 % of the limit in the course of a second, over and over, and removes them at once in between.

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// bounds are the least and the most that a figure may come to.
+type bounds struct{ least, most int }
+
+func (b bounds) String() string {
+	if b.least == b.most {
+		return thousands(b.least)
+	}
+	return thousands(b.least) + " to " + thousands(b.most)
+}
+
+// goal is what each run of a row has to come to, beside refusing and throwing out nothing.
+type goal struct {
+	limit bounds // at the end
+	steps bounds
+}
+
+// nothing is the goal of what is refused and thrown out.
+func nothing(goal) bounds { return bounds{} }
+
+// stepsMost is the number of steps in which a load that comes up to max_insert_rate has to be followed.
+const stepsMost = 4
+
+// reserve is what has to be free of a table at any time if nothing is to be refused: 20 ms of max_insert_rate. A load
+// needs that beside its entries, up to its end, which nobody can foresee.
+const reserve = expected / 50
+
+// holds is the goal of a load that leaves so many entries in a namespace: a limit of no more than twice what it needs.
+func holds(entries int) *goal {
+	return &goal{limit: bounds{entries, 2 * (entries + reserve)}, steps: bounds{1, stepsMost}}
+}
+
+// holdsAbove is the goal of a load faster than the default of max_insert_rate, under a setting that is faster still: a
+// step reserves for a second at the speed measured, which is more than such a load needs.
+func holdsAbove(entries int) *goal {
+	return &goal{limit: bounds{entries, ceiling}, steps: bounds{1, stepsMost}}
+}
+
+// stands is the goal of a table that does not get fuller in the end: every step is needless.
+func stands() *goal { return &goal{limit: bounds{limit, limit}} }
+
+// judge writes the figures of a column, with the goal where a run missed it.
+func (c column) judge(g *goal, values []int) (cell string, missed bool) {
+	cell = spread(values)
+	if g == nil || c.goal == nil {
+		return cell, false
+	}
+	want, n := c.goal(*g), 0
+	for _, v := range values {
+		if v < want.least || v > want.most {
+			n++
+		}
+	}
+	if n == 0 {
+		return cell, false
+	}
+	return fmt.Sprintf("%s: MISSED %v in %d of %d", cell, want, n, len(values)), true
+}
+
+// The goals of the time from the first refused packet to the raised limit.
+const (
+	halfWithin = 3 * time.Millisecond  // p50
+	mostWithin = 10 * time.Millisecond // p99
+)
+
+// judgeTime writes a time, with its goal where it missed it.
+func judgeTime(d, goal time.Duration) (cell string, missed bool) {
+	if d <= goal {
+		return ms(d), false
+	}
+	return fmt.Sprintf("%s: MISSED %s", ms(d), ms(goal)), true
+}
