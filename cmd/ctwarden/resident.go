@@ -24,6 +24,9 @@ const (
 
 // slim gives back the memory that is not needed any more until ctx is done: of the heap now and then, which takes a few
 // milliseconds, and once the pages of the program's own file that only the start used.
+//
+// Those pages are given back once. What an idle agent uses is back within two minutes, so doing it again would show
+// less for that long only; and a host that is short of memory would drop what an incident needs.
 func slim(ctx context.Context, log *zap.Logger) {
 	timer := time.NewTimer(settledAfter)
 	defer timer.Stop()
