@@ -2,6 +2,7 @@ package testkernel
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,23 +45,37 @@ const (
 	ports        = 1<<16 - firstPort
 )
 
-// source is the sender of all IPv4 flows. It is nobody's address, so that an answer to it leaves, and vanishes, the
-// same way.
-var source = [4]byte{198, 18, 0, 8}
+// sources is the number of addresses that flows come from. They are nobody's, so that an answer to one leaves, and
+// vanishes, the same way.
+const sources = 8
+
+// source is the IPv4 address of a sender.
+func source(from int) [4]byte { return [4]byte{198, 18, 0, 8 + byte(from)} }
+
+// source6 is its IPv6 address.
+func source6(from int) [16]byte { return [16]byte{0xfd, 0x63, 0x74, 0x78, 15: 1 + byte(from)} }
+
+// Source is the address that flows of this kind come from, of [Traffic.From].
+func (k Kind) Source(from int) netip.Addr {
+	if k.overIPv6() {
+		return netip.AddrFrom16(source6(from))
+	}
+	return netip.AddrFrom4(source(from))
+}
 
 // service is the destination port of all flows: discard.
 const service = 9
 
-// template is the packet of this kind without its flow's address and port.
-func (k Kind) template(buf []byte) int {
+// template is the packet of this kind from a sender without its flow's address and port.
+func (k Kind) template(buf []byte, from int) int {
 	clear(buf)
 	switch k {
 	case UDP6:
-		return udp(buf, ipv6(buf, 8, unix.IPPROTO_UDP))
+		return udp(buf, ipv6(buf, from, 8, unix.IPPROTO_UDP))
 	case SYN:
 		return tcp(buf, ipv4(buf, 20, unix.IPPROTO_TCP), synFlag)
 	case SYN6:
-		return tcp(buf, ipv6(buf, 20, unix.IPPROTO_TCP), synFlag)
+		return tcp(buf, ipv6(buf, from, 20, unix.IPPROTO_TCP), synFlag)
 	case Established:
 		return tcp(buf, ipv4(buf, 20, unix.IPPROTO_TCP), ackFlag) // the kernel picks the connection up in its midst
 	default:
@@ -74,17 +89,17 @@ const (
 	ackFlag = 0x10
 )
 
-// ipv4 writes a header of 20 bytes. It leaves the checksum to the kernel, which fills it in for a raw socket.
+// ipv4 writes a header of 20 bytes but for the addresses. It leaves the checksum to the kernel, which fills it in for a raw socket.
 func ipv4(buf []byte, payload, protocol byte) (header int) {
 	buf[0], buf[3], buf[8], buf[9] = 0x45, 20+payload, 64, protocol
-	copy(buf[12:], source[:])
 	return 20
 }
 
 // ipv6 writes a header of 40 bytes.
-func ipv6(buf []byte, payload, protocol byte) (header int) {
+func ipv6(buf []byte, from int, payload, protocol byte) (header int) {
 	buf[0], buf[5], buf[6], buf[7] = 0x60, payload, protocol, 64
-	copy(buf[8:], []byte{0xfd, 0x63, 0x74, 0x78, 15: 1})
+	near := source6(from)
+	copy(buf[8:], near[:])
 	copy(buf[24:], []byte{0xfd, 0x63, 0x74, 0x77})
 	return 40
 }
@@ -107,7 +122,7 @@ func udp(buf []byte, header int) int {
 
 // aim gives the packet the address and port of a flow, and the socket address its destination. Flows of different
 // numbers differ, up to 8,000 million of them. An answer goes the other way.
-func (k Kind) aim(buf, sockaddr []byte, flow uint64, answer bool) {
+func (k Kind) aim(buf, sockaddr []byte, flow uint64, from int, answer bool) {
 	port := uint16(firstPort + flow/addresses%ports)
 	if k.overIPv6() {
 		binary.BigEndian.PutUint32(buf[36:], uint32(flow%addresses)+1)
@@ -120,7 +135,8 @@ func (k Kind) aim(buf, sockaddr []byte, flow uint64, answer bool) {
 	if answer {
 		near, far, nearPort, farPort = far, near, farPort, nearPort
 	}
-	copy(near, source[:])
+	sender := source(from)
+	copy(near, sender[:])
 	binary.BigEndian.PutUint32(far, firstAddress+uint32(flow%addresses))
 	binary.BigEndian.PutUint16(nearPort, port)
 	binary.BigEndian.PutUint16(farPort, service)

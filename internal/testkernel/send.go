@@ -20,6 +20,8 @@ const (
 type Traffic struct {
 	Kind  Kind
 	Flows int
+	// From is which of eight addresses they come from, 0 to 7, see [Kind.Source].
+	From int
 	// Rate is the number of flows per second; 0: as fast as this machine can.
 	Rate float64
 	// Pace, where it is set, replaces Rate: the number of flows due so long after the beginning. It never falls, and is
@@ -80,6 +82,9 @@ func (n *Namespace) Burst(ctx context.Context, flows int) (Result, error) {
 func (n *Namespace) Send(ctx context.Context, t Traffic) (Result, error) {
 	if t.Flows < 0 || t.Flows > maxFlows {
 		return Result{}, fmt.Errorf("send %d flows: at most %d are allowed", t.Flows, maxFlows)
+	}
+	if t.From < 0 || t.From >= sources {
+		return Result{}, fmt.Errorf("send from address %d: there are %d", t.From, sources)
 	}
 	if t.Senders == 0 {
 		t.Senders = 1

@@ -16,6 +16,7 @@ const batch = 64
 // sender is one thread's socket and the packets of one system call.
 type sender struct {
 	kind  Kind
+	from  int
 	next  uint64                      // the number of the next flow
 	left  int                         // flows still to send
 	most  int                         // flows of one system call
@@ -46,14 +47,14 @@ func newSender(t Traffic, first uint64, flows int) *sender {
 	if t.Batch > 0 {
 		most = min(t.Batch, batch)
 	}
-	s := &sender{kind: kind, next: first, left: flows, pace: t.pace(), until: t.Until, nice: t.Nice, fd: -1}
+	s := &sender{kind: kind, from: t.From, next: first, left: flows, pace: t.pace(), until: t.Until, nice: t.Nice, fd: -1}
 	s.most = max(most/kind.packets(), 1)
 	family, length := uint16(unix.AF_INET), uint32(unix.SizeofSockaddrInet4)
 	if kind.overIPv6() {
 		family, length = unix.AF_INET6, unix.SizeofSockaddrInet6
 	}
 	for i := range batch {
-		s.size = kind.template(s.bufs[i][:])
+		s.size = kind.template(s.bufs[i][:], t.From)
 		*(*uint16)(unsafe.Pointer(&s.addrs[i])) = family
 		s.iovs[i] = unix.Iovec{Base: &s.bufs[i][0]}
 		s.iovs[i].SetLen(s.size)
@@ -131,7 +132,7 @@ func (c *clock) since(now time.Time) time.Duration {
 func (s *sender) fill(flows int) int {
 	per := s.kind.packets()
 	for i := range flows * per {
-		s.kind.aim(s.bufs[i][:], s.addrs[i][:], s.next+uint64(i/per), i%per == 1)
+		s.kind.aim(s.bufs[i][:], s.addrs[i][:], s.next+uint64(i/per), s.from, i%per == 1)
 	}
 	s.next += uint64(flows)
 	return flows * per
