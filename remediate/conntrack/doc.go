@@ -18,5 +18,9 @@
 // A visit needs CAP_SYS_ADMIN, a process must be one that this one may look at; where neither works, readings of that
 // namespace are blind, and say so.
 //
+// Who fills a table is for a [Sampler] to find out, outside of the caller's loop: it has the kernel list a part of the entries
+// over ctnetlink, by a socket that was opened inside the namespace and is closed at once. That takes CAP_NET_ADMIN, and loads
+// the kernel's module nf_conntrack_netlink where it was not there.
+//
 // All paths are below a root, "/" in use and a directory of the test's own in tests. Nothing here writes.
 package conntrack

@@ -1,14 +1,19 @@
 package conntrack
 
 import (
+	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"unicode"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -108,6 +113,39 @@ func FuzzNamespaceName(f *testing.F) {
 		}
 		if name, owner := cgroupName(cgroup); owner == ownerContainer && !strings.Contains(cgroup, name) {
 			t.Fatalf("%q: %q of %q", cgroup, name, owner)
+		}
+	})
+}
+
+// FuzzDump: whatever a dump's answer looks like, it is bounded and in order; an entry that the kernel wrote is found behind
+// attributes that nobody knows.
+func FuzzDump(f *testing.F) {
+	f.Add(slices.Concat(entry("192.0.2.1"), entry("2001:db8::1"), doneMessage), uint32(9), []byte("mark"))
+	f.Add(entry("192.0.2.1")[:50], uint32(1<<31), []byte{})
+	f.Add(failed(unix.NLMSG_ERROR, int32(unix.EPERM)), uint32(0), []byte{0xff, 0xff, 1, 0})
+	f.Add(failed(unix.NLMSG_DONE, math.MinInt32), uint32(0), []byte(nil))
+	f.Add(message(ctNew, interrupted, []byte{2, 0}), uint32(7), []byte{4, 0, 1, 0x80})
+	f.Fuzz(func(t *testing.T, answer []byte, v4 uint32, unknown []byte) {
+		var d dump
+		_ = d.take(answer) // the kernel's own error
+		if d.entries > uint64(len(answer)) || uint64(len(d.sources)) > d.entries {
+			t.Fatalf("%d entries and %d sources of %d bytes", d.entries, len(d.sources), len(answer))
+		}
+		top := d.top(uint64(v4))
+		falling := slices.IsSortedFunc(top, func(a, b remediate.Talker) int { return cmp.Compare(b.Entries, a.Entries) })
+		if !falling || len(top) > mostTalkers {
+			t.Fatalf("%v", top)
+		}
+		for _, who := range top {
+			if at, err := netip.ParseAddr(who.Address); err != nil || at.String() != who.Address || who.Entries == 0 {
+				t.Fatalf("%+v", who)
+			}
+		}
+		from := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, v4)))
+		d = dump{}
+		err := d.take(append(entry(from.String(), attr(99, unknown[:min(len(unknown), 4096)]...)...), doneMessage...))
+		if got := d.top(1); err != nil || !d.done || len(got) != 1 || got[0] != (remediate.Talker{Address: from.String(), Entries: 1}) {
+			t.Fatalf("%v: %v, %v", from, got, err)
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -261,19 +260,7 @@ func TestNoThreadStaysBehind(t *testing.T) {
 			t.Fatal(r, err)
 		}
 	}
-	home := fmt.Sprintf("net:[%d]", table.Own().Inode)
-	testhost.Eventually(t, "all threads are at home", func() bool {
-		links, err := filepath.Glob("/proc/self/task/*/ns/net")
-		if err != nil || len(links) == 0 {
-			t.Fatal(links, err)
-		}
-		for _, link := range links {
-			if at, err := os.Readlink(link); err == nil && at != home {
-				return false
-			}
-		}
-		return true
-	})
+	atHome(t, table)
 }
 
 func TestLimitsAreReadOnlyElsewhere(t *testing.T) {

@@ -187,7 +187,7 @@ func (t *Table) reach(s *space) error {
 			return nil
 		}
 	}
-	return t.inside(func() error { return t.readInside(s) })
+	return t.visits.inside(func() error { return t.readInside(s) })
 }
 
 // readByProcess reads through a process's /proc, which needs no capability where the process may be looked at. The

@@ -44,10 +44,9 @@ type Table struct {
 	visited map[uint64]visited
 	// restarted is set where the kept files turned out to be of a module that was removed, see Restarted.
 	restarted bool
-	// away is true while the calling thread is in another namespace, see inside.
-	away bool
-	buf  []byte
-	stat stat
+	visits    visitor
+	buf       []byte
+	stat      stat
 }
 
 // Open opens the table below root, "/" in use. now is asked for the time of each reading. It is no error if the module
@@ -57,7 +56,7 @@ func Open(root string, now func() time.Time) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the root of the kernel's files: %w", err)
 	}
-	t := &Table{root: dir, now: now, spaces: map[uint64]*space{}, buf: make([]byte, 4096)}
+	t := &Table{root: dir, visits: visitor{root: dir}, now: now, spaces: map[uint64]*space{}, buf: make([]byte, 4096)}
 	link, err := dir.Readlink("proc/self/ns/net")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("find this process's network namespace: %w", err), dir.Close())

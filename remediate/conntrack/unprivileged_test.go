@@ -66,6 +66,11 @@ func TestAsNobody(t *testing.T) {
 	if r, err := table.Read(closed, true); err != nil || !r.Blind || r.CountersOK {
 		t.Errorf("a namespace that it cannot enter: %+v, %v; want a blind reading", r, err)
 	}
+	for inode, want := range map[uint64]error{table.Own().Inode: ErrMayNotList, closed: ErrMayNotEnter} {
+		if top, err := sampler(t, table, inode).Top(100); err != want || top != nil {
+			t.Errorf("who fills it: %v, %v; want %v", top, err, want)
+		}
+	}
 	if r, err := table.Read(owned, true); err != nil || r.Blind || !r.CountersOK {
 		t.Errorf("a namespace with a process of its own: %+v, %v; want the counters", r, err)
 	}

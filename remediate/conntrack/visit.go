@@ -16,19 +16,26 @@ import (
 // visitFile is the counters of the namespace that the reading thread is in.
 const visitFile = "proc/thread-self/net/stat/nf_conntrack"
 
+// visitor enters namespaces below a root and comes back. It is for one goroutine at a time.
+type visitor struct {
+	root *os.Root
+	// away is true while the calling thread is in another namespace.
+	away bool
+}
+
 // inside runs f, which may enter namespaces, on the calling thread, and brings that back to its own namespace. A thread
 // for the purpose costs ten times as much, and while the machine is flooded it waits for a CPU.
-func (t *Table) inside(f func() error) error {
+func (v *visitor) inside(f func() error) error {
 	runtime.LockOSThread()
-	home, err := t.home()
+	home, err := v.home()
 	if err != nil {
 		runtime.UnlockOSThread()
 		return onThread(f)
 	}
 	defer home.Close()
-	t.away = false
+	v.away = false
 	err = f()
-	if t.away {
+	if v.away {
 		comeBack(home)
 	}
 	runtime.UnlockOSThread()
@@ -40,11 +47,11 @@ var errStay = errors.New("this thread must stay in its namespace")
 
 // home opens the namespace that the calling thread is in, if that thread may leave it and may return. The process's first
 // one may not leave: /proc/self shows its namespace as the whole process's.
-func (t *Table) home() (*os.File, error) {
+func (v *visitor) home() (*os.File, error) {
 	if unix.Gettid() == unix.Getpid() {
 		return nil, errStay
 	}
-	home, err := openNamespace(t.root, "thread-self")
+	home, err := openNamespace(v.root, "thread-self")
 	if err != nil {
 		return nil, err
 	}
@@ -87,23 +94,23 @@ func onThread(f func() error) error {
 
 // enter moves the calling thread into the namespace, by whichever way in still leads there. The handle is closed at
 // once: an open one would keep the namespace alive.
-func (t *Table) enter(s *space) error {
-	err := fmt.Errorf("enter network namespace %d: %w", s.ns.Inode, ErrGone)
-	for _, m := range s.mounts {
-		if err = t.enterBy(s.ns.Inode, m.open); err == nil || errors.Is(err, unix.EPERM) {
+func (v *visitor) enter(inode uint64, seen sighting) error {
+	err := fmt.Errorf("enter network namespace %d: %w", inode, ErrGone)
+	for _, m := range seen.mounts {
+		if err = v.enterBy(inode, m.open); err == nil || errors.Is(err, unix.EPERM) {
 			return err
 		}
 	}
-	for _, pid := range s.pids {
-		if err = t.enterBy(s.ns.Inode, process(pid).open); err == nil || errors.Is(err, unix.EPERM) {
+	for _, pid := range seen.pids {
+		if err = v.enterBy(inode, process(pid).open); err == nil || errors.Is(err, unix.EPERM) {
 			return err
 		}
 	}
 	return err
 }
 
-func (t *Table) enterBy(inode uint64, open func(*os.Root) (*os.File, error)) error {
-	handle, err := open(t.root)
+func (v *visitor) enterBy(inode uint64, open func(*os.Root) (*os.File, error)) error {
+	handle, err := open(v.root)
 	if err != nil {
 		return fmt.Errorf("enter network namespace %d: %w", inode, err)
 	}
@@ -118,7 +125,7 @@ func (t *Table) enterBy(inode uint64, open func(*os.Root) (*os.File, error)) err
 	if err := unix.Setns(int(handle.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter network namespace %d: %w", inode, err)
 	}
-	t.away = true
+	v.away = true
 	return nil
 }
 
@@ -153,9 +160,9 @@ func openNamespace(root *os.Root, who string) (*os.File, error) {
 // openCounts opens the count of each namespace that can be entered. What fails leaves that namespace without: then it
 // is read by other means, or blind.
 func (t *Table) openCounts(spaces []*space) {
-	_ = t.inside(func() error { // the errors are dealt with one by one
+	_ = t.visits.inside(func() error { // the errors are dealt with one by one
 		for _, s := range spaces {
-			err := t.enter(s)
+			err := t.visits.enter(s.ns.Inode, s.sighting)
 			if errors.Is(err, unix.EPERM) {
 				return err // nor would the others let us in
 			}
@@ -172,7 +179,7 @@ func (t *Table) openCounts(spaces []*space) {
 
 // readInside reads the counters of a namespace into t.stat from inside it, for [Table.inside].
 func (t *Table) readInside(s *space) error {
-	if err := t.enter(s); err != nil {
+	if err := t.visits.enter(s.ns.Inode, s.sighting); err != nil {
 		return err
 	}
 	return t.readStatAt(visitFile)
@@ -199,7 +206,7 @@ func (t *Table) Visit(inodes []uint64) {
 		return
 	}
 	t.visited = make(map[uint64]visited, len(spaces))
-	_ = t.inside(func() error { // what failed is read again
+	_ = t.visits.inside(func() error { // what failed is read again
 		for _, s := range spaces {
 			at := t.now()
 			if err := t.readInside(s); errors.Is(err, unix.EPERM) {
