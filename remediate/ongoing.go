@@ -30,7 +30,13 @@ type ongoing struct {
 	StepAt  time.Time `json:"step_at,omitzero"`
 	Resized bool      `json:"resized,omitempty"`
 
+	// ToldLeader is the first of Top as it was last published.
+	ToldLeader string `json:"told_leader,omitempty"`
+
 	fresh bool // opened, but not yet published
+	// topAsked is when it was last asked who fills the table, zero: not since the start; topWorst how bad it was then.
+	topAsked time.Time
+	topWorst Severity
 }
 
 // saidAtMost bounds what an incident keeps of what was said, since errors come in many wordings.

@@ -29,7 +29,8 @@ type TrackerConfig struct {
 	Pressure float64
 	// CloseAfter is how long all must be quiet before an incident closes.
 	CloseAfter time.Duration
-	// UpdateEvery is the least time between two updates of an incident, doubled with each up to an hour.
+	// UpdateEvery is the least time between two updates of an incident in which nothing turned worse and nobody else came
+	// to lead, doubled with each up to an hour.
 	UpdateEvery time.Duration
 	// Horizon is how far ahead a full table is foreseen.
 	Horizon time.Duration
@@ -363,6 +364,7 @@ func (t *Tracker) limitHitBy() []NetNS {
 
 func (t *Tracker) update(now time.Time, o *ongoing) {
 	o.UpdateAt, o.Dirty = now, false
+	o.toldTop()
 	t.emit(now, EventIncidentUpdated, o.snapshot())
 }
 

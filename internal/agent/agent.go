@@ -102,6 +102,7 @@ type Agent struct {
 	stepAfter     time.Time // no step is tried before, after one that failed
 	stepFails     int       // failures in a row
 	writers       writerFinder
+	talkers       talkerFinder
 	keepHoldAt    time.Time     // a hold in memory was last looked for
 	decayAfter    time.Time     // no step back down is looked for before
 	savedQuiet    time.Duration // Tracker.Quiet as of the last save
@@ -148,6 +149,7 @@ func Open(ctx context.Context, cfg Config) (*Agent, error) {
 	if a.table, err = conntrack.Open(cfg.Root, time.Now); err != nil {
 		return nil, err
 	}
+	a.talkers = newTalkerFinder(cfg.Root, a.table)
 	a.spaces[a.table.Own().Inode] = &space{ns: a.table.Own()} // watched whether or not any other is found
 	if err = a.openState(ctx); err != nil {
 		return nil, errors.Join(err, a.table.Close())

@@ -64,6 +64,8 @@ func (a *Agent) loop(ctx context.Context) error {
 			a.sample()
 		case w := <-a.writers.found:
 			a.nameWriter(w)
+		case found := <-a.talkers.found:
+			a.takeTalkers(found)
 		case <-a.pager.arrivals():
 		}
 		a.save(false)

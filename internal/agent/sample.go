@@ -160,6 +160,7 @@ func (a *Agent) follow() {
 			a.saveQuiet()
 			a.keepHold(now)
 			a.fleetTick(now)
+			a.findTalkers(now)
 			if a.pager != nil && a.ready && a.tracker.Uneventful() {
 				a.pager.end(now)
 			}
