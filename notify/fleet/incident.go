@@ -118,20 +118,21 @@ func (i *incident) outgrows(g *group) bool {
 	return i.critical && g.cause == oncall.CauseFilling && g.talker == "" && !g.historical
 }
 
-// talker is the address that holds at least a third of the entries listed; empty: there is none.
+// talker is the address that holds at least a third of the table's entries; empty: there is none. Those listed may be few of
+// them, and more than there were when they were counted last.
 func (i *incident) talker() string {
 	if len(i.top) == 0 {
 		return ""
 	}
-	var sum uint64
+	var listed uint64
 	best := i.top[0]
 	for _, t := range i.top {
-		sum += t.Entries
+		listed += t.Entries
 		if t.Entries > best.Entries {
 			best = t
 		}
 	}
-	if best.Entries == 0 || float64(best.Entries)*3 < float64(sum) {
+	if best.Entries == 0 || float64(best.Entries)*3 < float64(max(i.entries, listed)) {
 		return ""
 	}
 	return best.Address

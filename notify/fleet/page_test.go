@@ -33,7 +33,7 @@ func TestOneHostIsAPlainIncident(t *testing.T) {
 	cfg := basic()
 	cfg.Link = "https://hub.example/"
 	s := newSim(t, cfg)
-	s.open("gva/a1", drops(3), top("192.0.2.9", 40000, "192.0.2.8", 5))
+	s.open("gva/a1", drops(3), top("192.0.2.9", 40000, "192.0.2.8", 5), of(65000))
 	s.step("gva/a1", remediate.EventStepApplied, "s1", remediate.ReasonFull, "")
 	s.now = s.now.Add(2 * time.Second)
 	s.step("gva/a1", remediate.EventStepConfirmed, "s1", remediate.ReasonFull, remediate.OutcomeEffective)

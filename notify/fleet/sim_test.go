@@ -45,11 +45,24 @@ func chains(n uint64) what { return func(i *remediate.Incident) { i.ChainDrops =
 
 func opened(at time.Time) what { return func(i *remediate.Incident) { i.OpenedAt = at } }
 
+// top is who fills a table that holds nothing else.
 func top(pairs ...any) what {
 	return func(i *remediate.Incident) {
-		i.Top = nil
+		i.Top, i.Count = nil, 0
 		for k := 0; k < len(pairs); k += 2 {
-			i.Top = append(i.Top, remediate.Talker{Address: pairs[k].(string), Entries: uint64(pairs[k+1].(int))})
+			who := remediate.Talker{Address: pairs[k].(string), Entries: uint64(pairs[k+1].(int))}
+			i.Top, i.Count = append(i.Top, who), i.Count+who.Entries
+		}
+	}
+}
+
+// of is how many entries the table has, those who are not listed included.
+func of(entries uint64) what { return func(i *remediate.Incident) { i.Count = entries } }
+
+func all(how ...what) what {
+	return func(i *remediate.Incident) {
+		for _, h := range how {
+			h(i)
 		}
 	}
 }

@@ -22,6 +22,11 @@ func TestTalkerOfAnIncident(t *testing.T) {
 		{"just a third", top("192.0.2.1", 10, "192.0.2.2", 10, "192.0.2.3", 10), "192.0.2.1"},
 		{"less than a third", top("192.0.2.1", 30, "192.0.2.2", 29, "192.0.2.3", 28, "192.0.2.4", 13), ""},
 		{"no entries", top("192.0.2.1", 0), ""},
+		{"few of the table's entries", all(top("192.0.2.1", 40, "192.0.2.2", 20), of(65000)), ""},
+		{"just a third of the table's", all(top("192.0.2.1", 21000, "192.0.2.2", 20), of(63000)), "192.0.2.1"},
+		{"less than a third of the table's", all(top("192.0.2.1", 21000, "192.0.2.2", 20), of(63001)), ""},
+		{"counted before others expired", all(top("192.0.2.1", 30, "192.0.2.2", 70), of(60)), "192.0.2.2"},
+		{"less than a third of those counted before", all(top("192.0.2.1", 30, "192.0.2.2", 29, "192.0.2.3", 28, "192.0.2.4", 13), of(60)), ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -71,6 +76,22 @@ func TestTalkers(t *testing.T) {
 				s.update(site+"/a1", x)
 			}
 		}, []string{"full 203.0.113.7 3/3 open"}, "trigger ops"},
+		{"one that watches them all is no attack", func(s *sim) {
+			watches := all(top("203.0.113.9", 40, "192.0.2.2", 9), of(65000))
+			for _, site := range []string{"gva", "zrh", "ber", "par"} {
+				s.open(site+"/a1", watches)
+			}
+		}, []string{"full gva 1/1 open", "full zrh 1/1 open", "full ber 1/1 open", "full par 1/1 open"},
+			"trigger ops, trigger ops, trigger ops, trigger ops"},
+		{"one that fills them up later is", func(s *sim) {
+			for _, site := range []string{"gva", "zrh", "ber"} {
+				s.open(site+"/a1", all(top("203.0.113.9", 40), of(65000)))
+			}
+			s.pass(time.Second)
+			for _, site := range []string{"gva", "zrh", "ber"} {
+				s.update(site+"/a1", all(top("203.0.113.9", 40000), of(65000)))
+			}
+		}, []string{"full 203.0.113.9 3/3 open"}, "trigger ops"},
 		{"others at the site stay apart", func(s *sim) {
 			s.open("gva/b1", top("192.0.2.50", 10))
 			for _, site := range []string{"gva", "zrh", "ber"} {

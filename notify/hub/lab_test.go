@@ -121,7 +121,7 @@ func incident(site, host string, n int, typ remediate.EventType) notify.Outgoing
 	i := remediate.Incident{
 		ID: fmt.Sprintf("inc-%s-%s-%d", site, host, n), Severity: remediate.SeverityCritical, Verified: true, OpenedAt: at,
 		NetNS: remediate.NetNS{Inode: 4026531840, Name: "init"}, Matches: 3, Drops: 200, Count: 262144, PeakCount: 262144, Max: 262144,
-		Buckets: 65536, InsertRate: 900, Top: []remediate.Talker{{Address: site + "-" + host, Entries: 100}}, // no two hosts have the same
+		Buckets: 65536, InsertRate: 900, Top: []remediate.Talker{{Address: site + "-" + host, Entries: 200_000}}, // no two hosts have the same
 	}
 	if typ == remediate.EventIncidentClosed {
 		i.ClosedAt = &at
