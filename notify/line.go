@@ -70,6 +70,9 @@ func incidentText(t remediate.EventType, d remediate.Incident) string {
 	if d.TimeToFull != nil {
 		parts = append(parts, fmt.Sprintf("full in %.0f s", *d.TimeToFull))
 	}
+	if len(d.Top) > 0 {
+		parts = append(parts, fmt.Sprintf("%s holds %d", d.Top[0].Address, d.Top[0].Entries))
+	}
 	if d.Outcome != "" {
 		parts = append(parts, "last step "+string(d.Outcome))
 	}

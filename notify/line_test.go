@@ -9,8 +9,8 @@ import (
 
 func TestLine(t *testing.T) {
 	want := map[remediate.EventType]string{
-		remediate.EventIncidentOpened:  "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 23 of these in the pause after somebody else's change, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, full in 12 s, 2 namespaces at the limit; one guest holds 61% of the table",
-		remediate.EventIncidentUpdated: "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 23 of these in the pause after somebody else's change, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, full in 12 s, last step effective, 2 namespaces at the limit; one guest holds 61% of the table",
+		remediate.EventIncidentOpened:  "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 23 of these in the pause after somebody else's change, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, full in 12 s, 192.0.2.7 holds 40123, 2 namespaces at the limit; one guest holds 61% of the table",
+		remediate.EventIncidentUpdated: "critical in init: 65530 of 65535 in use, 120 refused, 37 thrown out early, 23 of these in the pause after somebody else's change, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, full in 12 s, 192.0.2.7 holds 40123, last step effective, 2 namespaces at the limit; one guest holds 61% of the table",
 		remediate.EventIncidentClosed:  "12 lines of old records in init, from 2026-01-15 22:51:03Z, quiet after 2m35s",
 		remediate.EventStepApplied:     "262144 → 524288 (full) in 38 µs, both keys read back",
 		remediate.EventStepConfirmed:   "262144 → 524288 effective, persisted in /etc/sysctl.d/99-zz-ctwarden.conf",
@@ -34,7 +34,7 @@ func TestLine(t *testing.T) {
 			i.Historical = false
 			ev.Data = i
 			const live = "critical in init, over after 2m35s: 65530 of 65535 in use, 65536 at the peak, 120 refused, " +
-				"37 thrown out early, 23 of these in the pause after somebody else's change, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, 2 namespaces at the limit, not verified; one guest holds 61% of the table"
+				"37 thrown out early, 23 of these in the pause after somebody else's change, 5 refused on long hash chains (raise nf_conntrack_buckets), 12 lines, 192.0.2.7 holds 40123, 2 namespaces at the limit, not verified; one guest holds 61% of the table"
 			if got := Summary(ev); got != live {
 				t.Errorf("live %s: got\n%s\nwant\n%s", ev.Type, got, live)
 			}

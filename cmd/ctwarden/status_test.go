@@ -34,7 +34,8 @@ func busy() agent.Status {
 			{Source: remediate.SourceSyslog, Path: "/var/log/messages", Unused: true, Problem: "it is not there"},
 		},
 		Incidents: []remediate.Incident{{Severity: remediate.SeverityCritical, Verified: true, NetNS: init, OpenedAt: at.Add(-time.Minute),
-			Drops: 41, EarlyDrops: 42, RefusedInPause: 40, Matches: 43, PeakCount: 65536, Max: 65536, Outcome: remediate.OutcomeEffective}},
+			Drops: 41, EarlyDrops: 42, RefusedInPause: 40, Matches: 43, PeakCount: 65536, Max: 65536, Outcome: remediate.OutcomeEffective,
+			Top: []remediate.Talker{{Address: "192.0.2.7", Entries: 40123}, {Address: "2001:db8::7", Entries: 812}}}},
 		IncidentsTotal: 7,
 		Foreign: &remediate.ForeignStatus{At: at.Add(-10 * time.Minute), Steps: "automatic steps pause for 20s more", LimitChange: remediate.LimitChange{
 			Old: 131072, New: 65536, By: "/etc/sysctl.d/50-db.conf:3", ByKind: remediate.WriterSysctl, Times: 1,
@@ -72,6 +73,7 @@ outbox   51 of 100000 events wait, 52 dropped
 
 1 open of 7 incidents since the start:
   2026-03-01 02:59:00  CRITICAL in init: 41 refused, 42 thrown out early (40 of both in the pause after somebody else's change), 43 matches, peak 65536 of 65536, the last step was effective
+    most entries: 192.0.2.7 40123, 2001:db8::7 812
 
 last steps:
   2026-03-01 02:59:00  32768 -> 65536  full, effective, persisted in /etc/sysctl.d/99-zz-ctwarden.conf

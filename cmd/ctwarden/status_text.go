@@ -217,6 +217,18 @@ func incidentLine(b *strings.Builder, in remediate.Incident) {
 	}
 	fmt.Fprintf(b, "  %s  %s in %s%s: %s%s\n", clock(in.OpenedAt), strings.ToUpper(string(in.Severity)),
 		name, verified, figures, prefixed(", the last step was ", string(in.Outcome)))
+	if len(in.Top) > 0 {
+		fmt.Fprintf(b, "    most entries: %s\n", holders(in.Top))
+	}
+}
+
+// holders are those who hold most of a table's entries, on one line.
+func holders(top []remediate.Talker) string {
+	parts := make([]string, 0, len(top))
+	for _, t := range top {
+		parts = append(parts, fmt.Sprintf("%s %d", t.Address, t.Entries))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func stepLines(b *strings.Builder, st agent.Status) {

@@ -20,7 +20,7 @@ func FromIncident(site, host string, ev remediate.Event, steps []remediate.Event
 	n = Notification{
 		ID: ev.ID, Key: i.ID, Severity: string(i.Severity), At: ev.Time, Since: i.OpenedAt, Site: site, Labels: map[string]string{"site": site},
 		Cause: CauseOf(i), Hosts: []string{host}, HostsTotal: 1, Refused: i.Drops + i.ChainDrops, ThrownOut: i.EarlyDrops,
-		Facts: facts(i), Did: Did(steps), Brief: Brief(steps), Top: i.Top, Verdict: i.Verdict, Verified: i.Verified,
+		Facts: facts(i), Did: Did(steps), Brief: Brief(steps), Top: i.Top, Entries: i.Count, Verdict: i.Verdict, Verified: i.Verified,
 	}
 	switch ev.Type {
 	case remediate.EventIncidentOpened:

@@ -63,8 +63,10 @@ type Notification struct {
 	Did []string `json:"did,omitempty"`
 	// Brief is the same in a few words, for the title; empty: the title leaves it out.
 	Brief string `json:"brief,omitempty"`
-	// Top are those who hold the most entries, the first with the most; Verdict says what to make of it.
+	// Top are those who hold the most entries, the first with the most; Verdict says what to make of it. Entries is how many
+	// the table has; 0: there are several, or it is not known.
 	Top     []remediate.Talker `json:"top,omitempty"`
+	Entries uint64             `json:"entries,omitempty"`
 	Verdict string             `json:"verdict,omitempty"`
 	// Next are commands to run, the first first; see [NextFor].
 	Next []string `json:"next,omitempty"`

@@ -67,6 +67,15 @@ func TestTitle(t *testing.T) {
 		{"one talker of many", func(n *Notification) {
 			n.Top = []remediate.Talker{{Address: "192.0.2.7", Entries: 34}, {Address: "192.0.2.8", Entries: 33}, {Address: "192.0.2.9", Entries: 33}}
 		}, "Critical: conntrack table full on h1 since 22:51 UTC; top source 192.0.2.7"},
+		{"one talker of few listed", func(n *Notification) {
+			n.Top, n.Entries = []remediate.Talker{{Address: "192.0.2.7", Entries: 40}, {Address: "192.0.2.8", Entries: 9}}, 65000
+		}, "Critical: conntrack table full on h1 since 22:51 UTC"},
+		{"one talker alone in a table", func(n *Notification) {
+			n.Top, n.Entries = []remediate.Talker{{Address: "192.0.2.7", Entries: 22000}}, 65000
+		}, "Critical: conntrack table full on h1 since 22:51 UTC; top source 192.0.2.7"},
+		{"one talker alone in the list", func(n *Notification) {
+			n.Top = []remediate.Talker{{Address: "192.0.2.7", Entries: 22000}}
+		}, "Critical: conntrack table full on h1 since 22:51 UTC"},
 		{"and what ctwarden did", func(n *Notification) { n.Refused, n.Brief = 3, "limit raised, it helped" },
 			"Critical: conntrack table full on h1 since 22:51 UTC, 3 connections refused; limit raised, it helped"},
 		{"no talker stands out", func(n *Notification) {

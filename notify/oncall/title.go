@@ -14,7 +14,7 @@ const (
 	// maxBrief is how much of what ctwarden did a title holds.
 	maxBrief  = 60
 	topSource = "; top source "
-	// talkerShare is the part of what the listed parties hold from which one is named in the title.
+	// talkerShare is the part of the entries (a third) from which who holds them is named in the title.
 	talkerShare = 3
 )
 
@@ -120,13 +120,15 @@ func effect(n Notification) string {
 	return text
 }
 
-// talker is the address that holds at least a third of what the listed parties hold, unless it is alone in the list.
+// talker is the address that holds at least a third of the table or, where its size is not told, of what the listed parties
+// hold, unless it is alone in the list.
 func talker(n Notification) string {
-	var all uint64
+	var listed uint64
 	for _, t := range n.Top {
-		all += t.Entries
+		listed += t.Entries
 	}
-	if len(n.Top) < 2 || n.Top[0].Entries*talkerShare < all {
+	alone := n.Entries == 0 && len(n.Top) < 2
+	if len(n.Top) == 0 || alone || n.Top[0].Entries*talkerShare < max(listed, n.Entries) {
 		return ""
 	}
 	return line(n.Top[0].Address)
