@@ -213,7 +213,7 @@ func TestPromiseEachCapability(t *testing.T) {
 				t.Errorf("%s: refused %+v, want %s", mode, refused, want)
 			}
 			reasons = append(reasons, string(refused.Reason))
-			a.said(t, 1, `"who fills the table is not told", "error": "listing the table's entries needs CAP_NET_ADMIN: link remediate.conf`)
+			a.said(t, 1, "listing the table's entries needs CAP_NET_ADMIN: link remediate.conf")
 			if mode == "remediate" {
 				a.said(t, 1, `"about": "read_only", "error": "the limit cannot be written from here`)
 				a.wantCommand(t, 1, []string{"read_only"}, "raise", "--to", "50000")
