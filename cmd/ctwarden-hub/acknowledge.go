@@ -20,12 +20,7 @@ that of the page's address. Exit codes: 0 done, also where somebody acknowledged
 where there is no such incident or it is over.`,
 		Example: "  ctwarden-hub acknowledge c2f7b990cc29e71dcb5fc",
 		Args:    cobra.ExactArgs(1),
-		RunE: action(func(cmd *cobra.Command, args []string) error {
-			a := r.action(web.VerbAcknowledge)
-			a.Incident = args[0]
-			return r.order(cmd.Context(), stdout, a)
-		}),
 	}
-	r.connection(cmd)
+	r.toIncident(cmd, stdout, web.VerbAcknowledge)
 	return cmd
 }

@@ -20,14 +20,19 @@ is that of the page's address, or the host's own as its events have it. Exit cod
 where there is no such incident or it is over.`,
 		Example: "  ctwarden-hub resolve c2f7b990cc29e71dcb5fc",
 		Args:    cobra.ExactArgs(1),
-		RunE: action(func(cmd *cobra.Command, args []string) error {
-			a := r.action(web.VerbResolve)
-			a.Incident = args[0]
-			return r.order(cmd.Context(), stdout, a)
-		}),
 	}
-	r.connection(cmd)
+	r.toIncident(cmd, stdout, web.VerbResolve)
 	return cmd
+}
+
+// toIncident has a command do that to the incident that is its argument.
+func (r *reach) toIncident(cmd *cobra.Command, stdout io.Writer, verb web.Verb) {
+	cmd.RunE = action(func(cmd *cobra.Command, args []string) error {
+		a := r.action(verb)
+		a.Incident = args[0]
+		return r.order(cmd.Context(), stdout, a)
+	})
+	r.connection(cmd)
 }
 
 // text is what became of an action, for a person.

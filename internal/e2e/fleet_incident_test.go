@@ -12,6 +12,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/internal/testpager"
 	"github.com/ctwarden/ctwarden/notify/fleet"
+	"github.com/ctwarden/ctwarden/notify/hub/web"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -29,20 +30,39 @@ func startPagingHub(t *testing.T) (h *hub, pager *testpager.Pager, page string) 
 	return startHubAt(t, "127.0.0.1:0", filepath.Join(dir, "store"), "--config", config), pager, page
 }
 
-// open tells on how many hosts the hub shows an incident that is open; -1: it shows none at all.
-func open(t *testing.T, page string) int {
+// ask reads what the hub's page shows.
+func ask(t *testing.T, page, what string, into any) {
 	t.Helper()
-	resp, err := http.Get("http://" + page + "/api/v1/incidents")
+	resp, err := http.Get("http://" + page + "/api/v1/" + what)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// seen is when the hub received the newest state of its one host.
+func seen(t *testing.T, page string) (at time.Time) {
+	t.Helper()
+	var shown struct {
+		Hosts []web.Row `json:"hosts"`
+	}
+	ask(t, page, "hosts", &shown)
+	for _, h := range shown.Hosts {
+		at = h.Seen
+	}
+	return at
+}
+
+// open tells on how many hosts the hub shows an incident that is open; -1: it shows none at all.
+func open(t *testing.T, page string) int {
+	t.Helper()
 	var shown struct {
 		Incidents []fleet.Group `json:"incidents"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&shown); err != nil {
-		t.Fatal(err)
-	}
+	ask(t, page, "incidents", &shown)
 	hosts := -1
 	for _, g := range shown.Incidents {
 		hosts = max(hosts, 0) + g.OpenHosts
@@ -64,19 +84,20 @@ func TestPromiseIncidentLasts(t *testing.T) {
 	h.wait(t, remediate.EventIncidentOpened, 1)
 	testhost.Eventually(t, "somebody is paged", func() bool { return pager.Count("trigger") == 1 })
 
-	begun, states := time.Now(), testhost.Amount(4, 8)
+	begun, states := time.Now(), testhost.Amount(4, 100)
 	// Each order has the host send its state at once.
 	for i := range states {
 		order := []string{"hold", "--for", "1h", "--why", "a test"}
 		if i%2 == 1 {
 			order = []string{"unhold"}
 		}
+		last := seen(t, page)
 		h.order(t, order...)
 		testhost.Eventually(t, "the host has heard of it", func() bool {
 			f := a.status(t).Fleet
 			return f != nil && (f.Hold != nil) == (i%2 == 0)
 		})
-		time.Sleep(time.Duration(testhost.Amount(3, 60)) * time.Second)
+		testhost.Eventually(t, "the hub has a later state", func() bool { return seen(t, page).After(last) })
 		if got := open(t, page); got != 1 {
 			t.Fatalf("after %d states the hub shows the incident open on %d hosts, want 1; paged %+v", i+1, got, pager.Pages())
 		}

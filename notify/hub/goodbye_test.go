@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -28,16 +27,7 @@ func goodbye(t *testing.T, site, host string, at time.Time) notify.Outgoing {
 // stateMade is stateOf with the time at which the host made it.
 func stateMade(t *testing.T, site, host string, at time.Time) []byte {
 	t.Helper()
-	var doc map[string]any
-	if err := json.Unmarshal(stateOf(site, host, 5, nil), &doc); err != nil {
-		t.Fatal(err)
-	}
-	doc["at"] = at.UTC()
-	body, err := json.Marshal(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return body
+	return stateWith(t, site, host, 5, "at", at.UTC())
 }
 
 // TestStoppedHostsOutlastATakeover has the agents of hosts whose clocks are behind say goodbye: the hub that leads next, which

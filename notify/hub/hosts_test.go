@@ -163,11 +163,17 @@ func TestHostStateListsItsIncidents(t *testing.T) {
 // listing is a host's state with its open incidents.
 func listing(t *testing.T, site, host string, count uint64, list any) []byte {
 	t.Helper()
+	return stateWith(t, site, host, count, "incidents", list)
+}
+
+// stateWith is a host's state with a field that has another value.
+func stateWith(t *testing.T, site, host string, count uint64, field string, value any) []byte {
+	t.Helper()
 	var doc map[string]any
 	if err := json.Unmarshal(stateOf(site, host, count, nil), &doc); err != nil {
 		t.Fatal(err)
 	}
-	doc["incidents"] = list
+	doc[field] = value
 	body, err := json.Marshal(doc)
 	if err != nil {
 		t.Fatal(err)
