@@ -13,11 +13,14 @@ import (
 
 // alarm has the loop go on at a time: timerfd_create(2). A timer of Go's wakes up to four threads each time it fires and is
 // set: the one that waits for it, the runtime's watchdog, one that looks whether there is more to do, and that once more
-// to be told of the next time. This one wakes the first alone.
+// to be told of the next time. This one wakes the first alone, which wakes a second to pass the ring on: so what there is
+// to do on a host at rest is done by the first.
 //
 // In a program that is busy it is the worse of the two: Go looks at its own timers at each switch between goroutines, and
 // at files only when it runs out of others. So a time that is near is Go's.
 type alarm struct {
+	// turn does at once what there is to do, or tells that the loop is to.
+	turn func() (done bool)
 	// rings has capacity one, and is never closed: one ring is as good as several.
 	rings chan struct{}
 	near  *time.Timer // it rings where the time was nearer than nearBy when it was set
@@ -27,12 +30,14 @@ type alarm struct {
 }
 
 // newAlarm makes one that has not been set. Whoever makes it closes it.
-func newAlarm() (*alarm, error) {
+func newAlarm(turn func() (done bool)) (*alarm, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make a timer: %w", err)
 	}
-	a := &alarm{rings: make(chan struct{}, 1), near: time.NewTimer(time.Hour), file: os.NewFile(uintptr(fd), "timerfd")}
+	a := &alarm{
+		turn: turn, rings: make(chan struct{}, 1), near: time.NewTimer(time.Hour), file: os.NewFile(uintptr(fd), "timerfd"),
+	}
 	if a.conn, err = a.file.SyscallConn(); err != nil {
 		a.file.Close()
 		return nil, fmt.Errorf("make a timer: %w", err)
@@ -42,7 +47,7 @@ func newAlarm() (*alarm, error) {
 	return a, nil
 }
 
-// ring passes on that the time has come, until the timer is closed.
+// ring takes a turn, or passes on that the time has come, until the timer is closed.
 func (a *alarm) ring() {
 	var times [8]byte // how often it has come, which does not matter
 	for {
@@ -53,6 +58,9 @@ func (a *alarm) ring() {
 		})
 		if err != nil {
 			return
+		}
+		if a.turn() {
+			continue
 		}
 		select {
 		case a.rings <- struct{}{}:

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -9,7 +10,9 @@ import (
 )
 
 func TestAlarm(t *testing.T) {
-	a, err := newAlarm()
+	var turns atomic.Int32
+	var rests atomic.Bool
+	a, err := newAlarm(func() bool { turns.Add(1); return rests.Load() })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +51,13 @@ func TestAlarm(t *testing.T) {
 	set(time.Hour)
 	if rung() {
 		t.Error("it rang twice for one time, or before its time")
+	}
+	rests.Store(true)
+	turns.Store(0)
+	set(nearBy)
+	testhost.Eventually(t, "it takes the turn itself", func() bool { return turns.Load() == 1 })
+	if rung() {
+		t.Error("it passed on a turn that it had taken")
 	}
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -11,6 +12,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/state"
 	"github.com/ctwarden/ctwarden/notify"
 	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 // tickEvery is how often what depends on time alone is looked at: incidents to close, updates to send. tickQuiet is the
@@ -23,57 +25,90 @@ const (
 // tickPeriod is how long what depends on time alone may wait. It is looked at with a reading of the table where one falls
 // into the second half of that.
 func (a *Agent) tickPeriod() time.Duration {
-	if a.tracker.Uneventful() && a.ready {
+	if a.atRest() {
 		return tickQuiet
 	}
 	return tickEvery
 }
 
-// loop is the one goroutine that owns the tracker and all books. It never waits for a disk, the network, a log or the
-// service manager.
+// loop owns the tracker and all books. It never waits for a disk, the network, a log or the service manager. While the host
+// is at rest, the alarm's goroutine takes turns in its place.
 func (a *Agent) loop(ctx context.Context) error {
-	alarm, err := newAlarm()
+	var own sync.Mutex // held in each turn
+	rests := false     // as the loop saw it when it began to wait
+	watchdog := newWatchdog(a.manager)
+	var alarm *alarm
+	end := func() error {
+		a.save(false)
+		now := time.Now()
+		watchdog.ping(now)
+		return alarm.set(a.nextSample(now))
+	}
+	alarm, err := newAlarm(func() bool {
+		own.Lock()
+		defer own.Unlock()
+		if !rests {
+			return false
+		}
+		a.sample()
+		return end() == nil && a.atRest() // what fails here fails in the loop too
+	})
 	if err != nil {
 		return err
 	}
 	defer alarm.close()
-	if err := alarm.set(0); err != nil {
-		return err
-	}
-	watchdog := newWatchdog(a.manager)
-	for {
-		select {
-		case <-ctx.Done():
+	own.Lock()
+	defer own.Unlock()
+	for err = alarm.set(0); err == nil; err = end() {
+		files := a.filesNow(time.Now())
+		rests = files != nil && a.atRest()
+		own.Unlock()
+		turn := a.await(ctx, alarm, files)
+		own.Lock()
+		if turn == nil {
 			return nil
-		case b := <-a.batches:
-			if err := a.takeBatches(b, a.batches); err != nil {
-				return err
-			}
-		case b := <-a.filesNow(time.Now()):
-			if err := a.takeFiles(b); err != nil {
-				return err
-			}
-		case <-alarm.rings:
-			a.sample()
-		case <-alarm.near.C:
-			a.sample()
-		case run := <-a.calls:
-			run()
-		case <-a.mounts:
-			a.mounted = true
-			a.sample()
-		case w := <-a.writers.found:
-			a.nameWriter(w)
-		case found := <-a.talkers.found:
-			a.takeTalkers(found)
-		case <-a.pager.arrivals():
 		}
-		a.save(false)
-		now := time.Now()
-		watchdog.ping(now)
-		if err := alarm.set(a.nextSample(now)); err != nil {
+		if err := turn(); err != nil {
 			return err
 		}
+	}
+	return err
+}
+
+// atRest tells whether nothing happens on the host.
+func (a *Agent) atRest() bool { return a.ready && a.tracker.Uneventful() }
+
+// await waits for something to do, and returns it; nil where ctx is done.
+func (a *Agent) await(ctx context.Context, alarm *alarm, files <-chan watcher.Batch) func() error {
+	var then func()
+	select {
+	case <-ctx.Done():
+		return nil
+	case b := <-a.batches:
+		return func() error { return a.takeBatches(b, a.batches) }
+	case b := <-files:
+		return func() error { return a.takeFiles(b) }
+	case <-alarm.rings:
+		then = a.sample
+	case <-alarm.near.C:
+		then = a.sample
+	case run := <-a.calls:
+		then = run
+	case <-a.mounts:
+		then = func() {
+			a.mounted = true
+			a.sample()
+		}
+	case w := <-a.writers.found:
+		then = func() { a.nameWriter(w) }
+	case found := <-a.talkers.found:
+		then = func() { a.takeTalkers(found) }
+	case <-a.pager.arrivals():
+		then = func() {}
+	}
+	return func() error {
+		then()
+		return nil
 	}
 }
 

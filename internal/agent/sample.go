@@ -161,7 +161,7 @@ func (a *Agent) follow() {
 			a.keepHold(now)
 			a.fleetTick(now)
 			a.findTalkers(now)
-			if a.pager != nil && a.ready && a.tracker.Uneventful() {
+			if a.pager != nil && a.atRest() {
 				a.pager.end(now)
 			}
 		}
