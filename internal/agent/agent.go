@@ -90,6 +90,7 @@ type Agent struct {
 	news         bool          // there are, and they have not been looked for
 	mounts       chan struct{} // of capacity one: mounts came or went
 	mounted      bool          // they did, and it has not been asked since
+	lookWanted   time.Time     // since when a look is put off; zero: none is
 	discoverCost time.Duration // of the last look for namespaces
 	// discoverSpent is what looks took beyond their share of the time.
 	discoverSpent time.Duration

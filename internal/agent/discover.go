@@ -50,6 +50,33 @@ func (a *Agent) needsDiscovery(now time.Time) bool {
 	return false
 }
 
+// looks tells whether a look for namespaces is taken in a turn at now. One that takes longer than a table may go unread
+// waits until that table has room again, for glanceEvery at most.
+func (a *Agent) looks(now time.Time) bool {
+	if !a.needsDiscovery(now) {
+		a.lookWanted = time.Time{}
+		return false
+	}
+	if a.lookWanted.IsZero() {
+		a.lookWanted = now
+	}
+	if now.Sub(a.lookWanted) < glanceEvery && a.anyShorter(a.discoverCost) {
+		return false
+	}
+	a.lookWanted = time.Time{}
+	return true
+}
+
+// anyShorter tells whether a table is to be read again in less than d.
+func (a *Agent) anyShorter(d time.Duration) bool {
+	for _, s := range a.spaces {
+		if s.period < d {
+			return true
+		}
+	}
+	return false
+}
+
 // newsAfter is how long after a look another one is taken where there is news, by what was spent on looks.
 func newsAfter(spent time.Duration) time.Duration {
 	return min(max(discoverNews*(spent-discoverBurst), 0), discoverEvery)

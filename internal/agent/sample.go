@@ -50,7 +50,7 @@ type space struct {
 func (a *Agent) sample() {
 	now := time.Now()
 	urgent, calm := a.dueAt(now)
-	if a.needsDiscovery(now) {
+	if a.looks(now) {
 		a.table.Together(func() { a.readDue(urgent, now) })
 		if !a.byHand {
 			a.step() // a look may take long
@@ -259,7 +259,7 @@ func (a *Agent) nextSample(now time.Time) time.Duration {
 	if len(a.files) > 0 && a.filesAfter.Before(next) {
 		next = a.filesAfter
 	}
-	if at := a.discoveredAt.Add(newsAfter(a.discoverSpent)); a.news && at.Before(next) {
+	if at := a.discoveredAt.Add(newsAfter(a.discoverSpent)); a.news && a.lookWanted.IsZero() && at.Before(next) {
 		next = at
 	}
 	if len(a.writers.waiting) > 0 && a.writers.until.Before(next) {

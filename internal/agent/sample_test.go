@@ -179,6 +179,43 @@ func TestIdleDiscovery(t *testing.T) {
 	}
 }
 
+// TestDearLookWaits puts off a look that takes longer than a table may go unread, until that table has room or glanceEvery
+// is over.
+func TestDearLookWaits(t *testing.T) {
+	const cost = 60 * time.Millisecond
+	for _, c := range []struct {
+		name   string
+		period func(waited time.Duration) time.Duration
+		want   time.Duration
+	}{
+		{"room", func(time.Duration) time.Duration { return cost }, 0},
+		{"a table that a step gives room", func(waited time.Duration) time.Duration {
+			if waited < 300*time.Millisecond {
+				return cost - 1
+			}
+			return time.Second
+		}, 300 * time.Millisecond},
+		{"a table that stays full", func(time.Duration) time.Duration { return urgentPeriod }, glanceEvery},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &space{}
+			a := Agent{discoverCost: cost, spaces: map[uint64]*space{hostInode: s, hostInode + 1: {period: time.Second}}}
+			begin := time.Now()
+			a.discoveredAt = begin.Add(-discoverMost)
+			for waited := time.Duration(0); ; waited += 10 * time.Millisecond {
+				s.period = c.period(waited)
+				if !a.looks(begin.Add(waited)) && waited <= glanceEvery {
+					continue
+				}
+				if waited != c.want || !a.lookWanted.IsZero() {
+					t.Errorf("it waited %v, want %v", waited, c.want)
+				}
+				return
+			}
+		})
+	}
+}
+
 // TestNewsIsLookedFor has several looks follow each other where namespaces come and go, as far as they are cheap.
 func TestNewsIsLookedFor(t *testing.T) {
 	for _, c := range []struct {
