@@ -35,7 +35,7 @@ func (a *Agent) tickPeriod() time.Duration {
 // is at rest, the alarm's goroutine takes turns in its place.
 func (a *Agent) loop(ctx context.Context) error {
 	var own sync.Mutex // held in each turn
-	rests := false     // as the loop saw it when it began to wait
+	var in inputs      // as the loop saw them when it began to wait
 	watchdog := newWatchdog(a.manager)
 	var alarm *alarm
 	end := func() error {
@@ -47,11 +47,12 @@ func (a *Agent) loop(ctx context.Context) error {
 	alarm, err := newAlarm(func() bool {
 		own.Lock()
 		defer own.Unlock()
-		if !rests {
+		if !a.atRest() {
 			return false
 		}
 		a.sample()
-		return end() == nil && a.atRest() // what fails here fails in the loop too
+		// What fails here fails in the loop too; and the loop must not wait for less than there is.
+		return end() == nil && a.atRest() && a.inputs() == in
 	})
 	if err != nil {
 		return err
@@ -60,10 +61,9 @@ func (a *Agent) loop(ctx context.Context) error {
 	own.Lock()
 	defer own.Unlock()
 	for err = alarm.set(0); err == nil; err = end() {
-		files := a.filesNow(time.Now())
-		rests = files != nil && a.atRest()
+		in = a.inputs()
 		own.Unlock()
-		turn := a.await(ctx, alarm, files)
+		turn := a.await(ctx, alarm, in)
 		own.Lock()
 		if turn == nil {
 			return nil
@@ -78,36 +78,47 @@ func (a *Agent) loop(ctx context.Context) error {
 // atRest tells whether nothing happens on the host.
 func (a *Agent) atRest() bool { return a.ready && a.tracker.Uneventful() }
 
-// await waits for something to do, and returns it; nil where ctx is done.
-func (a *Agent) await(ctx context.Context, alarm *alarm, files <-chan watcher.Batch) func() error {
-	var then func()
+// inputs are what the loop waits for and what is not always there: nil where it is not.
+type inputs struct {
+	files   <-chan watcher.Batch
+	writer  <-chan remediate.Writer
+	talkers <-chan topFound
+}
+
+func (a *Agent) inputs() inputs {
+	return inputs{files: a.filesNow(time.Now()), writer: a.writers.found, talkers: a.talkers.found}
+}
+
+// await waits for something to do, and returns it; nil where ctx is done. It is not a turn: what the loop owns is another's
+// meanwhile.
+func (a *Agent) await(ctx context.Context, alarm *alarm, in inputs) (turn func() error) {
+	var do func()
 	select {
 	case <-ctx.Done():
 		return nil
 	case b := <-a.batches:
 		return func() error { return a.takeBatches(b, a.batches) }
-	case b := <-files:
+	case b := <-in.files:
 		return func() error { return a.takeFiles(b) }
 	case <-alarm.rings:
-		then = a.sample
+		do = a.sample
 	case <-alarm.near.C:
-		then = a.sample
-	case run := <-a.calls:
-		then = run
+		do = a.sample
+	case do = <-a.calls:
 	case <-a.mounts:
-		then = func() {
+		do = func() {
 			a.mounted = true
 			a.sample()
 		}
-	case w := <-a.writers.found:
-		then = func() { a.nameWriter(w) }
-	case found := <-a.talkers.found:
-		then = func() { a.takeTalkers(found) }
+	case w := <-in.writer:
+		do = func() { a.nameWriter(w) }
+	case found := <-in.talkers:
+		do = func() { a.takeTalkers(found) }
 	case <-a.pager.arrivals():
-		then = func() {}
+		do = func() {}
 	}
 	return func() error {
-		then()
+		do()
 		return nil
 	}
 }
