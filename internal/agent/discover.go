@@ -53,18 +53,13 @@ func (a *Agent) needsDiscovery(now time.Time) bool {
 // looks tells whether a look for namespaces is taken in a turn at now. One that takes longer than a table may go unread
 // waits until that table has room again, for glanceEvery at most.
 func (a *Agent) looks(now time.Time) bool {
-	if !a.needsDiscovery(now) {
-		a.lookWanted = time.Time{}
-		return false
-	}
 	if a.lookWanted.IsZero() {
+		if !a.needsDiscovery(now) {
+			return false
+		}
 		a.lookWanted = now
 	}
-	if now.Sub(a.lookWanted) < glanceEvery && a.anyShorter(a.discoverCost) {
-		return false
-	}
-	a.lookWanted = time.Time{}
-	return true
+	return now.Sub(a.lookWanted) >= glanceEvery || !a.anyShorter(a.discoverCost)
 }
 
 // anyShorter tells whether a table is to be read again in less than d.
@@ -108,7 +103,7 @@ func (a *Agent) discover(now time.Time) {
 	a.noteWritable(now)
 	found, err := a.table.Discover()
 	a.spend(now, time.Since(now))
-	a.news = false
+	a.news, a.lookWanted = false, time.Time{}
 	a.noteIf(noteDiscover, err)
 	if err != nil {
 		return

@@ -199,18 +199,23 @@ func TestDearLookWaits(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &space{}
-			a := Agent{discoverCost: cost, spaces: map[uint64]*space{hostInode: s, hostInode + 1: {period: time.Second}}}
+			a := newScratch(t).open(t) // without loadavg: whether there are new ones cannot be told, but at each glance
+			a.discoverCost = cost
+			a.spaces = map[uint64]*space{hostInode: s, hostInode + 1: {period: time.Second}}
 			begin := time.Now()
-			a.discoveredAt = begin.Add(-discoverMost)
+			a.discoveredAt = begin.Add(-discoverEvery)
 			for waited := time.Duration(0); ; waited += 10 * time.Millisecond {
 				s.period = c.period(waited)
 				if !a.looks(begin.Add(waited)) && waited <= glanceEvery {
 					continue
 				}
-				if waited != c.want || !a.lookWanted.IsZero() {
+				if waited != c.want {
 					t.Errorf("it waited %v, want %v", waited, c.want)
 				}
-				return
+				break
+			}
+			if a.discover(begin); !a.lookWanted.IsZero() {
+				t.Error("it is wanted still")
 			}
 		})
 	}
