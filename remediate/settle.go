@@ -115,7 +115,7 @@ func (t *Tracker) stillDropping(tb *table) bool {
 	lost := to - from
 	lost -= min(lost, d.lostRaces()) // happens on a healthy host too
 	rate := float64(lost+d.ChainLength) / seconds
-	return rate > max(calmFactor*tb.calm+calmDrops, tb.refusedRate/helped)
+	return rate > max(calmFactor*tb.calm+calmDrops, tb.refusedRateAt(t.st.Pending.At)/helped)
 }
 
 // otherCauses says where else to look for what a table with room refuses.

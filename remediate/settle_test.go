@@ -168,6 +168,20 @@ func TestSettleDespiteOtherDrops(t *testing.T) {
 	s.at(sec(34)).read(host, 1000, 780, 0).settles(OutcomeEffective)
 }
 
+// TestSettleAfterAnOldStorm: how much was refused long ago says nothing of what may go on after a step of today.
+func TestSettleAfterAnOldStorm(t *testing.T) {
+	s := play(t)
+	s.read(host, 300, 0, 0).at(sec(1)).read(host, 1000, 50_000, 0)
+	for at := sec(2); at < sec(3600); at += sec(1) {
+		s.at(at).read(host, 300, 50_000, 0)
+	}
+	s.at(sec(3600)).read(host, 950, 50_000, 0).step(host, ReasonPressure, 2000)
+	for i := uint64(1); i <= 20; i++ {
+		s.at(sec(3600)+time.Duration(i)*sec(0.1)).read(host, 930, 50_000+300*i, 0)
+	}
+	s.at(sec(3603)).read(host, 930, 59_000, 0).settles(OutcomeIneffective)
+}
+
 func TestSettleOfTwoNamespaces(t *testing.T) {
 	s := play(t)
 	s.read(host, 300, 0, 0).read(pod, 300, 0, 0).read(router, 5, 0, 0).blind(NetNS{Inode: 7}, 0)

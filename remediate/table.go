@@ -112,6 +112,14 @@ func (tb *table) noteRefusals(r, prev Reading, g growth) {
 	}
 }
 
+// refusedRateAt is how many were refused a second when a step was taken at that time, or since; zero: none, or not known.
+func (tb *table) refusedRateAt(at time.Time) float64 {
+	if tb.refusedAt.IsZero() || at.Sub(tb.refusedAt) >= SettleAfter {
+		return 0
+	}
+	return tb.refusedRate
+}
+
 // notePeak keeps the highest count of the last one to two peakSpans: what a namespace held once must not keep memory from
 // another one for ever.
 func (tb *table) notePeak(r Reading) {
