@@ -119,6 +119,33 @@ func TestRefusedOnce(t *testing.T) {
 		"step.refused memory 1000-2000 ")
 }
 
+// TestBarred: what is refused for good slows the readings of that table down, for as long as it is refused.
+func TestBarred(t *testing.T) {
+	for _, c := range []struct {
+		trigger, reason Reason
+		want            bool
+	}{
+		{ReasonPressure, ReasonHeld, true},
+		{ReasonPressure, ReasonBudget, true},
+		{ReasonPressure, ReasonCooldown, false},
+		{ReasonPressure, ReasonUnverified, false},
+		{ReasonPressure, ReasonNoPressure, false},
+		{ReasonPressure, ReasonChainLimit, false}, // refusals are a reason to resize the hash
+		{ReasonFull, ReasonChainLimit, true},
+	} {
+		s := play(t)
+		s.read(host, 950, 0, 0).read(pod, 10, 0, 0)
+		s.tr.Refused(s.now, allowed(), Decision{Reason: c.reason, Trigger: c.trigger, NetNS: host})
+		barred := func(inode uint64) bool { return s.tr.Barred(s.now, inode) }
+		if barred(host.Inode) != c.want || barred(pod.Inode) || barred(7) {
+			t.Errorf("%s asked, %s refuses: barred %v, another's %v", c.trigger, c.reason, barred(host.Inode), barred(pod.Inode))
+		}
+		if s.at(sec(1)); barred(host.Inode) {
+			t.Errorf("%s asked, %s refused: barred a second later", c.trigger, c.reason)
+		}
+	}
+}
+
 func TestFailedOnce(t *testing.T) {
 	s := play(t)
 	s.read(host, 950, 0, 0)

@@ -149,6 +149,7 @@ func TestPredictedStall(t *testing.T) {
 
 func TestSamplePeriod(t *testing.T) {
 	p := allowed() // 200,000 new connections a second at most
+	p.Ceiling = MaxLimit
 	for _, c := range []struct {
 		name       string
 		rate       float64
@@ -169,8 +170,20 @@ func TestSamplePeriod(t *testing.T) {
 		{"no rate", 0, 0, 65535, 65536, false, time.Second},
 	} {
 		p.MaxInsertRate = c.rate
-		if got := SamplePeriod(p, Reading{Count: c.count, Max: c.max}, c.growth, c.urgent); got != c.want {
+		r := Reading{Count: c.count, Max: c.max}
+		if got := SamplePeriod(p, r, c.growth, c.urgent, false); got != c.want {
 			t.Errorf("%s: SamplePeriod = %s, want %s", c.name, got, c.want)
+		}
+		observe, atCeiling := p, p
+		observe.Mode, atCeiling.Ceiling = ModeObserve, c.max
+		for why, got := range map[string]time.Duration{
+			"barred":      SamplePeriod(p, r, c.growth, c.urgent, true),
+			"observe":     SamplePeriod(observe, r, c.growth, c.urgent, false),
+			"the ceiling": SamplePeriod(atCeiling, r, c.growth, c.urgent, false),
+		} {
+			if want := max(c.want, 100*time.Millisecond); got != want {
+				t.Errorf("%s, %s: SamplePeriod = %s, want %s", c.name, why, got, want)
+			}
 		}
 	}
 }

@@ -80,6 +80,9 @@ func (t *Tracker) StepTimes() []time.Time { return slices.Clone(t.st.StepTimes) 
 
 // Refused takes a decision not to step. It is published once per incident and reason.
 func (t *Tracker) Refused(now time.Time, p Policy, d Decision) []Event {
+	if tb := t.tables[d.NetNS.Inode]; tb != nil && d.Reason.lasts(d.Trigger) {
+		tb.barredAt = now
+	}
 	o := t.incident(d.IncidentID)
 	once, why := t.refusal(now, p, d)
 	if o == nil || d.Reason == ReasonNoPressure || !o.say(once) {
@@ -90,6 +93,13 @@ func (t *Tracker) Refused(now time.Time, p Policy, d Decision) []Event {
 		Trigger: d.Trigger, Mode: p.Mode, NetNS: d.NetNS, Error: why,
 	})
 	return t.take()
+}
+
+// Barred tells whether a step for a namespace was refused within the last second, for a reason that lasts: readings in
+// quick succession would find the same.
+func (t *Tracker) Barred(now time.Time, inode uint64) bool {
+	tb := t.tables[inode]
+	return tb != nil && within(now, tb.barredAt, MaxReadingAge)
 }
 
 // Failed takes a step that could not be written, or that could not be taken back. It is published once per incident and

@@ -31,6 +31,18 @@ const (
 	ReasonFlood         Reason = "flood"          // the table is filled by a flood, which a higher limit feeds
 )
 
+// lasts tells whether a step that was asked for by trigger and refused for the reason will be for a while, whatever the table
+// does.
+func (r Reason) lasts(trigger Reason) bool {
+	switch r {
+	case ReasonObserveMode, ReasonHeld, ReasonReadOnly, ReasonAtCeiling, ReasonBudget, ReasonMemory, ReasonFlood:
+		return true
+	case ReasonChainLimit, ReasonForeignChange, ReasonIneffective: // refusals may be allowed what is not allowed before
+		return trigger == ReasonFull
+	}
+	return false
+}
+
 // Text explains the reason in a few words, for a person.
 func (r Reason) Text() string { return reasonText[r] }
 

@@ -8,22 +8,25 @@ const (
 	MaxPeriod = time.Second
 	// urgentPeriod is the longest time between two readings while connections are being refused.
 	urgentPeriod = 10 * time.Millisecond
+	// barredPeriod is the shortest time between two readings where no step can follow from them.
+	barredPeriod = 100 * time.Millisecond
 )
 
 // SamplePeriod is how long a table may go unread after a reading: half the time in which it could fill up at
 // max_insert_rate, or at its own growth (entries per second) where that is faster. While connections are being refused it
-// stays short, since the kernel goes silent after ten lines.
-func SamplePeriod(p Policy, r Reading, growth float64, urgent bool) time.Duration {
-	longest := MaxPeriod
+// stays short, since the kernel goes silent after ten lines. Where no step can follow, in observe mode, at the ceiling or
+// barred ([Tracker.Barred]), nothing is saved by haste.
+func SamplePeriod(p Policy, r Reading, growth float64, urgent, barred bool) time.Duration {
+	longest, least := MaxPeriod, MinPeriod
 	if urgent {
 		longest = urgentPeriod
 	}
+	if barred || p.Mode != ModeRemediate || r.Max >= p.Ceiling {
+		least = barredPeriod
+	}
 	if p.MaxInsertRate <= 0 || r.Max == 0 {
-		return longest
+		return max(longest, least)
 	}
 	seconds := float64(r.Free()) / (2 * max(p.MaxInsertRate, growth))
-	if seconds >= longest.Seconds() {
-		return longest
-	}
-	return max(time.Duration(seconds*float64(time.Second)), MinPeriod)
+	return max(min(time.Duration(min(seconds, 1)*float64(time.Second)), longest), least)
 }

@@ -29,6 +29,8 @@ type table struct {
 	refusedAt time.Time
 	// refusedRate is how many were refused a second at the worst of the last refusals in a row; zero: not known.
 	refusedRate float64
+	// barredAt is when a step was last refused for a reason that lasts.
+	barredAt time.Time
 	// calm is how many drops a second the table shows while it has room, which have other causes; calmFrom is where
 	// its measurement began.
 	calm     float64

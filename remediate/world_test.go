@@ -143,7 +143,8 @@ func (w *world) lookAt(s *space) time.Time {
 		w.tr.Confirmed(w.now, step)
 	}
 	growth, _ := w.tr.Growth(s.ns.Inode)
-	return w.now.Add(SamplePeriod(w.p, r, growth, w.tr.Critical(s.ns.Inode)) + w.late())
+	inode := s.ns.Inode
+	return w.now.Add(SamplePeriod(w.p, r, growth, w.tr.Critical(inode), w.tr.Barred(w.now, inode)) + w.late())
 }
 
 // run lets the world go on for so long.

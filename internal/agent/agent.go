@@ -75,7 +75,7 @@ type Agent struct {
 	bootTime   time.Time
 	recovered  []string // what the start had to mend
 	ready      bool
-	booted     bool // the persisted limit was looked at
+	booted     bootStep
 
 	// What is to be saved; savedBooked is Tracker.Booked as of the last save.
 	events      []remediate.Event

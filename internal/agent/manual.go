@@ -154,59 +154,6 @@ func (a *Agent) initNetNS() remediate.NetNS {
 	return remediate.NetNS{Name: "init", Init: true}
 }
 
-// boot applies the persisted limit once per boot, in remediate mode, through the guards. It is tried until the table is
-// there.
-func (a *Agent) boot() {
-	if a.booted && !a.unloaded || a.cfg.Policy.Mode != remediate.ModeRemediate {
-		return
-	}
-	limits, err := a.table.Limits()
-	if err != nil {
-		return // the table is not there yet
-	}
-	a.booted = true
-	if a.applier.BootApplied() && !a.unloaded {
-		return
-	}
-	a.unloaded = false
-	p, ok, err := a.applier.Persisted()
-	a.noteIf(noteBoot, err)
-	if err != nil {
-		return
-	}
-	// A boot that had nothing to apply is done with too: what is persisted later is in force already, and if somebody
-	// lowers the limit after that, it stands.
-	if ok && limits.Max < p.Max && !a.applyPersisted(p.Max, limits) {
-		return
-	}
-	a.noteIf(noteBootMark, a.applier.MarkBootApplied())
-}
-
-// applyPersisted takes the step to the persisted limit. It returns false where it was not taken.
-func (a *Agent) applyPersisted(to uint64, limits remediate.Limits) bool {
-	ask := remediate.Ask{Reason: remediate.ReasonBoot, To: to}
-	ask.Reading.NetNS = a.initNetNS()
-	d := a.decide(time.Now(), ask, limits)
-	if !d.Do {
-		a.countStep("refused", d.Reason)
-		text, why := d.Reason.Text(), ""
-		if d.Held != nil {
-			text, why = d.Held.Text(), d.Held.Text()
-		}
-		a.queue(a.tracker.Event(time.Now(), remediate.EventStepRefused, remediate.Step{
-			At: time.Now(), From: d.From, To: to, Ceiling: a.cfg.Policy.Ceiling, Reason: d.Reason,
-			Trigger: remediate.ReasonBoot, Mode: a.cfg.Policy.Mode, NetNS: d.NetNS, Error: why,
-		}))
-		a.noteIf(noteBoot, fmt.Errorf("the persisted limit %d was not applied: %s: %s", to, d.Reason, text))
-		return false
-	}
-	if _, err := a.apply(d); err != nil {
-		a.noteIf(noteBoot, fmt.Errorf("apply the persisted limit %d: %w", to, err))
-		return false
-	}
-	return true
-}
-
 func refusal(reason remediate.Reason, text string) Reply {
 	return Reply{Reason: reason, Text: text}
 }

@@ -197,7 +197,7 @@ func (a *Agent) readWith(s *space, counters bool) {
 	s.last, s.peak = r, max(s.peak, r.Count)
 	a.queueRead(now, a.tracker.Read(now, r))
 	growth, _ := a.tracker.Growth(s.ns.Inode)
-	s.period = remediate.SamplePeriod(a.cfg.Policy, r, growth, a.tracker.Critical(s.ns.Inode))
+	s.period = remediate.SamplePeriod(a.cfg.Policy, r, growth, a.tracker.Critical(s.ns.Inode), a.tracker.Barred(now, s.ns.Inode))
 	s.next = now.Add(s.period)
 }
 
