@@ -92,7 +92,7 @@ bench: ## the benchmarks behind the figures in README.md
 	$(GO) test -run '^$$' -bench . -benchmem ./watcher ./remediate/... ./internal/replay ./internal/state ./notify/hub/web
 
 .PHONY: bench-refused
-bench-refused: ## measure what a filling table refuses under ctwarden, other tools and none, against its goals (root; 45 min); RUNS=3 ROWS=regexp: less
+bench-refused: ## measure what a filling table refuses under ctwarden, other tools and none, against its goals (root; 30 min); RUNS=3 ROWS=regexp: less
 	@scripts/setup.sh bench-refused
 	@$(MAKE) --no-print-directory -s build
 	@$(GO) build -o bin/ ./testdata/refused
