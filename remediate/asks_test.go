@@ -140,6 +140,11 @@ func TestBarred(t *testing.T) {
 		if barred(host.Inode) != c.want || barred(pod.Inode) || barred(7) {
 			t.Errorf("%s asked, %s refuses: barred %v, another's %v", c.trigger, c.reason, barred(host.Inode), barred(pod.Inode))
 		}
+		s.tr.Applied(s.now, Step{From: 1000, To: 2000, NetNS: pod}, false)
+		if barred(host.Inode) {
+			t.Errorf("%s asked, %s refused: barred under another limit", c.trigger, c.reason)
+		}
+		s.tr.Refused(s.now, allowed(), Decision{Reason: c.reason, Trigger: c.trigger, NetNS: host})
 		if s.at(sec(1)); barred(host.Inode) {
 			t.Errorf("%s asked, %s refused: barred a second later", c.trigger, c.reason)
 		}

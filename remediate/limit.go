@@ -9,6 +9,9 @@ import (
 func (t *Tracker) setLimit(limit uint64, at time.Time) {
 	if !t.limitKnown || limit != t.limit {
 		t.st.Quiet = 0
+		for _, tb := range t.tables {
+			tb.barredAt = time.Time{} // that was under another limit
+		}
 	}
 	t.limit, t.limitKnown, t.limitAt = limit, true, at
 }

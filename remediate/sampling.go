@@ -8,8 +8,10 @@ const (
 	MaxPeriod = time.Second
 	// urgentPeriod is the longest time between two readings while connections are being refused.
 	urgentPeriod = 10 * time.Millisecond
-	// barredPeriod is the shortest time between two readings where no step can follow from them.
-	barredPeriod = 100 * time.Millisecond
+	// barredPeriod is the shortest time between two readings where no step can follow from them, fullPeriod the same of a
+	// table that is full then. One that fills up and empties again between two readings must not go unseen.
+	barredPeriod = 20 * time.Millisecond
+	fullPeriod   = 100 * time.Millisecond
 )
 
 // SamplePeriod is how long a table may go unread after a reading: half the time in which it could fill up at
@@ -23,6 +25,9 @@ func SamplePeriod(p Policy, r Reading, growth float64, urgent, barred bool) time
 	}
 	if barred || p.Mode != ModeRemediate || r.Max >= p.Ceiling {
 		least = barredPeriod
+		if r.Fill() >= FullShare {
+			least = fullPeriod
+		}
 	}
 	if p.MaxInsertRate <= 0 || r.Max == 0 {
 		return max(longest, least)

@@ -49,6 +49,25 @@ usage() {
     cat "/proc/$1/task"/*/status | awk '/^voluntary/ {n += $2} END {print n}'
 }
 
+# incidents SCRATCH: how many are open.
+incidents() {
+    text=$("$1/ctwarden" status --config "$1/ctwarden.yaml") || return
+    echo "$text" | awk '$2 == "open" && $3 == "of" {n = $1} END {print n + 0}'
+}
+
+# calm SCRATCH: waits until none is. The journald brings the kernel's old lines as new ones, and what they opened has to close.
+calm() {
+    tries=0
+    until [ "$(incidents "$1")" = 0 ]; do
+        tries=$((tries + 1))
+        if [ $tries -gt 120 ]; then
+            echo "an incident stays open: nothing is measured" >&2
+            exit 3
+        fi
+        sleep 5
+    done
+}
+
 measure() { # SECONDS NAMESPACES NATS
     scratch=$(mktemp -d -p /var/tmp) # on a disk
     dd if="$bin/ctwarden" of="$scratch/ctwarden" bs=32k status=none
@@ -65,15 +84,16 @@ measure() { # SECONDS NAMESPACES NATS
         fi
         sleep 0.2
     done
-    # Its journald brings the kernel's old lines as new ones: what they opened has to close.
-    while "$scratch/ctwarden" status --config "$scratch/ctwarden.yaml" | grep -q '^[1-9][0-9]* open of '; do sleep 5; done
+    calm "$scratch"
     sleep 60 # the start is over: old records, the first look at every table
+    calm "$scratch"
     agent=$(cat "/proc/$outer/task/$outer/children")
     agent=${agent% }
     [ "$(cat "/proc/$agent/comm")" = ctwarden ]
     before=$(usage "$agent")
     sleep "$1"
     after=$(usage "$agent")
+    [ "$(incidents "$scratch")" = 0 ] || echo "an incident was opened meanwhile: the host was not at rest" >&2
     rss=$(awk '/^VmRSS/ {print $2 / 1024}' "/proc/$agent/status")
     echo "$before $after $1 $2 $3 $rss $(cat /proc/sys/net/netfilter/nf_conntrack_max)" |
         awk '{printf "limit %d, %d more namespaces, NATS %s: %.3f %% of a CPU, %.1f MB resident, %.0f waits/s\n",

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ctwarden/ctwarden/remediate"
@@ -13,32 +14,32 @@ const bootAgain = 10 * time.Second
 // bootStep is what became of the step to the persisted limit in this boot.
 type bootStep struct {
 	looked bool // it was looked for
-	// reason is why a guard refused it; empty: none did. limit was in force then, and it is tried again at again.
-	reason remediate.Reason
-	limit  uint64
-	again  time.Time
+	// refused tells that a guard refused it: it is tried again at again. told are the reasons that were told.
+	refused bool
+	again   time.Time
+	told    []remediate.Reason
 }
 
 // boot applies the persisted limit once per boot, in remediate mode, through the guards. It is tried until the table is
-// there; where a guard refuses it, until it does no more, unless somebody else sets the limit meanwhile.
+// there; where a guard refuses it, until it does no more, or somebody else sets the limit ([Agent.bootOvertaken]).
 func (a *Agent) boot() {
-	now, last := time.Now(), a.booted
+	now := time.Now()
 	if a.unloaded {
-		last = bootStep{}
+		a.booted = bootStep{}
 	}
-	due := !last.looked || last.reason != "" && !now.Before(last.again)
-	if !due || a.cfg.Policy.Mode != remediate.ModeRemediate {
+	if a.booted.looked && (!a.booted.refused || now.Before(a.booted.again)) || a.cfg.Policy.Mode != remediate.ModeRemediate {
 		return
 	}
 	limits, err := a.table.Limits()
 	if err != nil {
 		return // the table is not there yet
 	}
-	refused := last.reason != "" && last.limit == limits.Max
-	anew := a.unloaded || !last.looked && !a.applier.BootApplied()
-	a.booted, a.unloaded = bootStep{looked: true}, false
-	if !anew && !refused {
-		a.noteIf(noteBoot, nil)
+	if a.booted.refused && !a.knows(limits.Max) {
+		return // somebody has just set it: the next reading tells
+	}
+	due := a.unloaded || a.booted.refused || !a.applier.BootApplied()
+	a.booted.looked, a.booted.refused, a.unloaded = true, false, false
+	if !due {
 		return
 	}
 	p, ok, err := a.applier.Persisted()
@@ -48,25 +49,44 @@ func (a *Agent) boot() {
 	}
 	// A boot that had nothing to apply is done with too: what is persisted later is in force already, and if somebody
 	// lowers the limit after that, it stands.
-	if ok && limits.Max < p.Max && !a.applyPersisted(p.Max, limits, last.reason) {
+	if ok && limits.Max < p.Max && !a.applyPersisted(p.Max, limits) {
 		return
 	}
+	a.bootDone()
+}
+
+// bootOvertaken takes that somebody else has set the limit: what is persisted and was refused waits no longer.
+func (a *Agent) bootOvertaken() {
+	if a.booted.refused {
+		a.booted.refused = false
+		a.bootDone()
+	}
+}
+
+func (a *Agent) bootDone() {
 	a.noteIf(noteBoot, nil)
 	a.noteIf(noteBootMark, a.applier.MarkBootApplied())
 }
 
-// applyPersisted takes the step to the persisted limit, which was refused before for that reason, if it was. It returns
-// false where it was not taken.
-func (a *Agent) applyPersisted(to uint64, limits remediate.Limits, before remediate.Reason) bool {
+// knows tells whether the limit was that at the last reading of the first namespace.
+func (a *Agent) knows(limit uint64) bool {
+	for _, s := range a.spaces {
+		if s.ns.Init {
+			return s.last.Max == limit
+		}
+	}
+	return false
+}
+
+// applyPersisted takes the step to the persisted limit. It returns false where it was not taken.
+func (a *Agent) applyPersisted(to uint64, limits remediate.Limits) bool {
 	now := time.Now()
 	ask := remediate.Ask{Reason: remediate.ReasonBoot, To: to}
 	ask.Reading.NetNS = a.initNetNS()
 	d := a.decide(now, ask, limits)
 	if !d.Do {
-		a.booted = bootStep{looked: true, reason: d.Reason, limit: limits.Max, again: now.Add(bootAgain)}
-		if d.Reason != before {
-			a.refuseBoot(now, d, to)
-		}
+		a.booted.refused, a.booted.again = true, now.Add(bootAgain)
+		a.refuseBoot(now, d, to)
 		return false
 	}
 	if _, err := a.apply(d); err != nil {
@@ -76,8 +96,12 @@ func (a *Agent) applyPersisted(to uint64, limits remediate.Limits, before remedi
 	return true
 }
 
-// refuseBoot tells that the persisted limit was not applied.
+// refuseBoot tells that the persisted limit was not applied, once a reason.
 func (a *Agent) refuseBoot(now time.Time, d remediate.Decision, to uint64) {
+	if slices.Contains(a.booted.told, d.Reason) {
+		return
+	}
+	a.booted.told = append(a.booted.told, d.Reason)
 	a.countStep("refused", d.Reason)
 	text, why := d.Reason.Text(), ""
 	if d.Held != nil {

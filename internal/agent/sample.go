@@ -262,6 +262,9 @@ func (a *Agent) nextSample(now time.Time) time.Duration {
 	if at := a.discoveredAt.Add(newsAfter(a.discoverSpent)); a.news && a.lookWanted.IsZero() && at.Before(next) {
 		next = at
 	}
+	if at := a.lookWanted.Add(glanceEvery); !a.lookWanted.IsZero() && at.Before(next) {
+		next = at
+	}
 	if len(a.writers.waiting) > 0 && a.writers.until.Before(next) {
 		next = a.writers.until
 	}

@@ -151,7 +151,11 @@ func tunedLine(root *os.Root, limit uint64) string {
 // queueRead queues what a reading brought. A change of the limit follows when its writer is known, or when it is not.
 func (a *Agent) queueRead(now time.Time, events []remediate.Event) {
 	for _, ev := range events {
-		if ev.Type != remediate.EventLimitChanged || !a.writers.take(now, ev) {
+		changed := ev.Type == remediate.EventLimitChanged
+		if changed {
+			a.bootOvertaken()
+		}
+		if !changed || !a.writers.take(now, ev) {
 			a.queue(ev)
 		}
 	}
