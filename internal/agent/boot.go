@@ -34,7 +34,7 @@ func (a *Agent) boot() {
 	if err != nil {
 		return // the table is not there yet
 	}
-	if a.booted.refused && !a.knows(limits.Max) {
+	if first := a.initSpace(); a.booted.refused && (first == nil || first.last.Max != limits.Max) {
 		return // somebody has just set it: the next reading tells
 	}
 	due := a.unloaded || a.booted.refused || !a.applier.BootApplied()
@@ -66,16 +66,6 @@ func (a *Agent) bootOvertaken() {
 func (a *Agent) bootDone() {
 	a.noteIf(noteBoot, nil)
 	a.noteIf(noteBootMark, a.applier.MarkBootApplied())
-}
-
-// knows tells whether the limit was that at the last reading of the first namespace.
-func (a *Agent) knows(limit uint64) bool {
-	for _, s := range a.spaces {
-		if s.ns.Init {
-			return s.last.Max == limit
-		}
-	}
-	return false
 }
 
 // applyPersisted takes the step to the persisted limit. It returns false where it was not taken.

@@ -12,11 +12,22 @@ import (
 // TestRefusedAtBoot has a hold be in force when the persisted limit is due. It is told once, and the limit comes into force
 // when the hold is released, unless somebody else has set another meanwhile.
 func TestRefusedAtBoot(t *testing.T) {
-	for _, c := range []struct{ name, meanwhile, want string }{
-		{"released", "", "262144"},
-		{"lowered by somebody else", "50000", "50000"},
-		{"raised by somebody else", "100000", "100000"},
-		{"raised by the agent", "", "262144"},
+	setTo := func(limit int) func(*testing.T, *fragile, *Agent) {
+		return func(t *testing.T, f *fragile, _ *Agent) { f.table(t, 100, limit, 0) }
+	}
+	for _, c := range []struct {
+		name      string
+		meanwhile func(*testing.T, *fragile, *Agent)
+		want      string
+	}{
+		{"released", setTo(65536), "262144"},
+		{"lowered by somebody else", setTo(50000), "50000"},
+		{"raised by somebody else", setTo(100000), "100000"},
+		{"raised by the agent", func(t *testing.T, _ *fragile, a *Agent) {
+			if r := a.raise(131072); !r.Done {
+				t.Fatal(r.Text)
+			}
+		}, "262144"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -34,18 +45,8 @@ func TestRefusedAtBoot(t *testing.T) {
 					if len(refused) != 1 || refused[0].Reason != remediate.ReasonHeld || f.limit(t) != "65536" || a.notes[noteBoot] == "" {
 						t.Fatalf("limit %s, told %+v, notes %v", f.limit(t), refused, a.notes)
 					}
-					if c.name == "raised by the agent" {
-						if r := a.raise(131072); !r.Done {
-							t.Fatal(r.Text)
-						}
-						a.pass(1)
-					}
-					if c.meanwhile != "" {
-						for _, name := range []string{"netfilter/nf_conntrack_max", "nf_conntrack_max"} {
-							f.put(t, "proc/sys/net/"+name, c.meanwhile+"\n")
-						}
-						a.pass(1)
-					}
+					c.meanwhile(t, f, a)
+					a.pass(1)
 					if _, err := apply.ClearHold(f.cfg.StateDir); err != nil {
 						t.Fatal(err)
 					}

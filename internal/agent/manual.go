@@ -144,12 +144,20 @@ func standing(steps []remediate.Step, limit uint64) []remediate.Step {
 	return chain
 }
 
-// initNetNS is the first namespace as known.
-func (a *Agent) initNetNS() remediate.NetNS {
+// initSpace is the first namespace under watch; nil: it was not found yet.
+func (a *Agent) initSpace() *space {
 	for _, s := range a.spaces {
 		if s.ns.Init {
-			return s.ns
+			return s
 		}
+	}
+	return nil
+}
+
+// initNetNS is the first namespace as known.
+func (a *Agent) initNetNS() remediate.NetNS {
+	if s := a.initSpace(); s != nil {
+		return s.ns
 	}
 	return remediate.NetNS{Name: "init", Init: true}
 }
