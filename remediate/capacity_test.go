@@ -150,24 +150,29 @@ func TestPredictedStall(t *testing.T) {
 func TestSamplePeriod(t *testing.T) {
 	p := allowed() // 200,000 new connections a second at most
 	p.Ceiling = MaxLimit
+	const ms = time.Millisecond
 	for _, c := range []struct {
 		name       string
 		rate       float64
 		growth     float64
 		count, max uint64
 		urgent     bool
-		want       time.Duration
+		want       time.Duration // where a step may follow
+		idle       time.Duration // where none can
 	}{
-		{"empty and large", 200000, 0, 0, 1 << 20, false, time.Second},
-		{"half of the time it could fill in", 200000, 0, 45536, 65536, false, 50 * time.Millisecond},
-		{"nearly full", 200000, 0, 65000, 65536, false, 5 * time.Millisecond},
-		{"over its limit", 200000, 0, 70000, 65536, false, 5 * time.Millisecond},
-		{"urgent", 200000, 0, 0, 1 << 20, true, 10 * time.Millisecond},
-		{"urgent and nearly full", 200000, 0, 65000, 65536, true, 5 * time.Millisecond},
-		{"no limit", 200000, 0, 0, 0, false, time.Second},
-		{"faster than the fastest", 100000, 400000, 25536, 65536, false, 50 * time.Millisecond},
-		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 50 * time.Millisecond},
-		{"no rate", 0, 0, 65535, 65536, false, time.Second},
+		{"empty and large", 200000, 0, 0, 1 << 20, false, time.Second, time.Second},
+		{"a quarter of the time it could fill in", 200000, 0, 45536, 65536, false, 25 * ms, 50 * ms},
+		{"half of the time, where that is no rare reading", 200000, 0, 61536, 65536, false, 10 * ms, 20 * ms},
+		{"between the two", 200000, 0, 57536, 65536, false, 15 * ms, 20 * ms},
+		{"nearly full", 200000, 0, 65000, 65536, false, 5 * ms, 100 * ms},
+		{"over its limit", 200000, 0, 70000, 65536, false, 5 * ms, 100 * ms},
+		{"urgent", 200000, 0, 0, 1 << 20, true, 10 * ms, 20 * ms},
+		{"urgent and nearly full", 200000, 0, 65000, 65536, true, 5 * ms, 100 * ms},
+		{"no limit", 200000, 0, 0, 0, false, time.Second, time.Second},
+		{"faster than the fastest", 100000, 400000, 25536, 65536, false, 12500 * time.Microsecond, 20 * ms},
+		{"faster than the fastest, little room", 100000, 400000, 41536, 65536, false, 7500 * time.Microsecond, 20 * ms},
+		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 25 * ms, 50 * ms},
+		{"no rate", 0, 0, 65535, 65536, false, time.Second, time.Second},
 	} {
 		p.MaxInsertRate = c.rate
 		r := Reading{Count: c.count, Max: c.max}
@@ -181,12 +186,8 @@ func TestSamplePeriod(t *testing.T) {
 			"observe":     SamplePeriod(observe, r, c.growth, c.urgent, false),
 			"the ceiling": SamplePeriod(atCeiling, r, c.growth, c.urgent, false),
 		} {
-			want := max(c.want, 20*time.Millisecond)
-			if r.Fill() >= FullShare {
-				want = max(c.want, 100*time.Millisecond)
-			}
-			if got != want {
-				t.Errorf("%s, %s: SamplePeriod = %s, want %s", c.name, why, got, want)
+			if got != c.idle {
+				t.Errorf("%s, %s: SamplePeriod = %s, want %s", c.name, why, got, c.idle)
 			}
 		}
 	}

@@ -17,8 +17,8 @@ func (t *Tracker) Asks(now time.Time) []Ask {
 		}
 		ask := Ask{
 			IncidentID: o.ID, Reading: tb.last, TimeToFull: tb.trend.lasts, Confidence: tb.trend.confidence(),
-			Risen: tb.trend.risen(), Surge: tb.trend.surge, Demand: tb.trend.demand(), LastStep: o.StepAt, Resized: o.Resized,
-			Ineffective: o.Outcome == OutcomeIneffective,
+			Risen: tb.trend.risen(), Surge: tb.trend.surge, Demand: tb.trend.demand(t.cfg.fastest()),
+			LastStep: o.StepAt, Resized: o.Resized, Ineffective: o.Outcome == OutcomeIneffective,
 		}
 		switch {
 		case fresh(now, tb.refusedAt) && tb.counted.Max == t.limit && full(tb.counted, t.limit):

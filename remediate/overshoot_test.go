@@ -33,6 +33,7 @@ func TestWorldOvershoot(t *testing.T) {
 		{"300,000 at 100,000/s", []uint64{65_536}, bursts(1, time.Hour, 3*time.Second, 100_000), lasting},
 		{"300,000 at 150,000/s", []uint64{20_000, 65_536}, bursts(1, time.Hour, 2*time.Second, 150_000), lasting},
 		{"300,000 at 200,000/s", []uint64{20_000, 65_536}, bursts(1, time.Hour, 1500*time.Millisecond, 200_000), 2},
+		{"300,000 at 500,000/s", []uint64{20_000, 65_536}, bursts(1, time.Hour, 600*time.Millisecond, 500_000), 2},
 		{"5,000/s for 10 s", []uint64{4096, 20_000}, bursts(1, time.Hour, 10*time.Second, 5000), lasting},
 		{"50,000/s for 3 s", []uint64{20_000, 65_536}, bursts(1, time.Hour, 3*time.Second, 50_000), lasting},
 		{"a ramp", []uint64{20_000, 65_536}, func(at time.Duration) float64 { return 33_000 * min(at.Seconds(), 3) }, lasting},

@@ -63,9 +63,9 @@ func resumedTable(o *ongoing) *table {
 	}
 }
 
-// take books a reading, where a full table is foreseen so far ahead, and says what it shows.
-func (tb *table) take(r Reading, horizon time.Duration) growth {
-	tb.trend.take(r, horizon)
+// take books a reading and says what it shows.
+func (tb *table) take(r Reading, cfg *TrackerConfig) growth {
+	tb.trend.take(r, cfg)
 	tb.notePeak(r)
 	tb.last = r
 	tb.high = max(tb.high, r.Fill())

@@ -34,6 +34,9 @@ type TrackerConfig struct {
 	UpdateEvery time.Duration
 	// Horizon is how far ahead a full table is foreseen.
 	Horizon time.Duration
+	// MaxInsertRate is the growth, in entries per second, up to which a step asks for a second's room and is due a tenth of a
+	// second ahead. Of what is faster no more counts: it does not last, and is read as much oftener. Zero: all counts.
+	MaxInsertRate float64
 	// ForeignPause is how long automatic steps pause after somebody else lowered the limit; 0: they do not.
 	ForeignPause time.Duration
 	// Decay is how long the tables must be nearly empty before a step back down; 0: there is none.
@@ -95,6 +98,7 @@ type Tracker struct {
 	mark       Reading          // where what the pending step did not prevent is counted from, with counters
 	settled    bool             // the pending step's outcome was told
 	quietAt    time.Time        // when the first namespace was last read; zero: not since the start
+	bound      Reading          // see Bound; At zero: there is none
 	// pausedTotal is what was refused while steps kept still on account of somebody else's change.
 	pausedTotal uint64
 	booked      uint64 // records counted to an incident, to the past or as unverified
@@ -171,7 +175,8 @@ func (t *Tracker) Read(now time.Time, r Reading) []Event {
 	t.noticeLimit(now, r)
 	tb := t.table(r.NetNS)
 	t.noticeUnwatched(now, r, tb.hasCounted)
-	seen := tb.take(r, t.cfg.Horizon)
+	t.takeBound(tb, r)
+	seen := tb.take(r, &t.cfg)
 	t.markPending(r, seen)
 	o := tb.ongoing
 	switch {

@@ -18,7 +18,8 @@ const (
 	// leadReadings is the same in times between two readings, where these follow each other faster.
 	leadReadings = 3
 	// demandLeast and demandMost bound how far ahead demand is foreseen: with less than the first a load that goes on
-	// takes a step a second, of an hour's twelve.
+	// takes a step a second, of an hour's twelve. One that is faster than it may be does not last: a second of it would be
+	// several times what it needs.
 	demandLeast = time.Second
 	demandMost  = time.Minute
 	// riseEnds is the part (1/2) of a rise that must be lost again for it to be over.
@@ -51,28 +52,28 @@ type trend struct {
 	lasts time.Duration
 }
 
-// take books a reading, where a full table is foreseen so far ahead.
-func (t *trend) take(r Reading, horizon time.Duration) {
+// take books a reading.
+func (t *trend) take(r Reading, cfg *TrackerConfig) {
 	if t.last.At.IsZero() || r.At.Before(t.last.At) { // the first, or the clock was set back
 		*t = trend{anchor: r, last: r, burst: r}
 		t.beginRise()
 		return
 	}
-	t.measureBurst(r)
+	t.measureBurst(r, cfg.fastest())
 	t.measureRate(r)
 	t.measureRise(r)
-	t.measureLows(r, horizon)
+	t.measureLows(r, cfg.Horizon)
 	t.last = r
 	t.lasts = t.timeToFull()
 }
 
 // measureBurst works out the surge: what came since the last reading, or in the last tenth of a second, may come again
-// as fast.
-func (t *trend) measureBurst(r Reading) {
+// as fast; of the latter no more than at the fastest, since what is faster is read as much oftener.
+func (t *trend) measureBurst(r Reading, fastest float64) {
 	if dt := r.At.Sub(t.burst.At); dt >= burstWindow {
 		t.burstRate, t.burst = grown(t.burst, r)/dt.Seconds(), r
 	}
-	t.surge = max(t.burstRate, 0) * StepLead.Seconds()
+	t.surge = min(max(t.burstRate, 0), fastest) * StepLead.Seconds()
 	if dt := r.At.Sub(t.last.At); dt > 0 {
 		lead := min(leadReadings, float64(StepLead)/float64(dt)) // in times between two readings
 		t.surge = max(t.surge, grown(t.last, r)*lead)
@@ -161,8 +162,8 @@ func (t *trend) behind(from uint64) float64 {
 }
 
 // demand is how many entries the table will hold if it goes on rising as it did: as much again as it has risen, at least
-// for demandLeast and at most for a minute. Zero: it does not grow.
-func (t *trend) demand() uint64 {
+// for demandLeast, of which growth beyond fastest does not count, and at most for a minute. Zero: it does not grow.
+func (t *trend) demand(fastest float64) uint64 {
 	began := max(t.last.At.Sub(t.burst.At), burstWindow)
 	rate := max(t.burstRate, grown(t.burst, t.last)/began.Seconds())
 	if rate <= 0 {
@@ -172,7 +173,7 @@ func (t *trend) demand() uint64 {
 		return 0
 	}
 	rise := float64(t.last.Count - min(t.low, t.last.Count))
-	more := min(max(rise, rate*demandLeast.Seconds()), rate*demandMost.Seconds())
+	more := min(max(rise, min(rate, fastest)*demandLeast.Seconds()), rate*demandMost.Seconds())
 	return t.last.Count + uint64(more)
 }
 

@@ -50,7 +50,7 @@ func newWorld(p Policy, limit uint64, arrive func(time.Duration) float64) *world
 		p: p, now: noon, space: &space{ns: host, arrive: arrive}, late: func() time.Duration { return 0 },
 		tr: NewTracker(TrackerConfig{
 			Host: "hv1", BootID: "b1", Start: noon, Pressure: p.Pressure, Horizon: p.Horizon, CloseAfter: 2 * time.Minute,
-			UpdateEvery: 30 * time.Second,
+			UpdateEvery: 30 * time.Second, MaxInsertRate: p.MaxInsertRate,
 		}, TrackerState{}),
 		limits: Limits{Max: limit, OldMax: limit, Buckets: ChainsLong.PresizedBuckets(p.Ceiling), Writable: true, BucketsWritable: true},
 		memory: Memory{Total: 64 << 30, Available: 32 << 30, EntryBytes: 512},

@@ -4,7 +4,7 @@
 # the resident memory, and how often the program was woken up. The settings are the defaults; kmsg, a journald of its
 # own and two syslog files are read. It works in mount, process and network namespaces of its own, since whatever else
 # happens on the host would be measured too; lines of the kernel's log still are. Needs root; nothing of the host is
-# changed. NATS=off or NATS=on in the environment: that alone.
+# changed. NATS=off or NATS=on in the environment: that alone. MODE=remediate: in that mode.
 #
 # The program is a copy, written in small pieces as package managers do: Linux 6.18 maps a file in the pieces in which it
 # lies in memory. What comes straight from the linker lies there in pieces of a megabyte, and 4 MB more are resident.
@@ -39,7 +39,7 @@ inside() {
         until grep -q 'ready at' "$1/hub.log"; do sleep 0.2; done
         echo 'nats: {servers: ["nats://127.0.0.1:4222"]}' >"$1/ctwarden.yaml"
     fi
-    printf 'state_dir: %s/state\nruntime_dir: %s/run\n' "$1" "$1" >>"$1/ctwarden.yaml"
+    printf 'mode: %s\nstate_dir: %s/state\nruntime_dir: %s/run\n' "${MODE:-observe}" "$1" "$1" >>"$1/ctwarden.yaml"
     exec "$1/ctwarden" run --config "$1/ctwarden.yaml"
 }
 
@@ -96,7 +96,7 @@ measure() { # SECONDS NAMESPACES NATS
     [ "$(incidents "$scratch")" = 0 ] || echo "an incident was opened meanwhile: the host was not at rest" >&2
     rss=$(awk '/^VmRSS/ {print $2 / 1024}' "/proc/$agent/status")
     echo "$before $after $1 $2 $3 $rss $(cat /proc/sys/net/netfilter/nf_conntrack_max)" |
-        awk '{printf "limit %d, %d more namespaces, NATS %s: %.3f %% of a CPU, %.1f MB resident, %.0f waits/s\n",
+        awk '{printf "'"${MODE:-observe}"', limit %d, %d more namespaces, NATS %s: %.3f %% of a CPU, %.1f MB resident, %.0f waits/s\n",
             $9, $6, $7, ($3 - $1) / $5, $8, ($4 - $2) / $5}'
     kill -TERM $outer 2>/dev/null || true # the agent is its init process: all in there end with it
     kill -TERM "$agent" 2>/dev/null || true

@@ -84,6 +84,7 @@ type Agent struct {
 	savedBooked uint64
 	savedAt     time.Time
 
+	cover        cover
 	tickedAt     time.Time
 	discoveredAt time.Time
 	glancedAt    time.Time     // when it was last asked whether there are new ones
@@ -169,7 +170,7 @@ func (a *Agent) trackerConfig() remediate.TrackerConfig {
 	cfg := remediate.TrackerConfig{
 		Host: a.cfg.Host, BootID: a.bootID, Start: a.startedAt, Pressure: a.cfg.Policy.Pressure,
 		CloseAfter: a.cfg.CloseAfter, UpdateEvery: a.cfg.UpdateEvery, Horizon: a.cfg.Policy.Horizon,
-		Decay: a.cfg.Policy.Decay,
+		MaxInsertRate: a.cfg.Policy.MaxInsertRate, Decay: a.cfg.Policy.Decay,
 	}
 	if a.cfg.Policy.Mode == remediate.ModeRemediate { // else there are no steps that could pause
 		cfg.ForeignPause = a.cfg.Policy.ForeignPause

@@ -69,9 +69,9 @@ func (a *alarm) ring() {
 	}
 }
 
-// nearBy is what counts as near: where a table is sampled as often, it may fill up in twice that. A table of 65,536 that is at
-// rest is sampled every 160 ms; even in a busy program, Go looks at files every 10 ms.
-const nearBy = 100 * time.Millisecond
+// nearBy is what counts as near: a table that is sampled as often may be full in twice that, and in a busy program Go looks at
+// files every 10 ms only.
+const nearBy = 20 * time.Millisecond
 
 // set has it ring in d from now, and not when it was to ring before.
 func (a *alarm) set(d time.Duration) error {

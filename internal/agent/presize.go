@@ -13,11 +13,11 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/apply"
 )
 
-// presizeEvery is how often a hash that is too small is looked at, and presizeHidden the same while it is for what nobody
-// can see that it is not sized. objectsOld is how old the kernel's count of all entries may be while connections are refused.
+// presizeEvery is how often a hash that is too small is looked at, and presizeRarely the same while it is for what nobody
+// can see that it is not sized, while it cannot be written, and of one that is large enough. objectsOld is how old the kernel's count of all entries may be while connections are refused.
 const (
 	presizeEvery  = time.Second
-	presizeHidden = 10 * time.Second
+	presizeRarely = 10 * time.Second
 	objectsOld    = time.Minute
 )
 
@@ -179,8 +179,11 @@ func (a *Agent) presize() {
 		}
 		d = a.presizing(time.Now(), limits, a.hiddenNow(time.Now()))
 		if !d.Do && a.hash.hidden > 0 {
-			a.hash.after = now.Add(presizeHidden)
+			a.hash.after = now.Add(presizeRarely)
 		}
+	}
+	if d.Reason == remediate.HashSized || d.Reason == remediate.HashReadOnly {
+		a.hash.after = now.Add(presizeRarely)
 	}
 	a.sayHash(d)
 	if d.Do {

@@ -25,6 +25,7 @@ func (a *Agent) reload(cfg Config) []string {
 	a.ownMode, a.cfg.AwaitFleet = cfg.Policy.Mode, cfg.AwaitFleet
 	a.applyMode(time.Now())
 	a.tracker.Configure(a.trackerConfig())
+	a.hash.after = time.Time{} // the ceiling may be another
 	a.cfg.Log.Info("configuration reloaded", zap.String("mode", string(a.cfg.Policy.Mode)),
 		zap.Uint64("ceiling", cfg.Policy.Ceiling))
 	var restart []string

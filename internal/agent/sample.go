@@ -46,39 +46,64 @@ type space struct {
 	peak   uint64
 }
 
+// due are the namespaces that are to be read in a turn: first urgent, the first one, those that refuse, and those that may
+// fill up soon; then calm; then spare, which need not be read where all of them together hold little, see covers.
+type due struct{ urgent, calm, spare []*space }
+
 // sample reads every namespace that is due, and carries out what follows from it.
 func (a *Agent) sample() {
 	now := time.Now()
-	urgent, calm := a.dueAt(now)
+	due := a.dueAt(now)
 	if a.looks(now) {
-		a.table.Together(func() { a.readDue(urgent, now) })
+		a.table.Together(func() {
+			a.readDue(due.urgent, now)
+			a.readSpare(due.spare, now)
+		})
 		if !a.byHand {
 			a.step() // a look may take long
 		}
 		now = time.Now()
 		a.discover(now)
-		urgent, calm = a.dueAt(now)
+		due = a.dueAt(now)
 	}
 	a.table.Together(func() {
-		a.readDue(urgent, now)
-		a.readDue(calm, now)
+		a.readDue(due.urgent, now)
+		a.readDue(due.calm, now)
+		a.readSpare(due.spare, now)
 	})
 	a.follow()
 }
 
-// dueAt lists the namespaces that are to be read in a turn at now, apart from the others those that are to be read first:
-// the first one, those that refuse, and those that may fill up soon.
-func (a *Agent) dueAt(now time.Time) (urgent, calm []*space) {
+// dueAt lists the namespaces that are to be read in a turn at now.
+func (a *Agent) dueAt(now time.Time) (d due) {
+	rest := a.atRest()
+	var held []*space
 	for inode, s := range a.spaces {
 		switch {
+		case rest && s.holdsMuch():
+			held = append(held, s)
 		case !s.due(now):
-		case s.ns.Init || s.period < urgentPeriod || a.tracker.Critical(inode):
-			urgent = append(urgent, s)
+		case rest && s.sparable(now):
+			d.spare = append(d.spare, s)
 		default:
-			calm = append(calm, s)
+			a.sort(&d, inode, s)
 		}
 	}
-	return urgent, calm
+	for _, s := range held { // to know what those to spare hold, all others are read
+		if len(d.spare) > 0 || s.due(now) {
+			a.sort(&d, s.ns.Inode, s)
+		}
+	}
+	return d
+}
+
+// sort puts a namespace that is to be read where it belongs.
+func (a *Agent) sort(d *due, inode uint64, s *space) {
+	if s.ns.Init || s.period < urgentPeriod || a.tracker.Critical(inode) {
+		d.urgent = append(d.urgent, s)
+	} else {
+		d.calm = append(d.calm, s)
+	}
 }
 
 // readDue reads namespaces that are due: first those that need not be entered for it, then by one visit visitMost of the
@@ -188,6 +213,9 @@ func (a *Agent) readWith(s *space, counters bool) {
 	}
 	if s.ns.Init {
 		a.noteIf(noteTable, nil)
+	}
+	if s.ns.Init && s.last.Buckets != 0 && r.Buckets != s.last.Buckets {
+		a.hash.after = time.Time{} // somebody sized the hash, or it is another one
 	}
 	s.moving = r.Count != s.last.Count
 	s.moved = s.moved || s.moving

@@ -152,13 +152,13 @@ func TestUrgentAreReadFirst(t *testing.T) {
 				}
 			}
 			a.spaces[inode].period = urgentPeriod - 1
-			urgent, calm := a.dueAt(time.Now())
+			due := a.dueAt(time.Now())
 			names := map[uint64]bool{}
-			for _, s := range urgent {
+			for _, s := range due.urgent {
 				names[s.ns.Inode] = true
 			}
-			if len(urgent) != 2 || !names[hostInode] || !names[inode] || len(calm) != 2 {
-				t.Errorf("first %v, then %d others; want the host and %d first", names, len(calm), inode)
+			if len(due.urgent) != 2 || !names[hostInode] || !names[inode] || len(due.calm) != 2 {
+				t.Errorf("first %v, then %d others; want the host and %d first", names, len(due.calm), inode)
 			}
 		})
 	})

@@ -70,3 +70,13 @@ func BenchmarkDiscover(b *testing.B) {
 		discover(b, table)
 	}
 }
+
+// BenchmarkRoom is what is read in the place of the counts of all namespaces that hold little.
+func BenchmarkRoom(b *testing.B) {
+	table := open(b, "/")
+	for b.Loop() {
+		if _, ok := table.Room(); !ok {
+			b.Fatal("the kernel does not tell")
+		}
+	}
+}

@@ -3,11 +3,14 @@ package conntrack
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"strconv"
+	"time"
 )
 
 const (
 	objectsFile  = "sys/kernel/slab/nf_conntrack/objects"
+	roomFile     = "sys/kernel/slab/nf_conntrack/total_objects"
 	slabinfoFile = "proc/slabinfo"
 	// slabName is the cache of all namespaces' entries (Linux 4.7 and later; before, each had its own). Its objects may be
 	// looked up while they are freed (SLAB_TYPESAFE_BY_RCU), so that the kernel never merges it with another cache.
@@ -28,6 +31,60 @@ func (t *Table) Objects() (uint64, error) {
 	return n, nil
 }
 
+// roomAgain is how long a file that is not there is not looked for again.
+const roomAgain = 10 * time.Second
+
+// room is what is known of roomFile.
+type room struct {
+	file  *os.File // nil: not open
+	tried time.Time
+}
+
+func (r *room) close() error {
+	if r.file == nil {
+		return nil
+	}
+	err := r.file.Close()
+	r.file = nil
+	return err
+}
+
+// Room is for how many entries the kernel has memory just now: those of all namespaces, also of those that nobody can see,
+// are no more than that together. It costs about as much as one count; false where the kernel does not tell (another
+// allocator than SLUB, no CONFIG_SLUB_DEBUG, not root).
+func (t *Table) Room() (uint64, bool) {
+	if t.room.file == nil {
+		if since := t.now().Sub(t.room.tried); 0 <= since && since < roomAgain {
+			return 0, false
+		}
+		t.room.tried = t.now()
+		file, err := t.root.Open(roomFile)
+		if err != nil {
+			return 0, false
+		}
+		t.room.file = file
+	}
+	size, err := pread(t.room.file, t.buf, 0)
+	if err == nil {
+		var n uint64
+		if n, err = firstNumber(t.buf[:size]); err == nil {
+			return n, true
+		}
+	}
+	t.room.close() // the module was removed; there may be another one
+	return 0, false
+}
+
+// firstNumber is what a text begins with.
+func firstNumber(text []byte) (uint64, error) {
+	text = bytes.TrimLeft(text, " ")
+	end := bytes.IndexAny(text, " \n")
+	if end < 0 {
+		end = len(text)
+	}
+	return strconv.ParseUint(string(text[:end]), 10, 50)
+}
+
 // objectsOf reads the first number of a file, or of its line that begins with a name.
 func (t *Table) objectsOf(file string, name []byte) (uint64, error) {
 	text, err := t.root.ReadFile(file)
@@ -35,14 +92,9 @@ func (t *Table) objectsOf(file string, name []byte) (uint64, error) {
 		return 0, err
 	}
 	for line := range bytes.Lines(text) {
-		fields := bytes.Fields(line)
-		if name != nil && len(fields) > 0 && bytes.Equal(fields[0], name) {
-			fields = fields[1:]
-		} else if name != nil {
-			continue
-		}
-		if len(fields) > 0 {
-			return strconv.ParseUint(string(fields[0]), 10, 50)
+		rest, named := bytes.CutPrefix(line, name)
+		if n, err := firstNumber(rest); named && err == nil {
+			return n, nil
 		}
 	}
 	return 0, fmt.Errorf("/%s does not tell", file)

@@ -1,7 +1,9 @@
 package conntrack
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/ctwarden/ctwarden/internal/testkernel"
 )
@@ -48,5 +50,94 @@ func TestObjectsOfTheKernel(t *testing.T) {
 	t.Logf("%d objects, %d entries of the namespace", n, count)
 	if n < count || count < 4000 {
 		t.Errorf("%d objects, fewer than the %d entries of one namespace", n, count)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	for _, c := range []struct {
+		name, text string // empty: no file
+		want       uint64
+	}{
+		{"one node", "208 N0=208\n", 208},
+		{"two nodes", "1338 N0=1000 N1=338\n", 1338},
+		{"no node", "0\n", 0},
+		{"cut short", "17", 17},
+		{"nonsense", "N0=3\n", none},
+		{"nothing", "\n", none},
+		{"nowhere", "", none},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			files := host()
+			if c.text != "" {
+				files[roomFile] = c.text
+			}
+			table := open(t, tree(t, files))
+			for range 2 {
+				if got, ok := table.Room(); ok != (c.want != none) || ok && got != c.want {
+					t.Errorf("room for %d, %v; want %d", got, ok, c.want)
+				}
+			}
+		})
+	}
+}
+
+// none: the kernel does not tell.
+const none = 1 << 63
+
+// TestRoomComesAndGoes has the module be loaded after the start and removed again: its file is looked for now and then.
+func TestRoomComesAndGoes(t *testing.T) {
+	root := tree(t, host())
+	now := time.Now()
+	table, err := Open(root, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	is := func(when string, after time.Duration, want uint64, told bool) {
+		t.Helper()
+		now = now.Add(after)
+		if got, ok := table.Room(); got != want || ok != told {
+			t.Errorf("%s: room for %d, %v; want %d, %v", when, got, ok, want, told)
+		}
+	}
+	is("before", 0, 0, false)
+	put(t, root, roomFile, "32\n")
+	is("just loaded", roomAgain-1, 0, false)
+	is("loaded", 1, 32, true)
+	put(t, root, roomFile, "") // a file of a module that was removed reads nothing, or fails
+	is("removed", 0, 0, false)
+	put(t, root, roomFile, "64\n")
+	is("just loaded again", 0, 0, false)
+	is("loaded again", roomAgain, 64, true)
+}
+
+// TestRoomOfTheKernel fills a namespace: the kernel has had to make room for its entries.
+func TestRoomOfTheKernel(t *testing.T) {
+	ns := testkernel.Scratch(t)
+	table := open(t, "/")
+	before, ok := table.Room()
+	if _, err := ns.Burst(t.Context(), 5000); err != nil {
+		t.Fatal(err)
+	}
+	room, still := table.Room()
+	count, err := ns.Count()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("room for %d before and %d after, %d entries of the namespace", before, room, count)
+	if !ok || !still || room < count || count < 4000 {
+		t.Errorf("room for %d (%v, %v), less than the %d entries of one namespace", room, ok, still, count)
+	}
+}
+
+// TestLimit reads what all namespaces share by itself.
+func TestLimit(t *testing.T) {
+	root := tree(t, host())
+	table := open(t, root)
+	if got, err := table.Limit(); got != 65536 || err != nil {
+		t.Errorf("limit %d, %v; want 65536", got, err)
+	}
+	if _, err := open(t, tree(t, without([]string{maxFile, oldMaxFile, countFile, bucketsFile, statFile}, nil))).Limit(); !errors.Is(err, ErrNotLoaded) {
+		t.Errorf("%v, want that it is not loaded", err)
 	}
 }

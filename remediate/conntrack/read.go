@@ -71,6 +71,18 @@ func (t *Table) readLimits(r *remediate.Reading) (err error) {
 	return t.unloaded(err)
 }
 
+// Limit reads the limit that all namespaces share.
+func (t *Table) Limit() (uint64, error) {
+	if s := t.shared; s != nil && s.read {
+		return s.max, nil
+	}
+	if err := t.openFiles(); err != nil {
+		return 0, err
+	}
+	limit, err := t.numberIn(t.files.max)
+	return limit, t.unloaded(err)
+}
+
 // unloaded turns the error of a kept file whose module was removed into ErrNotLoaded, and closes the files, so that
 // they are opened again when it is back. It then counts from zero.
 func (t *Table) unloaded(err error) error {

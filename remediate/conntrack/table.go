@@ -37,6 +37,7 @@ type Table struct {
 	mounts   mountTable
 	proc     *os.File // /proc itself, open from the first look around on
 	glance   glance
+	room     room
 	namer    namer
 	// shared are the numbers that all namespaces share, while Together runs; nil: each reading has its own.
 	shared *sharedLimits
@@ -75,7 +76,7 @@ func (t *Table) Own() remediate.NetNS { return t.spaces[t.own].ns }
 
 // Close closes all files. The table is not to be used afterwards.
 func (t *Table) Close() error {
-	errs := []error{t.closeFiles(), t.mounts.close(), t.glance.close()}
+	errs := []error{t.closeFiles(), t.mounts.close(), t.glance.close(), t.room.close()}
 	if t.proc != nil {
 		errs = append(errs, t.proc.Close())
 		t.proc = nil

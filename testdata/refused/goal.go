@@ -24,7 +24,7 @@ type goal struct {
 // nothing is the goal of what is refused and thrown out.
 func nothing(goal) bounds { return bounds{} }
 
-// stepsMost is the number of steps in which a load that comes up to max_insert_rate has to be followed.
+// stepsMost is the number of steps in which a load has to be followed.
 const stepsMost = 4
 
 // reserve is what has to be free of a table at any time if nothing is to be refused: 20 ms of max_insert_rate. A load
@@ -34,12 +34,6 @@ const reserve = expected / 50
 // holds is the goal of a load that leaves so many entries in a namespace: a limit of no more than twice what it needs.
 func holds(entries int) *goal {
 	return &goal{limit: bounds{entries, 2 * (entries + reserve)}, steps: bounds{1, stepsMost}}
-}
-
-// holdsAbove is the goal of a load faster than the default of max_insert_rate, under a setting that is faster still: a
-// step reserves for a second at the speed measured, which is more than such a load needs.
-func holdsAbove(entries int) *goal {
-	return &goal{limit: bounds{entries, ceiling}, steps: bounds{1, stepsMost}}
 }
 
 // stands is the goal of a table that does not get fuller in the end: every step is needless.

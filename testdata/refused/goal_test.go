@@ -28,9 +28,6 @@ func TestRowsAreJudgedByEachRun(t *testing.T) {
 			"| 299,999 / 360,000 / 360,000: MISSED 300,000 to 608,000 in 1 of 3 |"},
 		{"five steps", holds(entries), func(o *outcome) { o.steps = 5 }, "| 3 / 3 / 5: MISSED 1 to 4 in 1 of 3 |"},
 		{"no step", holds(entries), func(o *outcome) { o.steps = 0 }, "| 0 / 3 / 3: MISSED 1 to 4 in 1 of 3 |"},
-		{"above the usual rate, three times the need", holdsAbove(entries), func(o *outcome) { o.limit = 910_000 }, ""},
-		{"above the usual rate, one refused", holdsAbove(entries), func(o *outcome) { o.refused = 3 },
-			"| 0 / 0 / 3: MISSED 0 in 1 of 3 |"},
 		{"without a goal", nil, func(o *outcome) { *o = outcome{refused: 70_000, eperm: 70_000, limit: 20_000} }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -72,7 +69,7 @@ func TestWhichRowsHaveNoGoal(t *testing.T) {
 	want := []string{
 		"no tool", "ctwarden that never samples: lines alone", "ctwarden that samples every second, no lines",
 		"swatchdog, a script per line", "rsyslog omprog, a script per line",
-		"no tool, all senders", "ctwarden, all senders", // the senders are faster than max_insert_rate
+		"no tool, all senders",
 	}
 	if !slices.Equal(without, want) {
 		t.Errorf("without a goal are %q, want %q", without, want)

@@ -81,7 +81,7 @@ func (b *bench) trial(ctx context.Context) (t trial, err error) {
 	if err != nil {
 		return t, err
 	}
-	agent, err := b.warden("")(ctx, *s)
+	agent, err := b.warden(ctx, *s)
 	if err != nil {
 		return t, err
 	}

@@ -23,39 +23,28 @@ const priority = "-5"
 // before it.
 const config = `
 mode: remediate
-remediate: {ceiling: %d, memory_share: %.2f, persist_file: %s/persist.conf%s}
+remediate: {ceiling: %d, memory_share: %.2f, persist_file: %s/persist.conf}
 sources: {lookback: 0s%s}
 metrics: {listen: ""}
 state_dir: %[3]s/state
-runtime_dir: %[6]s
+runtime_dir: %[5]s
 `
-
-// secondly has the agent sample once a second until it sees a refusal, and read no lines.
-const secondly = ", max_insert_rate: 1"
 
 // noLines leaves one source on, as the agent insists: a file that nobody writes to.
 const noLines = ", kmsg: {enabled: false}, journal: {enabled: false}, syslog: {files: [%s]}"
 
-// warden is the agent, with further settings of the section remediate.
-func (b *bench) warden(settings string) tool {
-	return func(ctx context.Context, s stage) (running, error) { return startWarden(ctx, s, b.program, settings) }
+// warden is the agent as it is.
+func (b *bench) warden(ctx context.Context, s stage) (running, error) {
+	return startWarden(ctx, s, b.program, "")
 }
 
-func startWarden(ctx context.Context, s stage, program, settings string) (running, error) {
+func startWarden(ctx context.Context, s stage, program, sources string) (running, error) {
 	share, err := memoryShare()
 	if err != nil {
 		return running{}, err
 	}
-	sources := ""
-	if settings == secondly {
-		empty := filepath.Join(s.dir, "empty.log")
-		if err := os.WriteFile(empty, nil, 0o600); err != nil {
-			return running{}, err
-		}
-		sources = fmt.Sprintf(noLines, empty)
-	}
 	file := filepath.Join(s.dir, "ctwarden.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, config, ceiling, share, s.dir, settings, sources, s.run), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, config, ceiling, share, s.dir, sources, s.run), 0o600); err != nil {
 		return running{}, err
 	}
 	log, err := os.Create(filepath.Join(s.dir, "agent.log"))
@@ -131,44 +120,56 @@ func memoryShare() (float64, error) {
 	return min(max(usual, need), 0.5), nil
 }
 
-// never is what makes a program out of ctwarden's source that is led by lines alone: each still has it read the
-// counters, and nothing else does.
-const never = "${0}\n\treturn time.Hour\n"
-
-// lines is the agent without sampling, built from this source with one line more.
+// lines is the agent that is led by lines alone: each still has it read the counters, and nothing else does.
 func (b *bench) lines(ctx context.Context, s stage) (running, error) {
-	program := filepath.Join(b.scratch, "ctwarden-lines")
-	if _, err := os.Stat(program); err != nil {
-		if err := buildLines(ctx, b.scratch, program); err != nil {
-			return running{}, err
-		}
+	program, err := b.sampling(ctx, "time.Hour")
+	if err != nil {
+		return running{}, err
 	}
 	return startWarden(ctx, s, program, "")
 }
 
-func buildLines(ctx context.Context, scratch, program string) error {
+// secondly is the agent that samples once a second and reads no lines.
+func (b *bench) secondly(ctx context.Context, s stage) (running, error) {
+	program, err := b.sampling(ctx, "time.Second")
+	if err != nil {
+		return running{}, err
+	}
+	empty := filepath.Join(s.dir, "empty.log")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		return running{}, err
+	}
+	return startWarden(ctx, s, program, fmt.Sprintf(noLines, empty))
+}
+
+// sampling is the program whose readings are so far apart, built from this source with one line more.
+func (b *bench) sampling(ctx context.Context, period string) (program string, err error) {
+	program = filepath.Join(b.scratch, "ctwarden-"+period)
+	if _, err := os.Stat(program); err == nil {
+		return program, nil
+	}
 	source, err := filepath.Abs("remediate/sampling.go")
 	if err != nil {
-		return err
+		return "", err
 	}
 	text, err := os.ReadFile(source)
 	if err != nil {
-		return fmt.Errorf("build the agent that never samples, from the root of its source: %w", err)
+		return "", fmt.Errorf("build the agent that samples otherwise, from the root of its source: %w", err)
 	}
-	period := regexp.MustCompile(`(?m)^func SamplePeriod\(.*\) time\.Duration \{$`)
-	if n := len(period.FindAllIndex(text, -1)); n != 1 {
-		return fmt.Errorf("%s has %d functions SamplePeriod, want one", source, n)
+	begin := regexp.MustCompile(`(?m)^func SamplePeriod\(.*\) time\.Duration \{$`)
+	if n := len(begin.FindAllIndex(text, -1)); n != 1 {
+		return "", fmt.Errorf("%s has %d functions SamplePeriod, want one", source, n)
 	}
-	changed, overlay := filepath.Join(scratch, "sampling.go"), filepath.Join(scratch, "overlay.json")
+	changed, overlay := filepath.Join(b.scratch, "sampling.go"), filepath.Join(b.scratch, "overlay.json")
 	err = errors.Join(
-		os.WriteFile(changed, period.ReplaceAll(text, []byte(never)), 0o600),
+		os.WriteFile(changed, begin.ReplaceAll(text, []byte("${0}\n\treturn "+period+"\n")), 0o600),
 		os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, source, changed), 0o600))
 	if err != nil {
-		return err
+		return "", err
 	}
 	out, err := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", program, "./cmd/ctwarden").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("build the agent that never samples: %w: %s", err, out)
+		return "", fmt.Errorf("build the agent that samples otherwise: %w: %s", err, out)
 	}
-	return nil
+	return program, nil
 }
