@@ -169,26 +169,51 @@ func TestSamplePeriod(t *testing.T) {
 		{"urgent", 200000, 0, 0, 1 << 20, true, 10 * ms, 20 * ms},
 		{"urgent and nearly full", 200000, 0, 65000, 65536, true, 5 * ms, 100 * ms},
 		{"no limit", 200000, 0, 0, 0, false, time.Second, time.Second},
-		{"faster than the fastest", 100000, 400000, 25536, 65536, false, 12500 * time.Microsecond, 20 * ms},
-		{"faster than the fastest, little room", 100000, 400000, 41536, 65536, false, 7500 * time.Microsecond, 20 * ms},
+		{"faster than the fastest", 100000, 400000, 25536, 65536, false, 12500 * time.Microsecond, 50 * ms},
+		{"faster than the fastest, and minutes of room", 100000, 200000, 0, 1 << 30, false, time.Second, time.Second},
+		{"faster than the fastest, little room", 100000, 400000, 41536, 65536, false, 7500 * time.Microsecond, 30 * ms},
 		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 25 * ms, 50 * ms},
 		{"no rate", 0, 0, 65535, 65536, false, time.Second, time.Second},
 	} {
 		p.MaxInsertRate = c.rate
 		r := Reading{Count: c.count, Max: c.max}
-		if got := SamplePeriod(p, r, c.growth, c.urgent, false); got != c.want {
+		with := Sampling{Growth: c.growth, Urgent: c.urgent}
+		barred := with
+		barred.Barred = true
+		if got := SamplePeriod(p, r, with); got != c.want {
 			t.Errorf("%s: SamplePeriod = %s, want %s", c.name, got, c.want)
 		}
 		observe, atCeiling := p, p
 		observe.Mode, atCeiling.Ceiling = ModeObserve, c.max
 		for why, got := range map[string]time.Duration{
-			"barred":      SamplePeriod(p, r, c.growth, c.urgent, true),
-			"observe":     SamplePeriod(observe, r, c.growth, c.urgent, false),
-			"the ceiling": SamplePeriod(atCeiling, r, c.growth, c.urgent, false),
+			"barred":      SamplePeriod(p, r, barred),
+			"observe":     SamplePeriod(observe, r, with),
+			"the ceiling": SamplePeriod(atCeiling, r, with),
 		} {
 			if got != c.idle {
 				t.Errorf("%s, %s: SamplePeriod = %s, want %s", c.name, why, got, c.idle)
 			}
+		}
+	}
+}
+
+// TestSparedAreReadLess: those of many that hold little are read half as often, but not where they grow fast or refuse.
+func TestSparedAreReadLess(t *testing.T) {
+	p := allowed()
+	p.Ceiling = MaxLimit
+	r := Reading{Count: 1000, Max: 41_000}
+	for _, c := range []struct {
+		name string
+		with Sampling
+		want time.Duration
+	}{
+		{"spared", Sampling{Spared: true}, 100 * time.Millisecond},
+		{"not spared", Sampling{}, 50 * time.Millisecond},
+		{"growing", Sampling{Spared: true, Growth: 500_000}, 10 * time.Millisecond},
+		{"refusing", Sampling{Spared: true, Urgent: true}, 10 * time.Millisecond},
+	} {
+		if got := SamplePeriod(p, r, c.with); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
 }

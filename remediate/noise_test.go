@@ -42,7 +42,7 @@ func (n noise) play(p Policy, limit, seed uint64) (warnings, steps int) {
 			}
 		}
 		growth, _ := w.tr.Growth(host.Inode)
-		w.now = w.now.Add(SamplePeriod(p, r, growth, false, false))
+		w.now = w.now.Add(SamplePeriod(p, r, Sampling{Growth: growth}))
 	}
 	return warnings, steps
 }

@@ -13,25 +13,37 @@ const (
 	barredPeriod = 20 * time.Millisecond
 	fullPeriod   = 100 * time.Millisecond
 	// haste is how many readings fall into the time in which a table could fill up at max_insert_rate: one that fills up
-	// two and a half times as fast is read in time all the same. hasteLess is the same where no step can follow, and as far
-	// as haste would have it read oftener than every hastePeriod: a table may stand high for days. hasteMost is the same of
-	// the time in which it will be full at a growth beyond that rate.
+	// two and a half times as fast is read in time all the same. hasteLess is the same where no step can follow, of a
+	// table that is spared, and as far as haste would have it read oftener than every hastePeriod: a table may stand high
+	// for days. hasteMost is the same of the time in which it will be full at a growth beyond that rate.
 	haste       = 4
 	hasteLess   = 2
 	hasteMost   = 8
 	hastePeriod = 15 * time.Millisecond
 )
 
+// Sampling is what bears on the time until a table is read again, beside its last reading.
+type Sampling struct {
+	// Growth is the table's own, in entries per second.
+	Growth float64
+	// Urgent: connections are being refused. Reading stays fast then, since the kernel goes silent after ten lines.
+	Urgent bool
+	// Barred: no step can follow ([Tracker.Barred]), so that nothing is saved by haste. In observe mode and at the ceiling
+	// it is the same.
+	Barred bool
+	// Spared: it is one of many that hold little, to read all of which in haste would cost too much.
+	Spared bool
+}
+
 // SamplePeriod is how long a table may go unread after a reading: a quarter of the time in which it could fill up at
-// max_insert_rate (where that is less than 15 ms, up to half of the time), and an eighth of that in which it will be at its
-// own growth (entries per second) where that is faster. While connections are being refused it stays short, since the kernel goes silent after ten lines. Where no
-// step can follow, in observe mode, at the ceiling or barred ([Tracker.Barred]), nothing is saved by haste.
-func SamplePeriod(p Policy, r Reading, growth float64, urgent, barred bool) time.Duration {
+// max_insert_rate (where that is less than 15 ms, up to half of the time), and an eighth of that in which it will be at
+// its own growth where that is faster; where nothing is saved by haste, half of either.
+func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
 	longest, least := MaxPeriod, MinPeriod
-	if urgent {
+	if s.Urgent {
 		longest = urgentPeriod
 	}
-	barred = barred || p.Mode != ModeRemediate || r.Max >= p.Ceiling
+	barred := s.Barred || p.Mode != ModeRemediate || r.Max >= p.Ceiling
 	if barred {
 		least = barredPeriod
 		if r.Fill() >= FullShare {
@@ -41,15 +53,22 @@ func SamplePeriod(p Policy, r Reading, growth float64, urgent, barred bool) time
 	if p.MaxInsertRate <= 0 || r.Max == 0 {
 		return max(longest, least)
 	}
-	lasts := func(rate float64) time.Duration {
-		return time.Duration(min(float64(r.Free())/rate, haste) * float64(time.Second)) // longer is MaxPeriod in any case
+	period := fillsIn(r, p.MaxInsertRate) / hasteLess
+	if !barred && !s.Spared {
+		period = max(fillsIn(r, p.MaxInsertRate)/haste, min(period, hastePeriod))
 	}
-	period := lasts(p.MaxInsertRate) / hasteLess
-	if !barred {
-		period = max(period*hasteLess/haste, min(period, hastePeriod))
-	}
-	if growth > p.MaxInsertRate {
-		period = min(period, lasts(growth)/hasteMost)
+	if s.Growth > p.MaxInsertRate {
+		parts := time.Duration(hasteMost)
+		if barred {
+			parts = hasteLess
+		}
+		period = min(period, fillsIn(r, s.Growth)/parts)
 	}
 	return max(min(period, longest), least)
+}
+
+// fillsIn is how long the free entries last at so many a second, at most so long that a part of it is MaxPeriod in any
+// case.
+func fillsIn(r Reading, rate float64) time.Duration {
+	return time.Duration(min(float64(r.Free())/rate, hasteMost*MaxPeriod.Seconds()) * float64(time.Second))
 }

@@ -213,6 +213,7 @@ func (t *Tracker) filling(tb *table) bool {
 // Gone tells that a namespace is no more. Its incident closes.
 func (t *Tracker) Gone(now time.Time, inode uint64) []Event {
 	delete(t.before, inode)
+	t.bound = Reading{} // it may not have been among what that bounds, and be found again
 	if t.Settling() && t.st.Pending.NetNS.Inode == inode {
 		t.giveUp(now, "its namespace was gone before the outcome was known")
 	}
@@ -270,6 +271,12 @@ func (t *Tracker) Open() []Incident {
 
 // Uneventful tells that no incident is open and no step's outcome is awaited: time alone brings nothing that is urgent.
 func (t *Tracker) Uneventful() bool { return len(t.st.Open) == 0 && !t.Settling() }
+
+// Troubled tells whether an incident is open in a namespace.
+func (t *Tracker) Troubled(inode uint64) bool {
+	tb := t.tables[inode]
+	return tb != nil && tb.ongoing != nil
+}
 
 // Critical tells whether connections are being refused in a namespace or were until a short while ago: its sampling must
 // stay fast, since the kernel will be silent. What long hash chains alone refuse asks for no step, and does not count.

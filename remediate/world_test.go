@@ -144,7 +144,7 @@ func (w *world) lookAt(s *space) time.Time {
 	}
 	growth, _ := w.tr.Growth(s.ns.Inode)
 	inode := s.ns.Inode
-	return w.now.Add(SamplePeriod(w.p, r, growth, w.tr.Critical(inode), w.tr.Barred(w.now, inode)) + w.late())
+	return w.now.Add(SamplePeriod(w.p, r, Sampling{Growth: growth, Urgent: w.tr.Critical(inode), Barred: w.tr.Barred(w.now, inode)}) + w.late())
 }
 
 // run lets the world go on for so long.

@@ -23,7 +23,7 @@ type alarm struct {
 	turn func() (done bool)
 	// rings has capacity one, and is never closed: one ring is as good as several.
 	rings chan struct{}
-	near  *time.Timer // it rings where the time was nearer than nearBy when it was set
+	near  *time.Timer // it rings where the time was near when it was set
 	file  *os.File
 	conn  syscall.RawConn
 	ended sync.WaitGroup
@@ -69,14 +69,21 @@ func (a *alarm) ring() {
 	}
 }
 
-// nearBy is what counts as near: a table that is sampled as often may be full in twice that, and in a busy program Go looks at
-// files every 10 ms only.
-const nearBy = 20 * time.Millisecond
+// nearBy is what counts as near: a table that is sampled as often may be full in twice that, and in a busy program Go
+// looks at files every 10 ms only. nearAtRest is the same on a host at rest.
+const (
+	nearBy     = 100 * time.Millisecond
+	nearAtRest = 20 * time.Millisecond
+)
 
 // set has it ring in d from now, and not when it was to ring before.
-func (a *alarm) set(d time.Duration) error {
+func (a *alarm) set(d time.Duration, rest bool) error {
+	near := nearBy
+	if rest {
+		near = nearAtRest
+	}
 	at := unix.ItimerSpec{Value: unix.NsecToTimespec(d.Nanoseconds())}
-	if d < nearBy {
+	if d < near {
 		a.near.Reset(d)
 		at.Value = unix.Timespec{} // switched off
 	} else {

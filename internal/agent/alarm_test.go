@@ -17,9 +17,10 @@ func TestAlarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.close()
+	atRest := false
 	set := func(d time.Duration) {
 		t.Helper()
-		if err := a.set(d); err != nil {
+		if err := a.set(d, atRest); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -33,7 +34,8 @@ func TestAlarm(t *testing.T) {
 			return false
 		}
 	}
-	for _, d := range []time.Duration{20 * time.Millisecond, nearBy, nearBy + time.Millisecond} {
+	for i, d := range []time.Duration{nearBy / 2, nearBy, nearAtRest / 2, nearAtRest, nearBy + time.Millisecond} {
+		atRest = i >= 2
 		for _, before := range []time.Duration{time.Hour, 10 * time.Millisecond} { // the last time set counts
 			set(before)
 			set(d)
@@ -54,7 +56,14 @@ func TestAlarm(t *testing.T) {
 	}
 	rests.Store(true)
 	turns.Store(0)
-	set(nearBy)
+	atRest = false
+	set(nearBy / 2)
+	testhost.Eventually(t, "what is near rings though the host is at rest", rung)
+	if n := turns.Load(); n != 0 {
+		t.Errorf("it took %d turns itself", n)
+	}
+	atRest = true
+	set(nearAtRest)
 	testhost.Eventually(t, "it takes the turn itself", func() bool { return turns.Load() == 1 })
 	if rung() {
 		t.Error("it passed on a turn that it had taken")

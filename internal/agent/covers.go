@@ -9,15 +9,16 @@ import (
 const (
 	// coverShare is the part (a quarter) of the limit up to which what several tables hold together covers them.
 	coverShare = 4
-	// coverRise is the part (1/64) of the limit by which that may rise from one turn to the next. By as much, a table may grow
-	// before its growth is measured at once.
+	// coverRise is the part (1/64) of the limit by which that may rise from one turn to the next. By as much, a table may
+	// grow before its growth is measured at once.
 	coverRise = 64
 )
 
-// cover is what all namespaces that were not read in a turn could hold together at most.
+// cover is what all tables together, but for those that hold much, held at most in the last turn that asked.
 type cover struct {
 	entries uint64
 	known   bool
+	untold  bool // the kernel does not tell
 }
 
 // holdsMuch tells whether a table holds so much that it is read for itself.
@@ -25,18 +26,22 @@ func (s *space) holdsMuch() bool { return s.last.Count > s.last.Max/coverRise }
 
 // sparable tells whether a table may go unread for longer in a turn at now: it was read in the last second.
 func (s *space) sparable(now time.Time) bool {
-	return !s.last.Blind && s.last.At.Add(remediate.MaxPeriod-s.period/4).After(now)
+	return s.last.At.Add(remediate.MaxPeriod - s.period/4).After(now)
 }
 
-// readSpare reads namespaces on a host at rest, but where the kernel has memory for so few entries that none of them can be
-// nearly as full as that it would have to be read: with hundreds of namespaces that hold little, one number is read in the
-// place of hundreds. Those that hold much are read before.
+// spares tells whether tables that hold little, and have no incident, may go unread where others cover them. While the
+// outcome of a step is awaited, the counters of all matter.
+func (a *Agent) spares() bool { return a.ready && !a.tracker.Settling() }
+
+// readSpare reads namespaces that hold little, but where the kernel has memory for so few entries that none of them can
+// be nearly as full as that it would have to be read: with hundreds of namespaces one number is read in the place of
+// hundreds. Those that hold much are read before.
 func (a *Agent) readSpare(spare []*space, now time.Time) {
 	if len(spare) == 0 {
 		return
 	}
 	period, ok := a.covers(now)
-	if !ok || !a.atRest() {
+	if !ok || !a.spares() {
 		a.readDue(spare, now)
 		return
 	}
@@ -51,10 +56,13 @@ func (a *Agent) readSpare(spare []*space, now time.Time) {
 // covers tells for how long the namespaces that were not read in a turn at now need not be; false: they are to be read.
 func (a *Agent) covers(now time.Time) (time.Duration, bool) {
 	was := a.cover
-	a.cover = cover{}
 	entries, ok := a.table.Room()
+	a.cover = cover{untold: !ok}
+	if !ok {
+		return 0, false
+	}
 	limit, err := a.table.Limit()
-	if !ok || err != nil {
+	if err != nil {
 		return 0, false
 	}
 	for _, s := range a.spaces {
@@ -68,11 +76,11 @@ func (a *Agent) covers(now time.Time) (time.Duration, bool) {
 			entries -= min(entries, s.last.Count)
 		}
 	}
-	a.cover = cover{entries, true}
+	a.cover = cover{entries: entries, known: true}
 	if entries > limit/coverShare || was.known && entries > was.entries+limit/coverRise {
 		return 0, false
 	}
 	a.tracker.Bound(now, entries)
 	most := remediate.Reading{Count: entries, Max: limit}
-	return remediate.SamplePeriod(a.cfg.Policy, most, 0, false, false), true
+	return remediate.SamplePeriod(a.cfg.Policy, most, remediate.Sampling{}), true
 }

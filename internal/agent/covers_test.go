@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +23,6 @@ func TestCovers(t *testing.T) {
 		{"as it was", func(*testing.T, *fragile) {}, 0, false},
 		{"a little more", func(t *testing.T, f *fragile) { f.put(t, room, "1500 N0=1500\n") }, 0, false},
 		{"a rise", func(t *testing.T, f *fragile) { f.put(t, room, "1700 N0=1700\n") }, guests, true},
-		{"a quarter of the limit", func(t *testing.T, f *fragile) { f.put(t, room, "17000\n") }, guests, true},
 		{"a limit that somebody set", func(t *testing.T, f *fragile) { f.table(t, 100, 60000, 0) }, guests, true},
 		{"a kernel that does not tell any more", func(t *testing.T, f *fragile) { f.put(t, room, "\n") }, guests, true},
 	} {
@@ -92,29 +93,113 @@ func TestCoversReadsAllEachSecond(t *testing.T) {
 	})
 }
 
-// TestCoversWhatOthersHold has the first namespace hold much: it is read each time, and those that hold little are not.
+// TestCoversWhatOthersHold has the first namespace hold much: it is read each time, what it holds is taken off, and those
+// that hold little are covered until the rest comes to a quarter of the limit, however slowly.
 func TestCoversWhatOthersHold(t *testing.T) {
+	const room, held = "sys/kernel/slab/nf_conntrack/total_objects", 30_000
 	synctest.Test(t, func(t *testing.T) {
 		f := newFragile(t)
 		f.guests(t, 3)
-		f.put(t, "sys/kernel/slab/nf_conntrack/total_objects", "31000\n")
-		f.table(t, 30000, 65536, 0)
+		f.table(t, held, 65536, 0)
+		f.put(t, room, fmt.Sprintln(held+16_000))
 		f.live(t, 0, func(a *Agent) {
 			a.turn()
 			a.ready = true
 			a.sample()
-			for range 10 {
-				if n := readInTurn(a, a.nextSample(time.Now())); n != 1 && n != 4 {
-					t.Errorf("%d tables were read, want the first alone", n)
+			for range 12 { // half a second
+				if n := readInTurn(a, a.nextSample(time.Now())); n != 1 {
+					t.Fatalf("%d tables were read, want the first alone", n)
 				}
 			}
-			f.put(t, "sys/kernel/slab/nf_conntrack/total_objects", "47000\n") // 17,000 more than the first one holds
+			elapse(remediate.MaxPeriod)
+			a.sample()
+			f.put(t, room, fmt.Sprintln(held+16_385)) // no rise to speak of, but a quarter of the limit
 			most := 0
-			for begin := time.Now(); time.Since(begin) < 100*time.Millisecond; {
+			for begin := time.Now(); time.Since(begin) < 200*time.Millisecond; {
 				most = max(most, readInTurn(a, a.nextSample(time.Now())))
 			}
 			if most != 4 {
 				t.Errorf("%d tables were read, want all", most)
+			}
+		})
+	})
+}
+
+// TestCoversShowsHowFast has a table fill up that was last read most of a second ago: since the others covered it until
+// just now, the first reading shows how fast that was, and the limit is raised at once.
+func TestCoversShowsHowFast(t *testing.T) {
+	const room = "sys/kernel/slab/nf_conntrack/total_objects"
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		f.table(t, 100, 65536, 0)
+		f.put(t, room, "600\n")
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			a.ready = true
+			a.sample()
+			for range 10 { // 0.8 s
+				readInTurn(a, a.nextSample(time.Now()))
+			}
+			f.traffic(t, 41_000, 0) // 500,000 a second
+			f.put(t, room, "41600\n")
+			readInTurn(a, a.nextSample(time.Now()))
+			if got := strings.TrimSpace(f.limit(t)); got != "131072" {
+				t.Errorf("the limit is %s, want it raised from 65536 to 131072", got)
+			}
+		})
+	})
+}
+
+// TestWhereTheKernelDoesNotTell reads tables that hold little half as often as the first, as they were before one number
+// covered them.
+func TestWhereTheKernelDoesNotTell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		f.guests(t, 3)
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			a.ready = true
+			for range 2 {
+				readInTurn(a, a.nextSample(time.Now()))
+			}
+			reads := map[bool]int{}
+			for begin := time.Now(); time.Since(begin) < 10*time.Second; {
+				elapse(a.nextSample(time.Now()))
+				now := time.Now()
+				a.sample()
+				for _, s := range a.spaces {
+					if s.last.At.Equal(now) {
+						reads[s.ns.Init]++
+					}
+				}
+			}
+			// Every 82 ms, and 164 ms.
+			if reads[true] < 115 || reads[true] > 130 || reads[false] > 3*65 || reads[false] < 3*55 {
+				t.Errorf("the first was read %d times in 10 s, the three others %d times", reads[true], reads[false])
+			}
+		})
+	})
+}
+
+// TestCoversWhileAnIncidentIsOpen: a table that stands high is no reason to read all others in haste.
+func TestCoversWhileAnIncidentIsOpen(t *testing.T) {
+	const room = "sys/kernel/slab/nf_conntrack/total_objects"
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		f.guests(t, 3)
+		f.table(t, 60_000, 65536, 0)
+		f.put(t, room, "61000\n")
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			a.ready = true
+			a.sample()
+			if len(a.tracker.Open()) != 1 {
+				t.Fatal("no incident is open")
+			}
+			for range 20 {
+				if n := readInTurn(a, a.nextSample(time.Now())); n > 1 {
+					t.Errorf("%d tables were read, want the first alone", n)
+				}
 			}
 		})
 	})

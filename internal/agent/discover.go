@@ -62,10 +62,10 @@ func (a *Agent) looks(now time.Time) bool {
 	return now.Sub(a.lookWanted) >= glanceEvery || !a.anyShorter(a.discoverCost)
 }
 
-// anyShorter tells whether a table is to be read again in less than d.
+// anyShorter tells whether a table may be full in less than d.
 func (a *Agent) anyShorter(d time.Duration) bool {
 	for _, s := range a.spaces {
-		if s.period < d {
+		if 2*s.period < d { // it cannot be full before
 			return true
 		}
 	}

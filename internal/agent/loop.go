@@ -42,7 +42,7 @@ func (a *Agent) loop(ctx context.Context) error {
 		a.save(false)
 		now := time.Now()
 		watchdog.ping(now)
-		return alarm.set(a.nextSample(now))
+		return alarm.set(a.nextSample(now), a.atRest())
 	}
 	alarm, err := newAlarm(func() bool {
 		own.Lock()
@@ -60,7 +60,7 @@ func (a *Agent) loop(ctx context.Context) error {
 	defer alarm.close()
 	own.Lock()
 	defer own.Unlock()
-	for err = alarm.set(0); err == nil; err = end() {
+	for err = alarm.set(0, false); err == nil; err = end() {
 		in = a.inputs()
 		own.Unlock()
 		turn := a.await(ctx, alarm, in)

@@ -207,6 +207,31 @@ func TestPresizedOnceABoot(t *testing.T) {
 	})
 }
 
+// TestSizedHash: a hash that is large enough is looked at rarely, and at once where somebody sizes it or the ceiling is
+// another.
+func TestSizedHash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := newSmallHash(t)
+		f.live(t, 0, func(a *Agent) {
+			a.pass(2)
+			f.hashIs(t, a, "at the start", "131072", remediate.HashSized)
+			if wait := time.Until(a.hash.after); wait <= 2*presizeEvery {
+				t.Errorf("looked at again in %v", wait)
+			}
+			cfg := a.cfg
+			cfg.Policy.Ceiling *= 2
+			a.reload(cfg)
+			a.pass(2)
+			f.hashIs(t, a, "under a higher ceiling", "262144", remediate.HashSized)
+			f.hash(t, 20480)
+			a.pass(2)
+			if a.hash.said != remediate.HashSmaller {
+				t.Errorf("said %q, want %q", a.hash.said, remediate.HashSmaller)
+			}
+		})
+	})
+}
+
 func TestPresizeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, logs := newSmallHash(t)

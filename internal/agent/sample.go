@@ -46,9 +46,9 @@ type space struct {
 	peak   uint64
 }
 
-// due are the namespaces that are to be read in a turn: first urgent, the first one, those that refuse, and those that may
-// fill up soon; then calm; then spare, which need not be read where all of them together hold little, see covers.
-type due struct{ urgent, calm, spare []*space }
+// due are the namespaces that are to be read in a turn, in this order: urgent are the first one, those that refuse, that may
+// fill up soon or hold much; spare need not be read where all of them together hold little, see covers.
+type due struct{ urgent, spare, calm []*space }
 
 // sample reads every namespace that is due, and carries out what follows from it.
 func (a *Agent) sample() {
@@ -68,42 +68,35 @@ func (a *Agent) sample() {
 	}
 	a.table.Together(func() {
 		a.readDue(due.urgent, now)
-		a.readDue(due.calm, now)
 		a.readSpare(due.spare, now)
+		a.readDue(due.calm, now)
 	})
 	a.follow()
 }
 
 // dueAt lists the namespaces that are to be read in a turn at now.
 func (a *Agent) dueAt(now time.Time) (d due) {
-	rest := a.atRest()
+	spares := a.spares()
 	var held []*space
 	for inode, s := range a.spaces {
 		switch {
-		case rest && s.holdsMuch():
+		case spares && s.holdsMuch():
 			held = append(held, s)
 		case !s.due(now):
-		case rest && s.sparable(now):
+		case spares && s.sparable(now) && !a.tracker.Troubled(inode):
 			d.spare = append(d.spare, s)
+		case s.ns.Init || s.period < urgentPeriod || a.tracker.Critical(inode):
+			d.urgent = append(d.urgent, s)
 		default:
-			a.sort(&d, inode, s)
+			d.calm = append(d.calm, s)
 		}
 	}
 	for _, s := range held { // to know what those to spare hold, all others are read
-		if len(d.spare) > 0 || s.due(now) {
-			a.sort(&d, s.ns.Inode, s)
+		if s.due(now) || len(d.spare) > 0 && !a.cover.untold {
+			d.urgent = append(d.urgent, s)
 		}
 	}
 	return d
-}
-
-// sort puts a namespace that is to be read where it belongs.
-func (a *Agent) sort(d *due, inode uint64, s *space) {
-	if s.ns.Init || s.period < urgentPeriod || a.tracker.Critical(inode) {
-		d.urgent = append(d.urgent, s)
-	} else {
-		d.calm = append(d.calm, s)
-	}
 }
 
 // readDue reads namespaces that are due: first those that need not be entered for it, then by one visit visitMost of the
@@ -225,7 +218,10 @@ func (a *Agent) readWith(s *space, counters bool) {
 	s.last, s.peak = r, max(s.peak, r.Count)
 	a.queueRead(now, a.tracker.Read(now, r))
 	growth, _ := a.tracker.Growth(s.ns.Inode)
-	s.period = remediate.SamplePeriod(a.cfg.Policy, r, growth, a.tracker.Critical(s.ns.Inode), a.tracker.Barred(now, s.ns.Inode))
+	s.period = remediate.SamplePeriod(a.cfg.Policy, r, remediate.Sampling{
+		Growth: growth, Urgent: a.tracker.Critical(s.ns.Inode), Barred: a.tracker.Barred(now, s.ns.Inode),
+		Spared: a.cover.untold && !s.ns.Init && !s.holdsMuch(),
+	})
 	s.next = now.Add(s.period)
 }
 

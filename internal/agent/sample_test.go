@@ -188,14 +188,14 @@ func TestDearLookWaits(t *testing.T) {
 		period func(waited time.Duration) time.Duration
 		want   time.Duration
 	}{
-		{"room", func(time.Duration) time.Duration { return cost }, 0},
+		{"room", func(time.Duration) time.Duration { return cost / 2 }, 0},
 		{"a table that a step gives room", func(waited time.Duration) time.Duration {
 			if waited < 300*time.Millisecond {
-				return cost - 1
+				return cost/2 - 1
 			}
 			return time.Second
 		}, 300 * time.Millisecond},
-		{"a table that stays full", func(time.Duration) time.Duration { return urgentPeriod }, glanceEvery},
+		{"a table that stays full", func(time.Duration) time.Duration { return urgentPeriod / 2 }, glanceEvery},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &space{}

@@ -56,7 +56,7 @@ func newHost(i, sites int, o Options, now time.Time) *host {
 		memory: remediate.Memory{Total: 64 << 30, Available: 32 << 30, EntryBytes: 320},
 		tracker: remediate.NewTracker(remediate.TrackerConfig{
 			Host: id.Host, BootID: boot, Start: now, Pressure: p.Pressure, Horizon: p.Horizon, CloseAfter: o.Lasts,
-			UpdateEvery: updateEvery, ForeignPause: p.ForeignPause,
+			UpdateEvery: updateEvery, ForeignPause: p.ForeignPause, MaxInsertRate: p.MaxInsertRate,
 		}, remediate.TrackerState{}),
 	}
 	h.tracker.CaughtUp()

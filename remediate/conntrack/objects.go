@@ -49,9 +49,10 @@ func (r *room) close() error {
 	return err
 }
 
-// Room is for how many entries the kernel has memory just now: those of all namespaces, also of those that nobody can see,
-// are no more than that together. It costs about as much as one count; false where the kernel does not tell (another
-// allocator than SLUB, no CONFIG_SLUB_DEBUG, not root).
+// Room is for how many entries the kernel has memory just now: those of all namespaces, also of those that nobody can
+// see, are no more than that together, but for some hundred where it looks for errors of its own in that memory (KFENCE).
+// It costs about as much as one count; false where the kernel does not tell: to others than root, with another allocator
+// than SLUB, or built without CONFIG_SLUB_DEBUG.
 func (t *Table) Room() (uint64, bool) {
 	if t.room.file == nil {
 		if since := t.now().Sub(t.room.tried); 0 <= since && since < roomAgain {
