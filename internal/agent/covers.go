@@ -19,18 +19,20 @@ type cover struct {
 	entries uint64
 	known   bool
 	untold  bool // the kernel does not tell
+	off     bool // so that, or as there may be too many, they are read one by one
 }
 
 // holdsMuch tells whether a table holds so much that it is read for itself.
 func (s *space) holdsMuch() bool { return s.last.Count > s.last.Max/coverRise }
 
-// sparable tells whether a table may go unread for longer in a turn at now: it was read in the last second.
+// sparable tells whether a table may go unread for longer in a turn at now: it holds little, and was read in the last
+// second.
 func (s *space) sparable(now time.Time) bool {
-	return s.last.At.Add(remediate.MaxPeriod - s.period/4).After(now)
+	return !s.holdsMuch() && s.last.At.Add(remediate.MaxPeriod-s.period/4).After(now)
 }
 
-// spares tells whether tables that hold little, and have no incident, may go unread where others cover them. While the
-// outcome of a step is awaited, the counters of all matter.
+// spares tells whether such tables may go unread, those that have no incident. While the outcome of a step is awaited, the
+// counters of all matter.
 func (a *Agent) spares() bool { return a.ready && !a.tracker.Settling() }
 
 // readSpare reads namespaces that hold little, but where the kernel has memory for so few entries that none of them can
@@ -41,7 +43,7 @@ func (a *Agent) readSpare(spare []*space, now time.Time) {
 		return
 	}
 	period, ok := a.covers(now)
-	if !ok || !a.spares() {
+	if !ok {
 		a.readDue(spare, now)
 		return
 	}
@@ -55,10 +57,9 @@ func (a *Agent) readSpare(spare []*space, now time.Time) {
 
 // covers tells for how long the namespaces that were not read in a turn at now need not be; false: they are to be read.
 func (a *Agent) covers(now time.Time) (time.Duration, bool) {
-	was := a.cover
 	entries, ok := a.table.Room()
-	a.cover = cover{untold: !ok}
-	if !ok {
+	if a.cover.untold = !ok; !ok {
+		a.cover.known, a.cover.off = false, true
 		return 0, false
 	}
 	limit, err := a.table.Limit()
@@ -76,8 +77,9 @@ func (a *Agent) covers(now time.Time) (time.Duration, bool) {
 			entries -= min(entries, s.last.Count)
 		}
 	}
-	a.cover = cover{entries: entries, known: true}
-	if entries > limit/coverShare || was.known && entries > was.entries+limit/coverRise {
+	was := a.cover
+	a.cover = cover{entries: entries, known: true, off: entries > limit/coverShare}
+	if a.cover.off || was.known && entries > was.entries+limit/coverRise {
 		return 0, false
 	}
 	a.tracker.Bound(now, entries)

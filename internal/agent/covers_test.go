@@ -10,10 +10,13 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
+// room is where the kernel tells for how many entries it has memory.
+const room = "sys/kernel/slab/nf_conntrack/total_objects"
+
 // TestCovers has tables that hold little be read once a second, as long as the kernel has memory for few entries of all, and
 // at once where that is no longer so.
 func TestCovers(t *testing.T) {
-	const guests, room = 40, "sys/kernel/slab/nf_conntrack/total_objects"
+	const guests = 40
 	for _, c := range []struct {
 		name string
 		then func(t *testing.T, f *fragile)
@@ -72,7 +75,7 @@ func TestCoversReadsAllEachSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFragile(t)
 		f.guests(t, 3)
-		f.put(t, "sys/kernel/slab/nf_conntrack/total_objects", "600\n")
+		f.put(t, room, "600\n")
 		f.live(t, 0, func(a *Agent) {
 			a.turn()
 			a.ready = true
@@ -96,7 +99,7 @@ func TestCoversReadsAllEachSecond(t *testing.T) {
 // TestCoversWhatOthersHold has the first namespace hold much: it is read each time, what it holds is taken off, and those
 // that hold little are covered until the rest comes to a quarter of the limit, however slowly.
 func TestCoversWhatOthersHold(t *testing.T) {
-	const room, held = "sys/kernel/slab/nf_conntrack/total_objects", 30_000
+	const held = 30_000
 	synctest.Test(t, func(t *testing.T) {
 		f := newFragile(t)
 		f.guests(t, 3)
@@ -128,7 +131,6 @@ func TestCoversWhatOthersHold(t *testing.T) {
 // TestCoversShowsHowFast has a table fill up that was last read most of a second ago: since the others covered it until
 // just now, the first reading shows how fast that was, and the limit is raised at once.
 func TestCoversShowsHowFast(t *testing.T) {
-	const room = "sys/kernel/slab/nf_conntrack/total_objects"
 	synctest.Test(t, func(t *testing.T) {
 		f := newFragile(t)
 		f.table(t, 100, 65536, 0)
@@ -183,7 +185,6 @@ func TestWhereTheKernelDoesNotTell(t *testing.T) {
 
 // TestCoversWhileAnIncidentIsOpen: a table that stands high is no reason to read all others in haste.
 func TestCoversWhileAnIncidentIsOpen(t *testing.T) {
-	const room = "sys/kernel/slab/nf_conntrack/total_objects"
 	synctest.Test(t, func(t *testing.T) {
 		f := newFragile(t)
 		f.guests(t, 3)
@@ -199,6 +200,61 @@ func TestCoversWhileAnIncidentIsOpen(t *testing.T) {
 			for range 20 {
 				if n := readInTurn(a, a.nextSample(time.Now())); n > 1 {
 					t.Errorf("%d tables were read, want the first alone", n)
+				}
+			}
+		})
+	})
+}
+
+// TestTroubledAreNotSpared: a table that has an incident is read for itself, also when it holds little again.
+func TestTroubledAreNotSpared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		f.guests(t, 3)
+		f.table(t, 60_000, 65536, 0)
+		f.put(t, room, "1000\n")
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			a.ready = true
+			f.traffic(t, 500, 0)
+			elapse(20 * time.Millisecond)
+			a.sample()
+			if len(a.tracker.Open()) != 1 {
+				t.Fatal("no incident is open")
+			}
+			for range 8 {
+				if n := readInTurn(a, a.nextSample(time.Now())); n != 1 {
+					t.Errorf("%d tables were read, want the one that has the incident", n)
+				}
+			}
+		})
+	})
+}
+
+// TestNoneIsSparedWhileAStepSettles: what a step did not prevent may be anywhere.
+func TestNoneIsSparedWhileAStepSettles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		f.guests(t, 3)
+		f.put(t, room, "66000\n")
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			a.ready = true
+			a.sample()
+			f.traffic(t, 65536, 500)
+			for range 10 {
+				readInTurn(a, a.nextSample(time.Now()))
+			}
+			if !a.tracker.Settling() {
+				t.Fatal("no step's outcome is awaited")
+			}
+			for begin := time.Now(); time.Since(begin) < 1500*time.Millisecond; {
+				readInTurn(a, a.nextSample(time.Now()))
+				for _, s := range a.spaces {
+					age := time.Since(s.counted)
+					if time.Since(begin) > countersSettling && age > countersSettling*5/4 {
+						t.Fatalf("the counters of %s were read %v ago", s.ns, age)
+					}
 				}
 			}
 		})

@@ -65,7 +65,7 @@ func (a *Agent) looks(now time.Time) bool {
 // anyShorter tells whether a table may be full in less than d.
 func (a *Agent) anyShorter(d time.Duration) bool {
 	for _, s := range a.spaces {
-		if 2*s.period < d { // it cannot be full before
+		if 2*s.period < d || s.period < d && s.period <= remediate.MinPeriod {
 			return true
 		}
 	}

@@ -46,9 +46,10 @@ type space struct {
 	peak   uint64
 }
 
-// due are the namespaces that are to be read in a turn, in this order: urgent are the first one, those that refuse, that may
-// fill up soon or hold much; spare need not be read where all of them together hold little, see covers.
-type due struct{ urgent, spare, calm []*space }
+// due are the namespaces that are to be read in a turn, in this order. Urgent are those that refuse or may fill up soon,
+// and the first one, but where it is one of the spare ones. Held hold much. Spare need not be read where all of them
+// together hold little, see covers.
+type due struct{ urgent, held, spare, calm []*space }
 
 // sample reads every namespace that is due, and carries out what follows from it.
 func (a *Agent) sample() {
@@ -57,6 +58,7 @@ func (a *Agent) sample() {
 	if a.looks(now) {
 		a.table.Together(func() {
 			a.readDue(due.urgent, now)
+			a.readDue(due.held, now)
 			a.readSpare(due.spare, now)
 		})
 		if !a.byHand {
@@ -68,33 +70,41 @@ func (a *Agent) sample() {
 	}
 	a.table.Together(func() {
 		a.readDue(due.urgent, now)
+		a.readDue(due.held, now)
 		a.readSpare(due.spare, now)
 		a.readDue(due.calm, now)
 	})
 	a.follow()
 }
 
-// dueAt lists the namespaces that are to be read in a turn at now.
+// dueAt lists the namespaces that are to be read in a turn at now. Where one that may be spared is due, all are looked at
+// that may, and to know what they hold together, all that hold much are read.
 func (a *Agent) dueAt(now time.Time) (d due) {
 	spares := a.spares()
-	var held []*space
+	var early, spare []*space // not due, but for that
 	for inode, s := range a.spaces {
+		isDue := s.due(now)
 		switch {
-		case spares && s.holdsMuch():
-			held = append(held, s)
-		case !s.due(now):
 		case spares && s.sparable(now) && !a.tracker.Troubled(inode):
-			d.spare = append(d.spare, s)
+			if isDue {
+				d.spare = append(d.spare, s)
+			} else {
+				spare = append(spare, s)
+			}
+		case !isDue:
+			if s.holdsMuch() {
+				early = append(early, s)
+			}
 		case s.ns.Init || s.period < urgentPeriod || a.tracker.Critical(inode):
 			d.urgent = append(d.urgent, s)
+		case s.holdsMuch():
+			d.held = append(d.held, s)
 		default:
 			d.calm = append(d.calm, s)
 		}
 	}
-	for _, s := range held { // to know what those to spare hold, all others are read
-		if s.due(now) || len(d.spare) > 0 && !a.cover.untold {
-			d.urgent = append(d.urgent, s)
-		}
+	if len(d.spare) > 0 && !a.cover.untold {
+		d.spare, d.held = append(d.spare, spare...), append(d.held, early...)
 	}
 	return d
 }
@@ -220,7 +230,7 @@ func (a *Agent) readWith(s *space, counters bool) {
 	growth, _ := a.tracker.Growth(s.ns.Inode)
 	s.period = remediate.SamplePeriod(a.cfg.Policy, r, remediate.Sampling{
 		Growth: growth, Urgent: a.tracker.Critical(s.ns.Inode), Barred: a.tracker.Barred(now, s.ns.Inode),
-		Spared: a.cover.untold && !s.ns.Init && !s.holdsMuch(),
+		Spared: a.cover.off && !s.ns.Init && !s.holdsMuch(),
 	})
 	s.next = now.Add(s.period)
 }

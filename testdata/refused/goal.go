@@ -24,16 +24,20 @@ type goal struct {
 // nothing is the goal of what is refused and thrown out.
 func nothing(goal) bounds { return bounds{} }
 
-// stepsMost is the number of steps in which a load has to be followed.
-const stepsMost = 4
+// reserve is what has to be free of a table at any time if nothing is to be refused: 20 ms of max_insert_rate, and at least
+// the tenth of the limit above incident.pressure, from which on a table that rises gets a step. A load needs that beside
+// its entries, up to its end, which nobody can foresee.
+func reserve(entries int) int { return max(expected/50, entries/9) }
 
-// reserve is what has to be free of a table at any time if nothing is to be refused: 20 ms of max_insert_rate. A load
-// needs that beside its entries, up to its end, which nobody can foresee.
-const reserve = expected / 50
-
-// holds is the goal of a load that leaves so many entries in a namespace: a limit of no more than twice what it needs.
+// holds is the goal of a load that leaves so many entries in a namespace: a limit of no more than twice what it needs, in
+// no more steps than doublings.
 func holds(entries int) *goal {
-	return &goal{limit: bounds{entries, 2 * (entries + reserve)}, steps: bounds{1, stepsMost}}
+	need := entries + reserve(entries)
+	steps := 1
+	for most := 2 * limit; most < need; most *= 2 {
+		steps++
+	}
+	return &goal{limit: bounds{entries, 2 * need}, steps: bounds{1, steps}}
 }
 
 // stands is the goal of a table that does not get fuller in the end: every step is needless.

@@ -17,17 +17,17 @@ func TestRowsAreJudgedByEachRun(t *testing.T) {
 		want string // the cell that says so; empty: the goal is met
 	}{
 		{"nothing refused, three steps", holds(entries), func(*outcome) {}, ""},
-		{"exactly twice the need", holds(entries), func(o *outcome) { o.limit = 608_000 }, ""},
+		{"exactly twice the need", holds(entries), func(o *outcome) { o.limit = 666_666 }, ""},
 		{"one packet refused", holds(entries), func(o *outcome) { o.refused = 1 }, "| 0 / 0 / 1: MISSED 0 in 1 of 3 |"},
 		{"one that only the sender saw", holds(entries), func(o *outcome) { o.eperm = 7 },
 			"| 0 / 0 / 7: MISSED 0 in 1 of 3 |"},
 		{"one thrown out early", holds(entries), func(o *outcome) { o.early = 2 }, "| 0 / 0 / 2: MISSED 0 in 1 of 3 |"},
-		{"more than twice the need", holds(entries), func(o *outcome) { o.limit = 608_001 },
-			"| 360,000 / 360,000 / 608,001: MISSED 300,000 to 608,000 in 1 of 3 |"},
+		{"more than twice the need", holds(entries), func(o *outcome) { o.limit = 666_667 },
+			"| 360,000 / 360,000 / 666,667: MISSED 300,000 to 666,666 in 1 of 3 |"},
 		{"less than the load leaves", holds(entries), func(o *outcome) { o.limit = 299_999 },
-			"| 299,999 / 360,000 / 360,000: MISSED 300,000 to 608,000 in 1 of 3 |"},
-		{"five steps", holds(entries), func(o *outcome) { o.steps = 5 }, "| 3 / 3 / 5: MISSED 1 to 4 in 1 of 3 |"},
-		{"no step", holds(entries), func(o *outcome) { o.steps = 0 }, "| 0 / 3 / 3: MISSED 1 to 4 in 1 of 3 |"},
+			"| 299,999 / 360,000 / 360,000: MISSED 300,000 to 666,666 in 1 of 3 |"},
+		{"six steps", holds(entries), func(o *outcome) { o.steps = 6 }, "| 3 / 3 / 6: MISSED 1 to 5 in 1 of 3 |"},
+		{"no step", holds(entries), func(o *outcome) { o.steps = 0 }, "| 0 / 3 / 3: MISSED 1 to 5 in 1 of 3 |"},
 		{"without a goal", nil, func(o *outcome) { *o = outcome{refused: 70_000, eperm: 70_000, limit: 20_000} }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
