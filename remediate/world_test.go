@@ -144,7 +144,8 @@ func (w *world) lookAt(s *space) time.Time {
 	}
 	growth, _ := w.tr.Growth(s.ns.Inode)
 	inode := s.ns.Inode
-	return w.now.Add(SamplePeriod(w.p, r, Sampling{Growth: growth, Urgent: w.tr.Critical(inode), Barred: w.tr.Barred(w.now, inode)}) + w.late())
+	with := Sampling{Growth: growth, Urgent: w.tr.Critical(inode), Barred: w.tr.Barred(w.now, inode)}
+	return w.now.Add(SamplePeriod(w.p, r, with) + w.late())
 }
 
 // run lets the world go on for so long.

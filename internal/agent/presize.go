@@ -14,7 +14,8 @@ import (
 )
 
 // presizeEvery is how often a hash that is too small is looked at, and presizeRarely the same while it is for what
-// nobody can see that it is not sized, while it cannot be written, and of one that is large enough. objectsOld is how old the kernel's count of all entries may be while connections are refused.
+// nobody can see that it is not sized, while it cannot be written, and of one that is large enough. objectsOld is how
+// old the kernel's count of all entries may be while connections are refused.
 const (
 	presizeEvery  = time.Second
 	presizeRarely = 10 * time.Second

@@ -137,7 +137,8 @@ func TestLimit(t *testing.T) {
 	if got, err := table.Limit(); got != 65536 || err != nil {
 		t.Errorf("limit %d, %v; want 65536", got, err)
 	}
-	if _, err := open(t, tree(t, without([]string{maxFile, oldMaxFile, countFile, bucketsFile, statFile}, nil))).Limit(); !errors.Is(err, ErrNotLoaded) {
+	unloaded := tree(t, without([]string{maxFile, oldMaxFile, countFile, bucketsFile, statFile}, nil))
+	if _, err := open(t, unloaded).Limit(); !errors.Is(err, ErrNotLoaded) {
 		t.Errorf("%v, want that it is not loaded", err)
 	}
 }
