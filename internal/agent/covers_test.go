@@ -70,29 +70,41 @@ func readInTurn(a *Agent, after time.Duration) (n int) {
 	return n
 }
 
-// TestCoversReadsAllEachSecond: a table that others cover goes unread for a second and no longer.
-func TestCoversReadsAllEachSecond(t *testing.T) {
+// watching has an agent watch the first namespace, which holds so many entries, and three that hold little, where the kernel
+// has memory for so many entries in all; 0: it does not tell.
+func watching(t *testing.T, held, memory int, do func(t *testing.T, f *fragile, a *Agent)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFragile(t)
 		f.guests(t, 3)
-		f.put(t, room, "600\n")
+		f.table(t, held, 65536, 0)
+		if memory > 0 {
+			f.put(t, room, fmt.Sprintln(memory))
+		}
 		f.live(t, 0, func(a *Agent) {
 			a.turn()
 			a.ready = true
-			turns, read := 0, 0
-			for begin := time.Now(); time.Since(begin) < time.Minute; turns++ {
-				read += readInTurn(a, a.nextSample(time.Now()))
-				for _, s := range a.spaces {
-					if age := time.Since(s.last.At); age > remediate.MaxPeriod {
-						t.Fatalf("%s was not read for %v", s.ns, age)
-					}
+			a.sample()
+			do(t, f, a)
+		})
+	})
+}
+
+// TestCoversReadsAllEachSecond: a table that others cover goes unread for a second and no longer.
+func TestCoversReadsAllEachSecond(t *testing.T) {
+	watching(t, 100, 600, func(t *testing.T, f *fragile, a *Agent) {
+		turns, read := 0, 0
+		for begin := time.Now(); time.Since(begin) < time.Minute; turns++ {
+			read += readInTurn(a, a.nextSample(time.Now()))
+			for _, s := range a.spaces {
+				if age := time.Since(s.last.At); age > remediate.MaxPeriod {
+					t.Fatalf("%s was not read for %v", s.ns, age)
 				}
 			}
-			// A limit of 65,536 is full in 328 ms at 200,000/s: it is looked at every 81 ms, and read every second.
-			if turns < 720 || turns > 800 || read > 4*64 {
-				t.Errorf("%d turns and %d readings of 4 tables in a minute, want about 780 and 240", turns, read)
-			}
-		})
+		}
+		// A limit of 65,536 is full in 328 ms at 200,000/s: it is looked at every 81 ms, and read every second.
+		if turns < 720 || turns > 800 || read > 4*64 {
+			t.Errorf("%d turns and %d readings of 4 tables in a minute, want about 780 and 240", turns, read)
+		}
 	})
 }
 
@@ -100,163 +112,115 @@ func TestCoversReadsAllEachSecond(t *testing.T) {
 // that hold little are covered until the rest comes to a quarter of the limit, however slowly.
 func TestCoversWhatOthersHold(t *testing.T) {
 	const held = 30_000
-	synctest.Test(t, func(t *testing.T) {
-		f := newFragile(t)
-		f.guests(t, 3)
-		f.table(t, held, 65536, 0)
-		f.put(t, room, fmt.Sprintln(held+16_000))
-		f.live(t, 0, func(a *Agent) {
-			a.turn()
-			a.ready = true
-			a.sample()
-			for range 12 { // half a second
-				if n := readInTurn(a, a.nextSample(time.Now())); n != 1 {
-					t.Fatalf("%d tables were read, want the first alone", n)
-				}
+	watching(t, held, held+16_000, func(t *testing.T, f *fragile, a *Agent) {
+		for range 12 { // half a second
+			if n := readInTurn(a, a.nextSample(time.Now())); n != 1 {
+				t.Fatalf("%d tables were read, want the first alone", n)
 			}
-			elapse(remediate.MaxPeriod)
-			a.sample()
-			f.put(t, room, fmt.Sprintln(held+16_385)) // no rise to speak of, but a quarter of the limit
-			most := 0
-			for begin := time.Now(); time.Since(begin) < 200*time.Millisecond; {
-				most = max(most, readInTurn(a, a.nextSample(time.Now())))
-			}
-			if most != 4 {
-				t.Errorf("%d tables were read, want all", most)
-			}
-		})
+		}
+		elapse(remediate.MaxPeriod)
+		a.sample()
+		f.put(t, room, fmt.Sprintln(held+16_385)) // no rise to speak of, but a quarter of the limit
+		most := 0
+		for begin := time.Now(); time.Since(begin) < 200*time.Millisecond; {
+			most = max(most, readInTurn(a, a.nextSample(time.Now())))
+		}
+		if most != 4 {
+			t.Errorf("%d tables were read, want all", most)
+		}
 	})
 }
 
 // TestCoversShowsHowFast has a table fill up that was last read most of a second ago: since the others covered it until
 // just now, the first reading shows how fast that was, and the limit is raised at once.
 func TestCoversShowsHowFast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFragile(t)
-		f.table(t, 100, 65536, 0)
-		f.put(t, room, "600\n")
-		f.live(t, 0, func(a *Agent) {
-			a.turn()
-			a.ready = true
-			a.sample()
-			for range 10 { // 0.8 s
-				readInTurn(a, a.nextSample(time.Now()))
-			}
-			f.traffic(t, 41_000, 0) // 500,000 a second
-			f.put(t, room, "41600\n")
+	watching(t, 100, 600, func(t *testing.T, f *fragile, a *Agent) {
+		for range 10 { // 0.8 s
 			readInTurn(a, a.nextSample(time.Now()))
-			if got := strings.TrimSpace(f.limit(t)); got != "131072" {
-				t.Errorf("the limit is %s, want it raised from 65536 to 131072", got)
-			}
-		})
+		}
+		f.traffic(t, 41_000, 0) // 500,000 a second
+		f.put(t, room, "41600\n")
+		readInTurn(a, a.nextSample(time.Now()))
+		if got := strings.TrimSpace(f.limit(t)); got != "131072" {
+			t.Errorf("the limit is %s, want it raised from 65536 to 131072", got)
+		}
 	})
 }
 
 // TestWhereTheKernelDoesNotTell reads tables that hold little half as often as the first, as they were before one number
 // covered them.
 func TestWhereTheKernelDoesNotTell(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFragile(t)
-		f.guests(t, 3)
-		f.live(t, 0, func(a *Agent) {
-			a.turn()
-			a.ready = true
-			for range 2 {
-				readInTurn(a, a.nextSample(time.Now()))
-			}
-			reads := map[bool]int{}
-			for begin := time.Now(); time.Since(begin) < 10*time.Second; {
-				elapse(a.nextSample(time.Now()))
-				now := time.Now()
-				a.sample()
-				for _, s := range a.spaces {
-					if s.last.At.Equal(now) {
-						reads[s.ns.Init]++
-					}
+	watching(t, 100, 0, func(t *testing.T, f *fragile, a *Agent) {
+		for range 2 {
+			readInTurn(a, a.nextSample(time.Now()))
+		}
+		reads := map[bool]int{}
+		for begin := time.Now(); time.Since(begin) < 10*time.Second; {
+			elapse(a.nextSample(time.Now()))
+			now := time.Now()
+			a.sample()
+			for _, s := range a.spaces {
+				if s.last.At.Equal(now) {
+					reads[s.ns.Init]++
 				}
 			}
-			// Every 82 ms, and 164 ms.
-			if reads[true] < 115 || reads[true] > 130 || reads[false] > 3*65 || reads[false] < 3*55 {
-				t.Errorf("the first was read %d times in 10 s, the three others %d times", reads[true], reads[false])
-			}
-		})
+		}
+		// Every 82 ms, and 164 ms.
+		if reads[true] < 115 || reads[true] > 130 || reads[false] > 3*65 || reads[false] < 3*55 {
+			t.Errorf("the first was read %d times in 10 s, the three others %d times", reads[true], reads[false])
+		}
 	})
 }
 
 // TestCoversWhileAnIncidentIsOpen: a table that stands high is no reason to read all others in haste.
 func TestCoversWhileAnIncidentIsOpen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFragile(t)
-		f.guests(t, 3)
-		f.table(t, 60_000, 65536, 0)
-		f.put(t, room, "61000\n")
-		f.live(t, 0, func(a *Agent) {
-			a.turn()
-			a.ready = true
-			a.sample()
-			if len(a.tracker.Open()) != 1 {
-				t.Fatal("no incident is open")
+	watching(t, 60_000, 61_000, func(t *testing.T, f *fragile, a *Agent) {
+		if len(a.tracker.Open()) != 1 {
+			t.Fatal("no incident is open")
+		}
+		for range 20 {
+			if n := readInTurn(a, a.nextSample(time.Now())); n > 1 {
+				t.Errorf("%d tables were read, want the first alone", n)
 			}
-			for range 20 {
-				if n := readInTurn(a, a.nextSample(time.Now())); n > 1 {
-					t.Errorf("%d tables were read, want the first alone", n)
-				}
-			}
-		})
+		}
 	})
 }
 
 // TestTroubledAreNotSpared: a table that has an incident is read for itself, also when it holds little again.
 func TestTroubledAreNotSpared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFragile(t)
-		f.guests(t, 3)
-		f.table(t, 60_000, 65536, 0)
-		f.put(t, room, "1000\n")
-		f.live(t, 0, func(a *Agent) {
-			a.turn()
-			a.ready = true
-			f.traffic(t, 500, 0)
-			elapse(20 * time.Millisecond)
-			a.sample()
-			if len(a.tracker.Open()) != 1 {
-				t.Fatal("no incident is open")
+	watching(t, 60_000, 1000, func(t *testing.T, f *fragile, a *Agent) {
+		f.traffic(t, 500, 0)
+		elapse(20 * time.Millisecond)
+		a.sample()
+		if len(a.tracker.Open()) != 1 {
+			t.Fatal("no incident is open")
+		}
+		for range 8 {
+			if n := readInTurn(a, a.nextSample(time.Now())); n != 1 {
+				t.Errorf("%d tables were read, want the one that has the incident", n)
 			}
-			for range 8 {
-				if n := readInTurn(a, a.nextSample(time.Now())); n != 1 {
-					t.Errorf("%d tables were read, want the one that has the incident", n)
-				}
-			}
-		})
+		}
 	})
 }
 
 // TestNoneIsSparedWhileAStepSettles: what a step did not prevent may be anywhere.
 func TestNoneIsSparedWhileAStepSettles(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFragile(t)
-		f.guests(t, 3)
-		f.put(t, room, "66000\n")
-		f.live(t, 0, func(a *Agent) {
-			a.turn()
-			a.ready = true
-			a.sample()
-			f.traffic(t, 65536, 500)
-			for range 10 {
-				readInTurn(a, a.nextSample(time.Now()))
-			}
-			if !a.tracker.Settling() {
-				t.Fatal("no step's outcome is awaited")
-			}
-			for begin := time.Now(); time.Since(begin) < 1500*time.Millisecond; {
-				readInTurn(a, a.nextSample(time.Now()))
-				for _, s := range a.spaces {
-					age := time.Since(s.counted)
-					if time.Since(begin) > countersSettling && age > countersSettling*5/4 {
-						t.Fatalf("the counters of %s were read %v ago", s.ns, age)
-					}
+	watching(t, 100, 66_000, func(t *testing.T, f *fragile, a *Agent) {
+		f.traffic(t, 65536, 500)
+		for range 10 {
+			readInTurn(a, a.nextSample(time.Now()))
+		}
+		if !a.tracker.Settling() {
+			t.Fatal("no step's outcome is awaited")
+		}
+		for begin := time.Now(); time.Since(begin) < 1500*time.Millisecond; {
+			readInTurn(a, a.nextSample(time.Now()))
+			for _, s := range a.spaces {
+				age := time.Since(s.counted)
+				if time.Since(begin) > countersSettling && age > countersSettling*5/4 {
+					t.Fatalf("the counters of %s were read %v ago", s.ns, age)
 				}
 			}
-		})
+		}
 	})
 }
