@@ -1,17 +1,6 @@
 package remediate
 
-import (
-	"math"
-	"time"
-)
-
-// fastest is the growth beyond which no more counts.
-func (c *TrackerConfig) fastest() float64 {
-	if c.MaxInsertRate > 0 {
-		return c.MaxInsertRate
-	}
-	return math.Inf(1)
-}
+import "time"
 
 // Bound tells that at a time no namespace held more than so many entries, but for those that were read since that time:
 // which grows faster than its own last reading shows is known from that.

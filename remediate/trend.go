@@ -52,6 +52,14 @@ type trend struct {
 	lasts time.Duration
 }
 
+// fastest is the growth beyond which no more counts.
+func (c *TrackerConfig) fastest() float64 {
+	if c.MaxInsertRate > 0 {
+		return c.MaxInsertRate
+	}
+	return math.Inf(1)
+}
+
 // take books a reading.
 func (t *trend) take(r Reading, cfg *TrackerConfig) {
 	if t.last.At.IsZero() || r.At.Before(t.last.At) { // the first, or the clock was set back

@@ -59,11 +59,11 @@ func (a *Agent) looks(now time.Time) bool {
 		}
 		a.lookWanted = now
 	}
-	return now.Sub(a.lookWanted) >= glanceEvery || !a.anyShorter(a.discoverCost)
+	return now.Sub(a.lookWanted) >= glanceEvery || !a.anyFullWithin(a.discoverCost)
 }
 
-// anyShorter tells whether a table may be full in less than d.
-func (a *Agent) anyShorter(d time.Duration) bool {
+// anyFullWithin tells whether a table may be full in less than d.
+func (a *Agent) anyFullWithin(d time.Duration) bool {
 	for _, s := range a.spaces {
 		if 2*s.period < d || s.period < d && s.period <= remediate.MinPeriod {
 			return true

@@ -56,11 +56,7 @@ func (a *Agent) sample() {
 	now := time.Now()
 	due := a.dueAt(now)
 	if a.looks(now) {
-		a.table.Together(func() {
-			a.readDue(due.urgent, now)
-			a.readDue(due.held, now)
-			a.readSpare(due.spare, now)
-		})
+		a.table.Together(func() { a.readFirst(due, now) })
 		if !a.byHand {
 			a.step() // a look may take long
 		}
@@ -69,12 +65,17 @@ func (a *Agent) sample() {
 		due = a.dueAt(now)
 	}
 	a.table.Together(func() {
-		a.readDue(due.urgent, now)
-		a.readDue(due.held, now)
-		a.readSpare(due.spare, now)
+		a.readFirst(due, now)
 		a.readDue(due.calm, now)
 	})
 	a.follow()
+}
+
+// readFirst reads all that are due but the calm ones. What those hold that hold much must be known before the spare ones.
+func (a *Agent) readFirst(d due, now time.Time) {
+	a.readDue(d.urgent, now)
+	a.readDue(d.held, now)
+	a.readSpare(d.spare, now)
 }
 
 // dueAt lists the namespaces that are to be read in a turn at now. Where one that may be spared is due, all are looked at

@@ -40,15 +40,6 @@ type room struct {
 	tried time.Time
 }
 
-func (r *room) close() error {
-	if r.file == nil {
-		return nil
-	}
-	err := r.file.Close()
-	r.file = nil
-	return err
-}
-
 // Room is for how many entries the kernel has memory just now: those of all namespaces, also of those that nobody can
 // see, are no more than that together, but for some hundred where it looks for errors of its own in that memory (KFENCE).
 // It costs about as much as one count; false where the kernel does not tell: to others than root, with another allocator
@@ -72,7 +63,7 @@ func (t *Table) Room() (uint64, bool) {
 			return n, true
 		}
 	}
-	t.room.close() // the module was removed; there may be another one
+	closeFile(&t.room.file) // the module was removed; there may be another one
 	return 0, false
 }
 

@@ -63,12 +63,15 @@ func (s *space) same(now *sighting) bool {
 	return false
 }
 
-func (s *space) close() error {
-	if s.count == nil {
+func (s *space) close() error { return closeFile(&s.count) }
+
+// closeFile closes a file, if it is open, and forgets it.
+func closeFile(file **os.File) error {
+	if *file == nil {
 		return nil
 	}
-	err := s.count.Close()
-	s.count = nil
+	err := (*file).Close()
+	*file = nil
 	return err
 }
 

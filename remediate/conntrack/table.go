@@ -76,11 +76,7 @@ func (t *Table) Own() remediate.NetNS { return t.spaces[t.own].ns }
 
 // Close closes all files. The table is not to be used afterwards.
 func (t *Table) Close() error {
-	errs := []error{t.closeFiles(), t.mounts.close(), t.glance.close(), t.room.close()}
-	if t.proc != nil {
-		errs = append(errs, t.proc.Close())
-		t.proc = nil
-	}
+	errs := []error{t.closeFiles(), t.mounts.close(), t.glance.close(), closeFile(&t.room.file), closeFile(&t.proc)}
 	if t.sysNet != nil {
 		errs = append(errs, t.sysNet.Close())
 		t.sysNet = nil
