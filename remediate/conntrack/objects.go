@@ -19,7 +19,8 @@ const (
 
 // Objects is how many entries the kernel has made room for and not taken back: those of all namespaces, also of those that
 // nobody can see, and some that are free. A slab that a CPU keeps for itself counts as full, which makes it up to 128 for each
-// CPU too many. Only root can read it, and the kernel walks its list of slabs for it: it is for rare occasions.
+// CPU too many. Only root can read it, and those to whom root has opened it (as remediate.conf does); the kernel walks its
+// list of slabs for it: it is for rare occasions.
 func (t *Table) Objects() (uint64, error) {
 	n, err := t.objectsOf(objectsFile, nil)
 	if err != nil {
@@ -42,8 +43,8 @@ type room struct {
 
 // Room is for how many entries the kernel has memory just now: those of all namespaces, also of those that nobody can
 // see, are no more than that together, but for some hundred where it looks for errors of its own in that memory (KFENCE).
-// It costs about as much as one count; false where the kernel does not tell: to others than root, with another allocator
-// than SLUB, or built without CONFIG_SLUB_DEBUG.
+// It costs about as much as one count; false where the kernel does not tell: to others than those of [Table.Objects], with
+// another allocator than SLUB, or built without CONFIG_SLUB_DEBUG.
 func (t *Table) Room() (uint64, bool) {
 	if t.room.file == nil {
 		if since := t.now().Sub(t.room.tried); 0 <= since && since < roomAgain {

@@ -2,7 +2,9 @@ package installed
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -43,12 +45,53 @@ func TestBootedReleases(t *testing.T) {
 			}
 			version, _, _ := strings.Cut(m.run(t, "systemctl", "--version"), "\n")
 			t.Logf("%s: ready, %s", version, m.exposure(t))
+			m.countsAll(t)
 			m.run(t, "dpkg", "--purge", "ctwarden")
 			for _, name := range left(before, m.files(t)) {
 				t.Errorf("%s is left", name)
 			}
 		})
 	}
+}
+
+// countsAll has the agent count the entries of all namespaces, which root alone may: not where /sys is read-only, and on
+// a host as long as the service runs.
+func (m *machine) countsAll(t *testing.T) {
+	files := [2]string{"/sys/kernel/slab/nf_conntrack/objects", "/sys/kernel/slab/nf_conntrack/total_objects"}
+	roots := func() { // this host's kernel has them, whatever happens to the machine
+		for _, f := range files {
+			if err := errors.Join(os.Chmod(f, 0o400), os.Chown(f, 0, 0)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	roots()
+	t.Cleanup(roots)
+	wantOwners := func(mode string) {
+		t.Helper()
+		for _, f := range files {
+			m.wantOwners(t, f+" "+mode)
+		}
+	}
+	wantOwners("400 root:root")
+	if h := m.status(t).Hash; h == nil || !h.AtLeast {
+		t.Errorf("all are counted though the kernel tells root alone: %+v", h)
+	}
+	m.run(t, "mount", "-o", "remount,rw", "/sys/kernel") // as on a host
+	m.run(t, "rm", "-f", bootIDFile)                     // a mount that is in the way of a service's commands with full privileges
+	m.run(t, "systemctl", "daemon-reload")
+	m.run(t, "systemctl", "restart", agentUnit)
+	m.mainPID(t, agentUnit)
+	wantOwners("440 root:ctwarden")
+	if h := m.status(t).Hash; h == nil || h.AtLeast {
+		t.Errorf("not all are counted: %+v", h)
+	}
+	m.run(t, "systemctl", "kill", "--signal=SIGKILL", agentUnit)
+	testhost.Eventually(t, "a restart", func() bool { return m.property(t, agentUnit, "NRestarts") == "1" })
+	m.mainPID(t, agentUnit)
+	wantOwners("440 root:ctwarden")
+	m.run(t, "systemctl", "stop", agentUnit)
+	wantOwners("400 root:root")
 }
 
 // exposure is what systemd thinks of the sandbox of the agent's unit, with the drop-ins that are there.

@@ -28,6 +28,9 @@ type machine struct {
 	begun   time.Duration // when it was set up, by the clock of the kernel's log
 }
 
+// bootIDFile gives the agent the ID of the machine's boot.
+const bootIDFile = "/usr/local/lib/systemd/system/ctwarden.service.d/machine.conf"
+
 // boot boots a root until the end of the test.
 func boot(t *testing.T, r *root, ns *testkernel.Namespace) *machine {
 	t.Helper()
@@ -65,7 +68,7 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/cp /proc/sys/kernel/random/boot_id /run/boot_id
 `)
-	m.write(t, "/usr/local/lib/systemd/system/ctwarden.service.d/machine.conf", `[Unit]
+	m.write(t, bootIDFile, `[Unit]
 Requires=boot-id.service
 After=boot-id.service
 [Service]
