@@ -9,7 +9,7 @@ func (t *Tracker) Bound(at time.Time, entries uint64) { t.bound = Reading{At: at
 // takeBound has a table's trend know what it held at most before a reading, where it holds far more at that.
 func (t *Tracker) takeBound(tb *table, r Reading) {
 	b := t.bound
-	if tb.last.At.Before(b.At) && b.At.Before(r.At) && b.Count+r.Max/rateShare < r.Count {
+	if tb.last.At.Before(b.At) && b.At.Before(r.At) && b.Count+r.Max/RateShare < r.Count {
 		b.NetNS, b.Max = r.NetNS, r.Max
 		tb.trend.take(b, &t.cfg)
 	}

@@ -8,8 +8,8 @@ import (
 const (
 	// rateWindow is over what time the growth of a table is measured when it is slow.
 	rateWindow = 2 * time.Second
-	// rateShare is the part of the limit (1/64) by which a table may grow before its growth is measured at once.
-	rateShare = 64
+	// RateShare is the part of the limit (1/64) by which a table may grow before its growth is measured at once.
+	RateShare = 64
 	// burstWindow is over what time the speed of a burst is measured.
 	burstWindow = 100 * time.Millisecond
 	// StepLead is how long before a table is full, at the fastest growth seen, a step is due: some readings and the time
@@ -91,7 +91,7 @@ func (t *trend) measureBurst(r Reading, fastest float64) {
 // measureRate keeps the growth of the table: over two seconds when it is slow, at once when it is fast.
 func (t *trend) measureRate(r Reading) {
 	dt, rise := r.At.Sub(t.anchor.At), grown(t.anchor, r)
-	fast := math.Abs(rise) > float64(r.Max/rateShare)
+	fast := math.Abs(rise) > float64(r.Max/RateShare)
 	if dt == 0 || dt < rateWindow && !fast {
 		return
 	}

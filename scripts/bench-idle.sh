@@ -4,7 +4,8 @@
 # the resident memory, and how often the program was woken up. The settings are the defaults; kmsg, a journald of its
 # own and two syslog files are read. It works in mount, process and network namespaces of its own, since whatever else
 # happens on the host would be measured too; lines of the kernel's log still are. Needs root; nothing of the host is
-# changed. NATS=off or NATS=on in the environment: that alone. MODE=remediate: in that mode.
+# changed. NATS=off or NATS=on in the environment: that alone. MODE=remediate: in that mode. RIGHTS=packaged: not as root, but
+# as the packaged service is in observe mode, with namespaces.conf.
 #
 # The program is a copy, written in small pieces as package managers do: Linux 6.18 maps a file in the pieces in which it
 # lies in memory. What comes straight from the linker lies there in pieces of a megabyte, and 4 MB more are resident.
@@ -17,7 +18,8 @@ inside() {
     # Namespaces of others are seen by what they are mounted on.
     awk '/ - nsfs / {print $5}' /proc/self/mountinfo | while read -r at; do umount -l "$at"; done
     mount -t tmpfs none /run
-    mkdir -p /run/netns /run/log/journal /run/systemd/journal /run/systemd/journald.conf.d "$1/log"
+    mkdir -p /run/netns /run/log /run/systemd/journal /run/systemd/journald.conf.d "$1/log"
+    install -d -g systemd-journal -m 2755 /run/log/journal
     printf '[Journal]\nStorage=volatile\nReadKMsg=yes\nRateLimitBurst=0\n' >/run/systemd/journald.conf.d/bench.conf
     /lib/systemd/systemd-journald >/dev/null 2>&1 &
     for name in kern.log syslog; do
@@ -40,7 +42,19 @@ inside() {
         echo 'nats: {servers: ["nats://127.0.0.1:4222"]}' >"$1/ctwarden.yaml"
     fi
     printf 'mode: %s\nstate_dir: %s/state\nruntime_dir: %s/run\n' "${MODE:-observe}" "$1" "$1" >>"$1/ctwarden.yaml"
-    exec "$1/ctwarden" run --config "$1/ctwarden.yaml"
+    if [ "${RIGHTS:-root}" = packaged ]; then
+        mkdir "$1/state" "$1/run"
+        chown nobody: "$1/state" "$1/run"
+        chmod 755 "$1"
+        caps=-all,+syslog,+sys_ptrace,+sys_admin
+        set -- "$1" setpriv --reuid=nobody --regid=nogroup --groups=adm,systemd-journal \
+            --bounding-set=$caps --inh-caps=$caps --ambient-caps=$caps --no-new-privs
+    else
+        set -- "$1"
+    fi
+    scratch=$1
+    shift
+    exec "$@" "$scratch/ctwarden" run --config "$scratch/ctwarden.yaml"
 }
 
 # usage PID: hundredths of a second on a CPU so far, and waits.
@@ -96,7 +110,7 @@ measure() { # SECONDS NAMESPACES NATS
     [ "$(incidents "$scratch")" = 0 ] || echo "an incident was opened meanwhile: the host was not at rest" >&2
     rss=$(awk '/^VmRSS/ {print $2 / 1024}' "/proc/$agent/status")
     echo "$before $after $1 $2 $3 $rss $(cat /proc/sys/net/netfilter/nf_conntrack_max)" |
-        awk '{printf "'"${MODE:-observe}"', limit %d, %d more namespaces, NATS %s: %.3f %% of a CPU, %.1f MB resident, %.0f waits/s\n",
+        awk '{printf "'"${MODE:-observe}, ${RIGHTS:-root}"', limit %d, %d more namespaces, NATS %s: %.3f %% of a CPU, %.1f MB resident, %.0f waits/s\n",
             $9, $6, $7, ($3 - $1) / $5, $8, ($4 - $2) / $5}'
     kill -TERM $outer 2>/dev/null || true # the agent is its init process: all in there end with it
     kill -TERM "$agent" 2>/dev/null || true

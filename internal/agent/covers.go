@@ -1,29 +1,32 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-const (
-	// coverShare is the part (a quarter) of the limit up to which what several tables hold together covers them.
-	coverShare = 4
-	// coverRise is the part (1/64) of the limit by which that may rise from one turn to the next. By as much, a table may
-	// grow before its growth is measured at once.
-	coverRise = 64
-)
+// coverShare is the part (a quarter) of the limit up to which what several tables hold together covers them.
+const coverShare = 4
 
-// cover is what all tables together, but for those that hold much, held at most in the last turn that asked.
+// cover is what all tables together, but for those that hold much, held at most when the kernel was last asked.
 type cover struct {
+	asked   time.Time
 	entries uint64
 	known   bool
-	untold  bool // the kernel does not tell
-	off     bool // so that, or as there may be too many, they are read one by one
+	// off is true where that is too much to cover them, or not known: they are read one by one, half as often as others.
+	off bool
 }
 
+// asks tells whether the kernel is asked in a turn at now: where it covered nothing, once a second.
+func (c cover) asks(now time.Time) bool { return !c.off || now.Sub(c.asked) >= remediate.MaxPeriod }
+
 // holdsMuch tells whether a table holds so much that it is read for itself.
-func (s *space) holdsMuch() bool { return s.last.Count > s.last.Max/coverRise }
+func (s *space) holdsMuch() bool { return s.last.Count > s.last.Max/remediate.RateShare }
 
 // sparable tells whether a table may go unread for longer in a turn at now: it holds little, and was read in the last
 // second.
@@ -35,37 +38,47 @@ func (s *space) sparable(now time.Time) bool {
 // counters of all matter.
 func (a *Agent) spares() bool { return a.ready && !a.tracker.Settling() }
 
-// readSpare reads namespaces that hold little, but where the kernel has memory for so few entries that none of them can
-// be nearly as full as that it would have to be read: with hundreds of namespaces one number is read in the place of
-// hundreds. Those that hold much are read before.
-func (a *Agent) readSpare(spare []*space, now time.Time) {
-	if len(spare) == 0 {
+// readSpare reads the tables that hold little and are due, unless all of them together, with the others that hold little and
+// are not due, held so little just now that none can be nearly full: they then stay unread until the kernel is asked again, a
+// second after their last reading at most. Those that hold much are read before.
+func (a *Agent) readSpare(due, others []*space, now time.Time) {
+	if len(due) == 0 {
 		return
 	}
-	period, ok := a.covers(now)
-	if !ok {
-		a.readDue(spare, now)
+	all := slices.Concat(due, others)
+	if !a.cover.asks(now) {
+		a.readDue(due, now)
 		return
 	}
-	for _, s := range spare {
-		s.next = now.Add(period)
-		if last := s.last.At.Add(remediate.MaxPeriod); last.Before(s.next) {
-			s.next = last
+	switch period, covered := a.askCover(now); {
+	case covered:
+		for _, s := range all {
+			s.next = now.Add(period)
+			if last := s.last.At.Add(remediate.MaxPeriod); last.Before(s.next) {
+				s.next = last
+			}
 		}
+	case a.cover.off:
+		a.readDue(due, now)
+	default: // what rose may be any of them
+		a.readDue(all, now)
 	}
 }
 
-// covers tells for how long the namespaces that were not read in a turn at now need not be; false: they are to be read.
-func (a *Agent) covers(now time.Time) (time.Duration, bool) {
-	entries, ok := a.table.Room()
-	if a.cover.untold = !ok; !ok {
-		a.cover.known, a.cover.off = false, true
+// askCover asks the kernel for how many entries it has memory, and tells for how long the tables that hold little need not
+// be read for that; false: they are to be read.
+func (a *Agent) askCover(now time.Time) (time.Duration, bool) {
+	was := a.cover
+	a.cover = cover{asked: now, off: true}
+	entries, err := a.table.Room()
+	if err != nil {
 		return 0, false
 	}
 	limit, err := a.table.Limit()
 	if err != nil {
 		return 0, false
 	}
+	a.cover.entries, a.cover.known, a.cover.off = was.entries, was.known, false
 	for _, s := range a.spaces {
 		switch {
 		case s.ns.Init && s.last.Max != limit:
@@ -77,12 +90,23 @@ func (a *Agent) covers(now time.Time) (time.Duration, bool) {
 			entries -= min(entries, s.last.Count)
 		}
 	}
-	was := a.cover
-	a.cover = cover{entries: entries, known: true, off: entries > limit/coverShare}
-	if a.cover.off || was.known && entries > was.entries+limit/coverRise {
+	a.cover = cover{asked: now, entries: entries, known: true, off: entries > limit/coverShare}
+	if a.cover.off || was.known && entries > was.entries+limit/remediate.RateShare {
 		return 0, false
 	}
 	a.tracker.Bound(now, entries)
 	most := remediate.Reading{Count: entries, Max: limit}
 	return remediate.SamplePeriod(a.cfg.Policy, most, remediate.Sampling{}), true
+}
+
+// noteUntold says what to do where the limit may be raised, but the kernel does not tell this process how many entries there
+// are in all.
+func (a *Agent) noteUntold() {
+	_, err := a.table.Room()
+	if !errors.Is(err, fs.ErrPermission) {
+		a.noteIf(noteUntold, nil) // it tells, or tells nobody
+		return
+	}
+	a.noteIf(noteUntold, fmt.Errorf("entries in namespaces that cannot be seen are not counted when the hash is sized, and those "+
+		"seen are read one by one: %w; systemctl reload ctwarden opens it, with remediate.conf of this version linked", err))
 }

@@ -147,10 +147,16 @@ func TestCoversShowsHowFast(t *testing.T) {
 	})
 }
 
-// TestWhereTheKernelDoesNotTell reads tables that hold little half as often as the first, as they were before one number
-// covered them.
-func TestWhereTheKernelDoesNotTell(t *testing.T) {
-	watching(t, 100, 0, func(t *testing.T, f *fragile, a *Agent) {
+// TestWhereNothingIsCovered reads tables that hold little half as often as the first, where the kernel does not tell what all
+// hold, or where that is too much.
+func TestWhereNothingIsCovered(t *testing.T) {
+	for name, memory := range map[string]int{"not told": 0, "too much": 17_000} {
+		t.Run(name, func(t *testing.T) { readHalfAsOften(t, memory) })
+	}
+}
+
+func readHalfAsOften(t *testing.T, memory int) {
+	watching(t, 100, memory, func(t *testing.T, f *fragile, a *Agent) {
 		for range 2 {
 			readInTurn(a, a.nextSample(time.Now()))
 		}

@@ -50,7 +50,7 @@ func (a *Agent) needsDiscovery(now time.Time) bool {
 	return false
 }
 
-// looks tells whether a look for namespaces is taken in a turn at now. One that takes longer than a table may go unread
+// looks tells whether a look for namespaces is taken in a turn at now. One that takes longer than a table needs to be full
 // waits until that table has room again, for glanceEvery at most.
 func (a *Agent) looks(now time.Time) bool {
 	if a.lookWanted.IsZero() {
@@ -139,6 +139,7 @@ func (a *Agent) noteWritable(now time.Time) {
 	a.writableAt = now
 	if a.cfg.Policy.Mode != remediate.ModeRemediate {
 		a.noteIf(noteReadOnly, nil)
+		a.noteIf(noteUntold, nil)
 		return
 	}
 	a.applier.KeepReserve()
@@ -148,6 +149,7 @@ func (a *Agent) noteWritable(now time.Time) {
 	}
 	if limits.Writable {
 		a.noteIf(noteReadOnly, nil)
+		a.noteUntold()
 		return
 	}
 	a.noteIf(noteReadOnly, fmt.Errorf("%s, or run the agent there, as root or with CAP_NET_ADMIN", remediate.ReasonReadOnly.Text()))

@@ -236,10 +236,16 @@ func (a *Agent) hashStatus(now time.Time, limits remediate.Limits) *HashStatus {
 	if limits.Buckets == 0 {
 		return nil // there is no table
 	}
-	s := HashStatusOf(a.presizing(now, limits, a.hiddenNow(now)), a.hash.stallPerEntry())
+	d := a.presizing(now, limits, 0)
+	// The kernel walks a list for it, and whoever reads the metrics comes here: only where something depends on it.
+	counted := d.Do || d.Reason == remediate.HashStall
+	if counted {
+		d = a.presizing(now, limits, a.hiddenNow(now))
+	}
+	s := HashStatusOf(d, a.hash.stallPerEntry())
 	if s.Reason == remediate.HashHeld {
 		s.Text = a.heldNow(now).Text()
 	}
-	s.Learned, s.Last, s.AtLeast = len(a.hash.Resizes), a.hash.Last, !a.hash.known
+	s.Learned, s.Last, s.AtLeast = len(a.hash.Resizes), a.hash.Last, !counted || !a.hash.known
 	return &s
 }

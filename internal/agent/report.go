@@ -26,6 +26,7 @@ const (
 	noteDiscover = "discover"
 	noteIntent   = "intent"
 	noteReadOnly = "read_only"
+	noteUntold   = "untold"
 	noteDecay    = "decay"
 	noteHash     = "hash"
 	// What was heard of the fleet, and its hold.

@@ -47,9 +47,9 @@ type space struct {
 }
 
 // due are the namespaces that are to be read in a turn, in this order. Urgent are those that refuse or may fill up soon,
-// and the first one, but where it is one of the spare ones. Held hold much. Spare need not be read where all of them
-// together hold little, see covers.
-type due struct{ urgent, held, spare, calm []*space }
+// and the first one, but where it is one of the spare ones. Held hold much. Spare need not be read where they and the others,
+// which may be spared too and are not due, together hold little, see readSpare.
+type due struct{ urgent, held, spare, others, calm []*space }
 
 // sample reads every namespace that is due, and carries out what follows from it.
 func (a *Agent) sample() {
@@ -75,14 +75,14 @@ func (a *Agent) sample() {
 func (a *Agent) readFirst(d due, now time.Time) {
 	a.readDue(d.urgent, now)
 	a.readDue(d.held, now)
-	a.readSpare(d.spare, now)
+	a.readSpare(d.spare, d.others, now)
 }
 
-// dueAt lists the namespaces that are to be read in a turn at now. Where one that may be spared is due, all are looked at
-// that may, and to know what they hold together, all that hold much are read.
+// dueAt lists the namespaces that are to be read in a turn at now. Where the kernel is to be asked what those hold together
+// that may be spared, all that hold much are, since what they hold is taken off.
 func (a *Agent) dueAt(now time.Time) (d due) {
 	spares := a.spares()
-	var early, spare []*space // not due, but for that
+	var early []*space // not due, but for that
 	for inode, s := range a.spaces {
 		isDue := s.due(now)
 		switch {
@@ -90,7 +90,7 @@ func (a *Agent) dueAt(now time.Time) (d due) {
 			if isDue {
 				d.spare = append(d.spare, s)
 			} else {
-				spare = append(spare, s)
+				d.others = append(d.others, s)
 			}
 		case !isDue:
 			if s.holdsMuch() {
@@ -104,8 +104,8 @@ func (a *Agent) dueAt(now time.Time) (d due) {
 			d.calm = append(d.calm, s)
 		}
 	}
-	if len(d.spare) > 0 && !a.cover.untold {
-		d.spare, d.held = append(d.spare, spare...), append(d.held, early...)
+	if len(d.spare) > 0 && a.cover.asks(now) {
+		d.held = append(d.held, early...)
 	}
 	return d
 }

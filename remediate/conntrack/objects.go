@@ -39,33 +39,35 @@ const roomAgain = 10 * time.Second
 type room struct {
 	file  *os.File // nil: not open
 	tried time.Time
+	err   error // of that try
 }
 
 // Room is for how many entries the kernel has memory just now: those of all namespaces, also of those that nobody can
 // see, are no more than that together, but for some hundred where it looks for errors of its own in that memory (KFENCE).
-// It costs about as much as one count; false where the kernel does not tell: to others than those of [Table.Objects], with
-// another allocator than SLUB, or built without CONFIG_SLUB_DEBUG.
-func (t *Table) Room() (uint64, bool) {
-	if t.room.file == nil {
-		if since := t.now().Sub(t.room.tried); 0 <= since && since < roomAgain {
-			return 0, false
+// It costs about as much as one count. It is an error where the kernel does not tell: with another allocator than SLUB, built
+// without CONFIG_SLUB_DEBUG, and, which is one of permission, to others than those of [Table.Objects].
+func (t *Table) Room() (uint64, error) {
+	r := &t.room
+	if r.file == nil {
+		if since := t.now().Sub(r.tried); 0 <= since && since < roomAgain {
+			return 0, r.err
 		}
-		t.room.tried = t.now()
-		file, err := t.root.Open(roomFile)
-		if err != nil {
-			return 0, false
+		r.tried = t.now()
+		if r.file, r.err = t.root.Open(roomFile); r.err != nil {
+			r.file, r.err = nil, fmt.Errorf("read for how many entries the kernel has memory: %w", r.err)
+			return 0, r.err
 		}
-		t.room.file = file
 	}
-	size, err := pread(t.room.file, t.buf, 0)
+	size, err := pread(r.file, t.buf, 0)
 	if err == nil {
 		var n uint64
 		if n, err = firstNumber(t.buf[:size]); err == nil {
-			return n, true
+			return n, nil
 		}
 	}
-	closeFile(&t.room.file) // the module was removed; there may be another one
-	return 0, false
+	closeFile(&r.file) // the module was removed; there may be another one
+	r.err = fmt.Errorf("read for how many entries the kernel has memory: %w", err)
+	return 0, r.err
 }
 
 // firstNumber is what a text begins with.

@@ -35,6 +35,9 @@ func TestPersist(t *testing.T) {
 	m.write(t, "/etc/sysctl.d/10-own.conf", fmt.Sprintf("net.netfilter.nf_conntrack_max = %d\n", limit))
 	m.run(t, "systemctl", "restart", agentUnit)
 	m.wantProcess(t, m.mainPID(t, agentUnit), capSyslog|capNetAdmin)
+	if notes := strings.Join(m.status(t).Notes, "\n"); !strings.Contains(notes, "systemctl reload ctwarden") { // /sys is read-only here
+		t.Errorf("the status does not tell that the kernel keeps the number of entries to itself: %q", notes)
+	}
 	var raised uint64
 
 	inOrder(t, []part{
