@@ -22,9 +22,6 @@ type cover struct {
 	off bool
 }
 
-// asks tells whether the kernel is asked in a turn at now: where it covered nothing, once a second.
-func (c cover) asks(now time.Time) bool { return !c.off || now.Sub(c.asked) >= remediate.MaxPeriod }
-
 // holdsMuch tells whether a table holds so much that it is read for itself.
 func (s *space) holdsMuch() bool { return s.last.Count > s.last.Max/remediate.RateShare }
 
@@ -39,17 +36,14 @@ func (s *space) sparable(now time.Time) bool {
 func (a *Agent) spares() bool { return a.ready && !a.tracker.Settling() }
 
 // readSpare reads the tables that hold little and are due, unless all of them together, with the others that hold little and
-// are not due, held so little just now that none can be nearly full: they then stay unread until the kernel is asked again, a
-// second after their last reading at most. Those that hold much are read before.
-func (a *Agent) readSpare(due, others []*space, now time.Time) {
-	if len(due) == 0 {
+// are not due, hold so little that none can be nearly full: they then stay unread until the kernel is asked again, a second
+// after their last reading at most. Those that hold much are read before.
+func (a *Agent) readSpare(d due, now time.Time) {
+	if !a.asks(d, now) {
+		a.readDue(d.spare, now)
 		return
 	}
-	all := slices.Concat(due, others)
-	if !a.cover.asks(now) {
-		a.readDue(due, now)
-		return
-	}
+	all := slices.Concat(d.spare, d.others)
 	switch period, covered := a.askCover(now); {
 	case covered:
 		for _, s := range all {
@@ -59,10 +53,16 @@ func (a *Agent) readSpare(due, others []*space, now time.Time) {
 			}
 		}
 	case a.cover.off:
-		a.readDue(due, now)
+		a.readDue(d.spare, now)
 	default: // what rose may be any of them
 		a.readDue(all, now)
 	}
+}
+
+// asks tells whether the kernel is asked what the tables hold that may be spared: where one of several is due, and where that
+// was too much, or not told, once a second. A single one is read as cheaply.
+func (a *Agent) asks(d due, now time.Time) bool {
+	return len(d.spare) > 0 && len(d.spare)+len(d.others) > 1 && (!a.cover.off || now.Sub(a.cover.asked) >= remediate.MaxPeriod)
 }
 
 // askCover asks the kernel for how many entries it has memory, and tells for how long the tables that hold little need not

@@ -108,6 +108,26 @@ func TestCoversReadsAllEachSecond(t *testing.T) {
 	})
 }
 
+// TestSingleTableIsRead: one table is read as cheaply as the kernel is asked what all hold.
+func TestSingleTableIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFragile(t)
+		f.put(t, room, "600 N0=600\n")
+		f.live(t, 0, func(a *Agent) {
+			a.turn()
+			a.ready = true
+			for range 20 {
+				if n := readInTurn(a, a.nextSample(time.Now())); n != 1 {
+					t.Errorf("%d tables were read, want the one", n)
+				}
+			}
+			if a.cover != (cover{}) {
+				t.Errorf("the kernel was asked: %+v", a.cover)
+			}
+		})
+	})
+}
+
 // TestCoversWhatOthersHold has the first namespace hold much: it is read each time, what it holds is taken off, and those
 // that hold little are covered until the rest comes to a quarter of the limit, however slowly.
 func TestCoversWhatOthersHold(t *testing.T) {

@@ -75,7 +75,7 @@ func (a *Agent) sample() {
 func (a *Agent) readFirst(d due, now time.Time) {
 	a.readDue(d.urgent, now)
 	a.readDue(d.held, now)
-	a.readSpare(d.spare, d.others, now)
+	a.readSpare(d, now)
 }
 
 // dueAt lists the namespaces that are to be read in a turn at now. Where the kernel is to be asked what those hold together
@@ -104,7 +104,7 @@ func (a *Agent) dueAt(now time.Time) (d due) {
 			d.calm = append(d.calm, s)
 		}
 	}
-	if len(d.spare) > 0 && a.cover.asks(now) {
+	if a.asks(d, now) {
 		d.held = append(d.held, early...)
 	}
 	return d
