@@ -94,9 +94,10 @@ func outrun(t *testing.T, random *rand.Rand) (covered, alone, limit int) {
 			elapse(a.nextSample(time.Now()))
 			show(time.Since(begin))
 			a.sample()
-			if a.cover.off {
+			switch {
+			case a.cover.off:
 				alone++
-			} else {
+			case a.cover.known:
 				covered++
 			}
 			var err error

@@ -39,35 +39,34 @@ const roomAgain = 10 * time.Second
 type room struct {
 	file  *os.File // nil: not open
 	tried time.Time
-	err   error // of that try
+	err   error // why it is not
 }
 
 // Room is for how many entries the kernel has memory just now: those of all namespaces, also of those that nobody can
 // see, are no more than that together, but for some hundred where it looks for errors of its own in that memory (KFENCE).
 // It costs about as much as one count. It is an error where the kernel does not tell: with another allocator than SLUB, built
 // without CONFIG_SLUB_DEBUG, and, which is one of permission, to others than those of [Table.Objects].
-func (t *Table) Room() (uint64, error) {
+func (t *Table) Room() (n uint64, err error) {
 	r := &t.room
 	if r.file == nil {
 		if since := t.now().Sub(r.tried); 0 <= since && since < roomAgain {
 			return 0, r.err
 		}
 		r.tried = t.now()
-		if r.file, r.err = t.root.Open(roomFile); r.err != nil {
-			r.file, r.err = nil, fmt.Errorf("read for how many entries the kernel has memory: %w", r.err)
-			return 0, r.err
-		}
+		r.file, err = t.root.Open(roomFile)
 	}
-	size, err := pread(r.file, t.buf, 0)
 	if err == nil {
-		var n uint64
-		if n, err = firstNumber(t.buf[:size]); err == nil {
-			return n, nil
+		var size int
+		if size, err = pread(r.file, t.buf, 0); err == nil {
+			n, err = firstNumber(t.buf[:size])
 		}
 	}
-	closeFile(&r.file) // the module was removed; there may be another one
-	r.err = fmt.Errorf("read for how many entries the kernel has memory: %w", err)
-	return 0, r.err
+	if err != nil {
+		closeFile(&r.file) // where it was open: the module was removed, and there may be another one
+		r.err = fmt.Errorf("read for how many entries the kernel has memory: %w", err)
+		return 0, r.err
+	}
+	return n, nil
 }
 
 // firstNumber is what a text begins with.
