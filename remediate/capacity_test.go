@@ -161,9 +161,9 @@ func TestSamplePeriod(t *testing.T) {
 		idle       time.Duration // where none can
 	}{
 		{"empty and large", 200000, 0, 0, 1 << 20, false, time.Second, time.Second},
-		{"a quarter of the time it could fill in", 200000, 0, 45536, 65536, false, 25 * ms, 50 * ms},
+		{"a quarter of the time it could fill in", 200000, 0, 45536, 65536, false, 25 * ms, 100 * ms},
 		{"half of the time, where that is no rare reading", 200000, 0, 61536, 65536, false, 10 * ms, 20 * ms},
-		{"between the two", 200000, 0, 57536, 65536, false, 15 * ms, 20 * ms},
+		{"between the two", 200000, 0, 57536, 65536, false, 15 * ms, 40 * ms},
 		{"nearly full", 200000, 0, 65000, 65536, false, 5 * ms, 100 * ms},
 		{"over its limit", 200000, 0, 70000, 65536, false, 5 * ms, 100 * ms},
 		{"urgent", 200000, 0, 0, 1 << 20, true, 10 * ms, 20 * ms},
@@ -172,7 +172,7 @@ func TestSamplePeriod(t *testing.T) {
 		{"faster than the fastest", 100000, 400000, 25536, 65536, false, 12500 * time.Microsecond, 50 * ms},
 		{"faster than the fastest, and minutes of room", 100000, 200000, 0, 1 << 30, false, time.Second, time.Second},
 		{"faster than the fastest, little room", 100000, 400000, 41536, 65536, false, 7500 * time.Microsecond, 30 * ms},
-		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 25 * ms, 50 * ms},
+		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 25 * ms, 100 * ms},
 		{"no rate", 0, 0, 65535, 65536, false, time.Second, time.Second},
 	} {
 		p.MaxInsertRate = c.rate

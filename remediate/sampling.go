@@ -13,11 +13,12 @@ const (
 	barredPeriod = 20 * time.Millisecond
 	fullPeriod   = 100 * time.Millisecond
 	// haste is how many readings fall into the time in which a table could fill up at max_insert_rate: one that fills up
-	// two and a half times as fast is read in time all the same. hasteLess is the same where no step can follow, of a
-	// table that is spared, and as far as haste would have it read oftener than every hastePeriod: a table may stand high
-	// for days. hasteMost is the same of the time in which it will be full at a growth beyond that rate.
+	// two and a half times as fast is read in time all the same. hasteLess is the same of a table that is spared, and as
+	// far as haste would have it read oftener than every hastePeriod: a table may stand high for days. hasteNone is the same
+	// where no step can follow, hasteMost that of the time in which a table will be full at a growth beyond that rate.
 	haste       = 4
 	hasteLess   = 2
+	hasteNone   = 1
 	hasteMost   = 8
 	hastePeriod = 15 * time.Millisecond
 )
@@ -37,7 +38,8 @@ type Sampling struct {
 
 // SamplePeriod is how long a table may go unread after a reading: a quarter of the time in which it could fill up at
 // max_insert_rate (where that is less than 15 ms, up to half of the time), and an eighth of that in which it will be at
-// its own growth where that is faster; where nothing is saved by haste, half of either.
+// its own growth where that is faster. Half of the former for a table that is spared; where no step can follow, the whole
+// of the former, and half of the latter.
 func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
 	longest, least := MaxPeriod, MinPeriod
 	if s.Urgent {
@@ -53,15 +55,15 @@ func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
 	if p.MaxInsertRate <= 0 || r.Max == 0 {
 		return max(longest, least)
 	}
-	period := fillsIn(r, p.MaxInsertRate) / hasteLess
-	if !barred && !s.Spared {
-		period = max(fillsIn(r, p.MaxInsertRate)/haste, min(period, hastePeriod))
+	fills := fillsIn(r, p.MaxInsertRate)
+	period, parts := fills/hasteLess, time.Duration(hasteMost)
+	switch {
+	case barred:
+		period, parts = fills/hasteNone, hasteLess
+	case !s.Spared:
+		period = max(fills/haste, min(period, hastePeriod))
 	}
 	if s.Growth > p.MaxInsertRate {
-		parts := time.Duration(hasteMost)
-		if barred {
-			parts = hasteLess
-		}
 		period = min(period, fillsIn(r, s.Growth)/parts)
 	}
 	return max(min(period, longest), least)

@@ -13,6 +13,9 @@ import (
 // coverShare is the part (a quarter) of the limit up to which what several tables hold together covers them.
 const coverShare = 4
 
+// coverMost is how long a table that others cover may go unread; the first one goes unread for [remediate.MaxPeriod].
+const coverMost = 4 * time.Second
+
 // cover is what all tables together, but for those that hold much, held at most when the kernel was last asked.
 type cover struct {
 	asked   time.Time
@@ -25,10 +28,17 @@ type cover struct {
 // holdsMuch tells whether a table holds so much that it is read for itself.
 func (s *space) holdsMuch() bool { return s.last.Count > s.last.Max/remediate.RateShare }
 
-// sparable tells whether a table may go unread for longer in a turn at now: it holds little, and was read in the last
-// second.
+// unreadUntil is how long a table may go unread where others cover it.
+func (s *space) unreadUntil() time.Time {
+	if s.ns.Init {
+		return s.last.At.Add(remediate.MaxPeriod)
+	}
+	return s.last.At.Add(coverMost)
+}
+
+// sparable tells whether a table may go unread for longer in a turn at now: it holds little, and was read not long ago.
 func (s *space) sparable(now time.Time) bool {
-	return !s.holdsMuch() && s.last.At.Add(remediate.MaxPeriod-s.period/4).After(now)
+	return !s.holdsMuch() && s.unreadUntil().Add(-s.period/4).After(now)
 }
 
 // spares tells whether such tables may go unread, those that have no incident. While the outcome of a step is awaited, the
@@ -36,7 +46,7 @@ func (s *space) sparable(now time.Time) bool {
 func (a *Agent) spares() bool { return a.ready && !a.tracker.Settling() }
 
 // readSpare reads the tables that hold little and are due, unless all of them together, with the others that hold little and
-// are not due, hold so little that none can be nearly full: they then stay unread until the kernel is asked again, a second
+// are not due, hold so little that none can be nearly full: they then stay unread until the kernel is asked again, coverMost
 // after their last reading at most. Those that hold much are read before.
 func (a *Agent) readSpare(d due, now time.Time) {
 	if !a.asks(d, now) {
@@ -48,8 +58,8 @@ func (a *Agent) readSpare(d due, now time.Time) {
 	case covered:
 		for _, s := range all {
 			s.next = now.Add(period)
-			if last := s.last.At.Add(remediate.MaxPeriod); last.Before(s.next) {
-				s.next = last
+			if until := s.unreadUntil(); until.Before(s.next) {
+				s.next = until
 			}
 		}
 	case a.cover.off:
