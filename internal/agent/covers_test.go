@@ -13,8 +13,8 @@ import (
 // room is where the kernel tells for how many entries it has memory.
 const room = "sys/kernel/slab/nf_conntrack/total_objects"
 
-// TestCovers has tables that hold little be read once a second, as long as the kernel has memory for few entries of all,
-// and at once where that is no longer so.
+// TestCovers has tables that hold little go unread as long as the kernel has memory for few entries of all, and be read at
+// once where that is no longer so.
 func TestCovers(t *testing.T) {
 	const guests = 40
 	for _, c := range []struct {
