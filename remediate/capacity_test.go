@@ -158,22 +158,23 @@ func TestSamplePeriod(t *testing.T) {
 		count, max uint64
 		urgent     bool
 		want       time.Duration // where a step may follow
-		idle       time.Duration // where none can
+		barred     time.Duration // where none does for a while
+		never      time.Duration // in observe mode and at the ceiling
 	}{
-		{"empty and large", 200000, 0, 0, 1 << 20, false, time.Second, time.Second},
-		{"a quarter of the time it could fill in", 200000, 0, 45536, 65536, false, 25 * ms, 100 * ms},
-		{"half of the time, where that is no rare reading", 200000, 0, 61536, 65536, false, 10 * ms, 20 * ms},
-		{"between the two", 200000, 0, 57536, 65536, false, 15 * ms, 40 * ms},
-		{"nearly full", 200000, 0, 65000, 65536, false, 5 * ms, 100 * ms},
-		{"over its limit", 200000, 0, 70000, 65536, false, 5 * ms, 100 * ms},
-		{"urgent", 200000, 0, 0, 1 << 20, true, 10 * ms, 20 * ms},
-		{"urgent and nearly full", 200000, 0, 65000, 65536, true, 5 * ms, 100 * ms},
-		{"no limit", 200000, 0, 0, 0, false, time.Second, time.Second},
-		{"faster than the fastest", 100000, 400000, 25536, 65536, false, 12500 * time.Microsecond, 50 * ms},
-		{"faster than the fastest, and minutes of room", 100000, 200000, 0, 1 << 30, false, time.Second, time.Second},
-		{"faster than the fastest, little room", 100000, 400000, 41536, 65536, false, 7500 * time.Microsecond, 30 * ms},
-		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 25 * ms, 100 * ms},
-		{"no rate", 0, 0, 65535, 65536, false, time.Second, time.Second},
+		{"empty and large", 200000, 0, 0, 1 << 20, false, time.Second, time.Second, time.Second},
+		{"a quarter of the time it could fill in", 200000, 0, 45536, 65536, false, 25 * ms, 50 * ms, 100 * ms},
+		{"half of the time, where that is no rare reading", 200000, 0, 61536, 65536, false, 10 * ms, 20 * ms, 20 * ms},
+		{"between the two", 200000, 0, 57536, 65536, false, 15 * ms, 20 * ms, 40 * ms},
+		{"nearly full", 200000, 0, 65000, 65536, false, 5 * ms, 100 * ms, 100 * ms},
+		{"over its limit", 200000, 0, 70000, 65536, false, 5 * ms, 100 * ms, 100 * ms},
+		{"urgent", 200000, 0, 0, 1 << 20, true, 10 * ms, 20 * ms, 20 * ms},
+		{"urgent and nearly full", 200000, 0, 65000, 65536, true, 5 * ms, 100 * ms, 100 * ms},
+		{"no limit", 200000, 0, 0, 0, false, time.Second, time.Second, time.Second},
+		{"faster than the fastest", 100000, 400000, 25536, 65536, false, 12500 * time.Microsecond, 50 * ms, 50 * ms},
+		{"faster than the fastest, and minutes of room", 100000, 200000, 0, 1 << 30, false, time.Second, time.Second, time.Second},
+		{"faster than the fastest, little room", 100000, 400000, 41536, 65536, false, 7500 * time.Microsecond, 30 * ms, 30 * ms},
+		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 25 * ms, 50 * ms, 100 * ms},
+		{"no rate", 0, 0, 65535, 65536, false, time.Second, time.Second, time.Second},
 	} {
 		p.MaxInsertRate = c.rate
 		r := Reading{Count: c.count, Max: c.max}
@@ -183,15 +184,18 @@ func TestSamplePeriod(t *testing.T) {
 		if got := SamplePeriod(p, r, with); got != c.want {
 			t.Errorf("%s: SamplePeriod = %s, want %s", c.name, got, c.want)
 		}
+		if got := SamplePeriod(p, r, barred); got != c.barred {
+			t.Errorf("%s, barred: SamplePeriod = %s, want %s", c.name, got, c.barred)
+		}
 		observe, atCeiling := p, p
 		observe.Mode, atCeiling.Ceiling = ModeObserve, c.max
 		for why, got := range map[string]time.Duration{
-			"barred":      SamplePeriod(p, r, barred),
-			"observe":     SamplePeriod(observe, r, with),
-			"the ceiling": SamplePeriod(atCeiling, r, with),
+			"observe":         SamplePeriod(observe, r, with),
+			"observe, barred": SamplePeriod(observe, r, barred),
+			"the ceiling":     SamplePeriod(atCeiling, r, with),
 		} {
-			if got != c.idle {
-				t.Errorf("%s, %s: SamplePeriod = %s, want %s", c.name, why, got, c.idle)
+			if got != c.never {
+				t.Errorf("%s, %s: SamplePeriod = %s, want %s", c.name, why, got, c.never)
 			}
 		}
 	}

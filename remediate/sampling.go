@@ -13,9 +13,10 @@ const (
 	barredPeriod = 20 * time.Millisecond
 	fullPeriod   = 100 * time.Millisecond
 	// haste is how many readings fall into the time in which a table could fill up at max_insert_rate: one that fills up
-	// two and a half times as fast is read in time all the same. hasteLess is the same of a table that is spared, and as
-	// far as haste would have it read oftener than every hastePeriod: a table may stand high for days. hasteNone is the same
-	// where no step can follow, hasteMost that of the time in which a table will be full at a growth beyond that rate.
+	// two and a half times as fast is read in time all the same. hasteLess is the same of a table that is spared, or barred
+	// for a while, and as far as haste would have it read oftener than every hastePeriod: a table may stand high for days.
+	// hasteNone is the same in observe mode and at the ceiling, hasteMost that of the time in which a table will be full at
+	// a growth beyond that rate.
 	haste       = 4
 	hasteLess   = 2
 	hasteNone   = 1
@@ -38,14 +39,15 @@ type Sampling struct {
 
 // SamplePeriod is how long a table may go unread after a reading: a quarter of the time in which it could fill up at
 // max_insert_rate (where that is less than 15 ms, up to half of the time), and an eighth of that in which it will be at
-// its own growth where that is faster. Half of the former for a table that is spared; where no step can follow, the whole
-// of the former, and half of the latter.
+// its own growth where that is faster. For a table that is spared it is half of the former, for one that is barred half of
+// either. In observe mode and at the ceiling it is the whole of the former, and half of the latter.
 func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
 	longest, least := MaxPeriod, MinPeriod
 	if s.Urgent {
 		longest = urgentPeriod
 	}
-	barred := s.Barred || p.Mode != ModeRemediate || r.Max >= p.Ceiling
+	never := p.Mode != ModeRemediate || r.Max >= p.Ceiling // no step follows as things are
+	barred := s.Barred || never
 	if barred {
 		least = barredPeriod
 		if r.Fill() >= FullShare {
@@ -56,14 +58,18 @@ func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
 		return max(longest, least)
 	}
 	fills := fillsIn(r, p.MaxInsertRate)
-	period, parts := fills/hasteLess, time.Duration(hasteMost)
+	period := fills / hasteLess
 	switch {
-	case barred:
-		period, parts = fills/hasteNone, hasteLess
-	case !s.Spared:
+	case never:
+		period = fills / hasteNone
+	case !barred && !s.Spared:
 		period = max(fills/haste, min(period, hastePeriod))
 	}
 	if s.Growth > p.MaxInsertRate {
+		parts := time.Duration(hasteMost)
+		if barred {
+			parts = hasteLess
+		}
 		period = min(period, fillsIn(r, s.Growth)/parts)
 	}
 	return max(min(period, longest), least)

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// recordSlack is how far a record's time may lie outside the refusals that the counters show: the table is read
-	// at most once a second, old syslog stamps have whole seconds, and clocks are set.
+	// recordSlack is how far a record's time may lie outside the refusals that the counters show: a table that may be full
+	// is read once a second or oftener, old syslog stamps have whole seconds, and clocks are set.
 	recordSlack = 5 * time.Second
 	// startSlack is how much older than the first reading a record may be and still count as new.
 	startSlack = time.Second

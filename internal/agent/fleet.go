@@ -153,6 +153,7 @@ func (a *Agent) applyMode(now time.Time) bool {
 	if a.tracker != nil { // else it is made with it
 		a.tracker.Configure(a.trackerConfig())
 	}
+	a.readSoon()
 	return true
 }
 

@@ -174,10 +174,8 @@ func (a *Agent) presize() {
 		return // that is said where the table is read
 	}
 	d := a.presizing(now, limits, 0)
-	if d.Do { // the last counts may be a second old, and a table can fill in less
-		for _, s := range a.spaces {
-			a.read(s)
-		}
+	if d.Do { // a table can fill in less than the time since its last count
+		a.readCounts()
 		d = a.presizing(time.Now(), limits, a.hiddenNow(time.Now()))
 		if !d.Do && a.hash.hidden > 0 {
 			a.hash.after = now.Add(presizeRarely)

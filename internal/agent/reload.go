@@ -26,6 +26,7 @@ func (a *Agent) reload(cfg Config) []string {
 	a.applyMode(time.Now())
 	a.tracker.Configure(a.trackerConfig())
 	a.hash.after = time.Time{} // the ceiling may be another
+	a.readSoon()
 	a.cfg.Log.Info("configuration reloaded", zap.String("mode", string(a.cfg.Policy.Mode)),
 		zap.Uint64("ceiling", cfg.Policy.Ceiling))
 	var restart []string

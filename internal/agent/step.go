@@ -176,7 +176,8 @@ func (a *Agent) apply(d remediate.Decision) (remediate.Step, error) {
 	return s, nil
 }
 
-// readSoon has every table read in the next turn: it may fill up sooner, or later, under another limit.
+// readSoon has every table read in the next turn: it may fill up sooner, or later, under another limit, and a step may
+// follow under another policy where none could.
 func (a *Agent) readSoon() {
 	now := time.Now()
 	for _, space := range a.spaces {
@@ -296,7 +297,7 @@ func (a *Agent) tooFull(to uint64) string {
 	return ""
 }
 
-// readCounts counts every table anew, since the last counts may be a second old.
+// readCounts counts every table anew, since the last counts may be seconds old.
 func (a *Agent) readCounts() {
 	for _, space := range a.spaces {
 		a.read(space)

@@ -348,7 +348,7 @@ func TestRepeatOneRefused(t *testing.T) {
 	})
 }
 
-// TestRepeatsAfterARefusalOfAll: where everything was refused for hours, each was found alone. Once the other end takes
+// TestRepeatsAfterARefusalOfAll: where everything was refused for most of an hour, each was found alone. Once the other end takes
 // something again, the rest goes together after a few attempts, not one by one at the sender's rate.
 func TestRepeatsAfterARefusalOfAll(t *testing.T) { afterARefusalOfAll(t, func(*desk) {}) }
 
@@ -362,7 +362,7 @@ func TestRepeatsAfterARefusalOfAllButOne(t *testing.T) {
 			}
 			return permanent("no")
 		})
-		time.Sleep(3 * time.Hour)
+		time.Sleep(40 * time.Minute)
 		synctest.Wait()
 		if s := d.Status(); s.Refused < 100 {
 			t.Fatalf("there is nothing to show: %+v", s)
@@ -381,7 +381,7 @@ func afterARefusalOfAll(t *testing.T, before func(*desk)) {
 		}
 		d.s.answers(func(context.Context, Notification) error { return permanent("no") })
 		d.run()
-		time.Sleep(3 * time.Hour)
+		time.Sleep(40 * time.Minute)
 		synctest.Wait()
 		before(d)
 		d.s.mu.Lock()

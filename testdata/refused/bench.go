@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +121,12 @@ func (b *bench) setUp(ctx context.Context, r row) (s *stage, leave func() error,
 			}
 		}
 	}
-	return s, leave, s.lock.SetMax(limit)
+	if r.start.Buckets > 0 {
+		if err := s.lock.SetBuckets(r.start.Buckets); err != nil {
+			return s, leave, err
+		}
+	}
+	return s, leave, s.lock.SetMax(cmp.Or(r.start.Max, limit))
 }
 
 // addSpace makes a namespace with what is in it from the beginning.

@@ -4,9 +4,9 @@
 //
 //	refused -runs 3 -rows '^ctwarden$'
 //
-// Every run has a namespace of its own, the limit lowered to 20,000 and the buckets as they were found; ctwarden starts
-// with an empty state. All traffic ends in a namespace of this program's, and limit and buckets are put back after each run.
-// It needs root, iproute2, nftables and conntrack; the rows of other tools need swatchdog and rsyslogd.
+// Every run has a namespace of its own, the limit lowered to 20,000 and the buckets as they were found, where its row says
+// nothing else; ctwarden starts with an empty state. All traffic ends in a namespace of this program's, and limit and buckets
+// are put back after each run. It needs root, iproute2, nftables and conntrack; the rows of other tools need swatchdog and rsyslogd.
 package main
 
 import (

@@ -18,6 +18,8 @@ type row struct {
 	spaces int
 	// born is true where the namespaces are made when the tool runs, right before the traffic.
 	born bool
+	// start is what the kernel has at the beginning: a limit of 0 is 20,000, and 0 buckets are those that were found.
+	start testkernel.Limits
 	// before is the number of entries, of connections in use, in each namespace before the tool starts.
 	before int
 	send   shape
@@ -65,6 +67,8 @@ func (b *bench) shapes(warden tool) []row {
 		{name: "TCP, connections in use, 33,000/s, 3 s", tool: warden,
 			send: paced(testkernel.Traffic{Kind: testkernel.Established, Flows: flows / 3, Rate: rate / 3}),
 			goal: holds(flows / 3)},
+		{name: "limit 65,536, 60,000 in use, 16,384 buckets, 100,000/s, 3 s", tool: warden,
+			start: testkernel.Limits{Max: 65_536, Buckets: 16_384}, before: 60_000, send: steady()},
 		{name: "UDP over IPv6, 100,000/s, 3 s", tool: warden, send: full(testkernel.UDP6), goal: holds(flows)},
 		{name: "TCP over IPv6, 100,000/s, 3 s", tool: warden, send: full(testkernel.SYN6), goal: holds(flows)},
 	}

@@ -61,9 +61,10 @@ func TestReleases(t *testing.T) {
 
 // TestPurgeOfUsers wants the users that the packages made to go with a purge, and those to stay that an administrator made.
 func TestPurgeOfUsers(t *testing.T) {
+	p := built(t)
 	r := newRoot(t, "bookworm")
 	for _, name := range []string{"ctwarden", "ctwarden-hub"} {
-		deb := r.bring(t, built(t).deb(t, name))
+		deb := r.bring(t, p.deb(t, name))
 		r.run(t, "dpkg", "--install", deb)
 		r.run(t, "dpkg", "--purge", name)
 		for _, database := range []string{"passwd", "group"} {
