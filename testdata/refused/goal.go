@@ -15,14 +15,12 @@ func (b bounds) String() string {
 	return thousands(b.least) + " to " + thousands(b.most)
 }
 
-// goal is what each run of a row has to come to, beside refusing and throwing out nothing.
+// goal is what each run of a row has to come to.
 type goal struct {
+	lost  bounds // refused, and thrown out early, each: nothing, but where the hash has to be sized first
 	limit bounds // at the end
 	steps bounds
 }
-
-// nothing is the goal of what is refused and thrown out.
-func nothing(goal) bounds { return bounds{} }
 
 // reserve is what has to be free of a table at any time if nothing is to be refused: 20 ms of max_insert_rate, and at least
 // the tenth of the limit above incident.pressure, from which on a table that rises gets a step. A load needs that beside
@@ -38,6 +36,13 @@ func holds(entries int) *goal {
 		steps++
 	}
 	return &goal{limit: bounds{entries, 2 * need}, steps: bounds{1, steps}}
+}
+
+// sized is the goal where the hash has to be sized first, which moves all entries and is done once connections are refused:
+// no more are lost than come in a tenth of a second.
+func (g *goal) sized() *goal {
+	g.lost.most = rate / 10
+	return g
 }
 
 // stands is the goal of a table that does not get fuller in the end: every step is needless.

@@ -28,6 +28,8 @@ func TestRowsAreJudgedByEachRun(t *testing.T) {
 			"| 299,999 / 360,000 / 360,000: MISSED 300,000 to 666,666 in 1 of 3 |"},
 		{"six steps", holds(entries), func(o *outcome) { o.steps = 6 }, "| 3 / 3 / 6: MISSED 1 to 5 in 1 of 3 |"},
 		{"no step", holds(entries), func(o *outcome) { o.steps = 0 }, "| 0 / 3 / 3: MISSED 1 to 5 in 1 of 3 |"},
+		{"as many lost as a resize may cost", holds(entries).sized(), func(o *outcome) { o.refused, o.early = 10_000, 10_000 }, ""},
+		{"one more", holds(entries).sized(), func(o *outcome) { o.refused = 10_001 }, "| 0 / 0 / 10,001: MISSED 0 to 10,000 in 1 of 3 |"},
 		{"without a goal", nil, func(o *outcome) { *o = outcome{refused: 70_000, eperm: 70_000, limit: 20_000} }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

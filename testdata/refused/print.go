@@ -56,11 +56,13 @@ type column struct {
 	goal func(goal) bounds // nil: it has none
 }
 
+func lost(g goal) bounds { return g.lost }
+
 // columns are those of every table.
 var columns = []column{
-	{"refused", func(o outcome) int { return o.refused }, nothing},
-	{"seen by the senders", func(o outcome) int { return o.eperm }, nothing},
-	{"thrown out early", func(o outcome) int { return o.early }, nothing},
+	{"refused", func(o outcome) int { return o.refused }, lost},
+	{"seen by the senders", func(o outcome) int { return o.eperm }, lost},
+	{"thrown out early", func(o outcome) int { return o.early }, lost},
 	{"limit at the end", func(o outcome) int { return o.limit }, func(g goal) bounds { return g.limit }},
 	{"steps", func(o outcome) int { return o.steps }, func(g goal) bounds { return g.steps }},
 	{"packets/s", func(o outcome) int { return int(o.rate) }, nil},
