@@ -386,7 +386,7 @@ func TestPromiseCopytruncateCounted(t *testing.T) {
 	var median, most, mean int
 	if len(off) >= len(list)/3 {
 		median, most, mean = off[len(off)/2], off[len(off)-1], (seen.counted-seen.lost)/len(off)
-		if seen.lost > seen.destroyed/4 {
+		if seen.lost > seen.destroyed/testhost.Amount(2, 4) { // most was read before; of a dozen rotations one weighs much
 			t.Errorf("%d lines were destroyed, and %d of them were not read before", seen.destroyed, seen.lost)
 		}
 		if median > 2*burstLines || max(mean, -mean) > seen.lost/len(off)/4+each {
