@@ -21,11 +21,7 @@ type cover struct {
 	asked   time.Time
 	entries uint64
 	known   bool
-	// all is with those that hold much, unseen what no known table had when it was last read, limit the limit at that time.
-	all, limit uint64
-	unseen     float64
-	// off is true where that is too much to cover them, or not known: they are read one by one, half as often as others
-	// where a step can follow.
+	// off is true where that is too much to cover them, or not known: they are read one by one, half as often as others.
 	off bool
 }
 
@@ -57,7 +53,7 @@ func (a *Agent) readSpare(d due, now time.Time) {
 		a.readDue(d.spare, now)
 		return
 	}
-	all, was := slices.Concat(d.spare, d.others), a.cover
+	all := slices.Concat(d.spare, d.others)
 	switch period, covered := a.askCover(now); {
 	case covered:
 		for _, s := range all {
@@ -70,23 +66,6 @@ func (a *Agent) readSpare(d due, now time.Time) {
 		a.readDue(d.spare, now)
 	default: // what rose may be any of them
 		a.readDue(all, now)
-	}
-	a.lookWhereUnseen(was)
-}
-
-// lookWhereUnseen has namespaces be looked for where what all tables hold has risen, and most of that is in none that is
-// known: one that is not mounted may go unnoticed for long.
-func (a *Agent) lookWhereUnseen(was cover) {
-	c := &a.cover
-	if !c.known || c.all == was.all {
-		return
-	}
-	c.unseen = float64(c.all)
-	for _, s := range a.spaces {
-		c.unseen -= float64(s.last.Count)
-	}
-	if rise := float64(c.all) - float64(was.all); was.known && rise > float64(c.limit/remediate.RateShare) && c.unseen-was.unseen > rise/2 {
-		a.news = true
 	}
 }
 
@@ -109,9 +88,7 @@ func (a *Agent) askCover(now time.Time) (time.Duration, bool) {
 	if err != nil {
 		return 0, false
 	}
-	all := entries
-	was.asked, was.off = now, false
-	a.cover = was
+	a.cover.entries, a.cover.known, a.cover.off = was.entries, was.known, false
 	for _, s := range a.spaces {
 		switch {
 		case s.ns.Init && s.last.Max != limit:
@@ -123,7 +100,7 @@ func (a *Agent) askCover(now time.Time) (time.Duration, bool) {
 			entries -= min(entries, s.last.Count)
 		}
 	}
-	a.cover = cover{asked: now, entries: entries, all: all, limit: limit, unseen: was.unseen, known: true, off: entries > limit/coverShare}
+	a.cover = cover{asked: now, entries: entries, known: true, off: entries > limit/coverShare}
 	if a.cover.off || was.known && entries > was.entries+limit/remediate.RateShare {
 		return 0, false
 	}

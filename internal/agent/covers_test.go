@@ -193,41 +193,6 @@ func TestCoversShowsHowFast(t *testing.T) {
 	})
 }
 
-// TestUnseenRiseIsLookedFor has what all tables hold rise: where a known one has it nothing is looked for, and where none has
-// it a namespace is found that nobody has told of, long before the next look. Both where that is too much to cover
-// anything and where it is not.
-func TestUnseenRiseIsLookedFor(t *testing.T) {
-	for _, rise := range []int{2_000, 30_000} {
-		t.Run(fmt.Sprint(rise), func(t *testing.T) {
-			watching(t, 100, 600, func(t *testing.T, f *fragile, a *Agent) {
-				const within = 1500 * time.Millisecond // a look is taken every two seconds in any case
-				looked := func(d time.Duration) bool {
-					was := a.discoveredAt
-					readFor(a, d, func() {})
-					return a.discoveredAt != was
-				}
-				untilLook := func() {
-					for !looked(10 * time.Millisecond) {
-					}
-				}
-				untilLook()
-				f.put(t, "proc/1000/net/stat/nf_conntrack", fmt.Sprintf(scratchStat, 10+rise, 0))
-				f.put(t, room, fmt.Sprintln(600+rise))
-				if looked(within) || a.cover.all != uint64(600+rise) {
-					t.Errorf("namespaces were looked for, though a known one has what rose: %+v", a.cover)
-				}
-				untilLook()
-				f.guest(t, 1003)
-				f.put(t, "proc/1003/net/stat/nf_conntrack", fmt.Sprintf(scratchStat, rise, 0))
-				f.put(t, room, fmt.Sprintln(600+2*rise))
-				if looked(within); len(a.spaces) != 5 {
-					t.Errorf("%d namespaces are watched, want the new one too", len(a.spaces))
-				}
-			})
-		})
-	}
-}
-
 // TestWhereNothingIsCovered reads tables that hold little half as often as the first, where the kernel does not tell what all
 // hold, or where that is too much.
 func TestWhereNothingIsCovered(t *testing.T) {

@@ -13,16 +13,11 @@ import (
 // guests shows n namespaces, each with a process of its own.
 func (f *fragile) guests(t *testing.T, n int) {
 	for pid := 1000; pid < 1000+n; pid++ {
-		f.guest(t, pid)
+		process := fmt.Sprintf("proc/%d/", pid)
+		f.link(t, process+"ns/net", fmt.Sprintf("net:[%d]", 4026532000+pid))
+		f.put(t, process+"comm", "guest\n")
+		f.put(t, process+"net/stat/nf_conntrack", fmt.Sprintf(scratchStat, 10, 0))
 	}
-}
-
-// guest shows a namespace with a process.
-func (f *fragile) guest(t *testing.T, pid int) {
-	process := fmt.Sprintf("proc/%d/", pid)
-	f.link(t, process+"ns/net", fmt.Sprintf("net:[%d]", 4026532000+pid))
-	f.put(t, process+"comm", "guest\n")
-	f.put(t, process+"net/stat/nf_conntrack", fmt.Sprintf(scratchStat, 10, 0))
 }
 
 // TestCountersOfManyAreReadInSeveralTurns has more namespaces due at once than may be entered in one turn. The one that may
