@@ -30,8 +30,7 @@ type Sampling struct {
 	Growth float64
 	// Urgent: connections are being refused. Reading stays fast then, since the kernel goes silent after ten lines.
 	Urgent bool
-	// Barred: no step can follow ([Tracker.Barred]), so that nothing is saved by haste. In observe mode and at the ceiling
-	// it is the same.
+	// Barred: no step can follow for a while ([Tracker.Barred]), so that nothing is saved by haste.
 	Barred bool
 	// Spared: it is one of many that hold little, to read all of which in haste would cost too much.
 	Spared bool

@@ -15,6 +15,7 @@ cd "$(dirname "$0")/.."
 dist=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+trap 'exit 143' TERM # dash ends without the other trap else
 cache=${XDG_CACHE_HOME:-$HOME/.cache}
 
 die() {
@@ -187,4 +188,4 @@ lint
 manuals
 alerts
 ansible
-CTWARDEN_PACKAGES=$dist CTWARDEN_TEST_REQUIRE=1 "$go" test -count 1 ./packaging/...
+CTWARDEN_PACKAGES=$dist CTWARDEN_TEST_REQUIRE=1 "$go" test -count 1 -timeout 60m ./packaging/...

@@ -29,6 +29,7 @@ mkdir -p "$1"
 dist=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 143' TERM # dash ends without the other trap else
 
 check_version() {
     echo "$1" | grep -Eq '^[0-9][0-9A-Za-z.+~]*$' ||

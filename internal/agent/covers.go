@@ -21,7 +21,8 @@ type cover struct {
 	asked   time.Time
 	entries uint64
 	known   bool
-	// off is true where that is too much to cover them, or not known: they are read one by one, half as often as others.
+	// off is true where that is too much to cover them, or not known: they are read one by one, half as often as others
+	// where a step can follow.
 	off bool
 }
 

@@ -29,10 +29,13 @@ func reserve(entries int) int { return max(expected/50, entries/9) }
 
 // holds is the goal of a load that leaves so many entries in a namespace: a limit of no more than twice what it needs, in
 // no more steps than doublings.
-func holds(entries int) *goal {
+func holds(entries int) *goal { return holdsFrom(limit, entries) }
+
+// holdsFrom is holds where the limit is another at the start.
+func holdsFrom(start, entries int) *goal {
 	need := entries + reserve(entries)
 	steps := 1
-	for most := 2 * limit; most < need; most *= 2 {
+	for most := 2 * start; most < need; most *= 2 {
 		steps++
 	}
 	return &goal{limit: bounds{entries, 2 * need}, steps: bounds{1, steps}}
