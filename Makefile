@@ -10,6 +10,8 @@ PACKAGES := ./...
 ALONE    := /(cmd/ctwarden|watcher|internal/(agent|e2e|tcppeer|testkernel)|remediate/(apply|conntrack))$$
 # Test programs that no shipped program imports; ./... leaves testdata out.
 TESTPROGRAMS := ./testdata/flood ./testdata/demo ./testdata/refused
+# A program with the race detector in it sleeps for a second at its end, and the tests end hundreds.
+export GORACE := atexit_sleep_ms=20 $(GORACE)
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
