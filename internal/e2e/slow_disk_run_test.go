@@ -31,7 +31,7 @@ func TestPromiseSlowDiskWhileRunning(t *testing.T) {
 	if slow.reaction > fast.reaction+mostSlower {
 		t.Errorf("a step came %v after the refusals at the median, and %v on a fast disk", slow.reaction, fast.reaction)
 	}
-	if slow.saved < time.Second {
+	if slow.saved < time.Second/2 {
 		t.Errorf("all was saved %v after the last step: the disk was not slow", slow.saved)
 	}
 	testhost.Held(t, "5.11 slow disk in an incident", "at %s bytes/s the last step was saved after %.1f s (on a fast disk %.2f s); a step %.1f ms "+
