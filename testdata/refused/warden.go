@@ -16,6 +16,9 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 )
 
+// raisedRate is max_insert_rate on a host that may see two and a half times as many new connections a second.
+const raisedRate = 300_000
+
 // priority is what the agent has by its unit (systemd/ctwarden.service).
 const priority = "-5"
 
@@ -23,8 +26,8 @@ const priority = "-5"
 // before it.
 const config = `
 mode: remediate
-remediate: {ceiling: %d, memory_share: %.2f, persist_file: %s/persist.conf}
-sources: {lookback: 0s%s}
+remediate: {ceiling: %d, memory_share: %.2f, persist_file: %s/persist.conf%[6]s}
+sources: {lookback: 0s%[4]s}
 metrics: {listen: ""}
 state_dir: %[3]s/state
 runtime_dir: %[5]s
@@ -35,16 +38,22 @@ const noLines = ", kmsg: {enabled: false}, journal: {enabled: false}, syslog: {f
 
 // warden is the agent as it is.
 func (b *bench) warden(ctx context.Context, s stage) (running, error) {
-	return startWarden(ctx, s, b.program, "")
+	return startWarden(ctx, s, b.program, "", "")
 }
 
-func startWarden(ctx context.Context, s stage, program, sources string) (running, error) {
+// raised is the agent on a host that sees more new connections a second than the default expects.
+func (b *bench) raised(ctx context.Context, s stage) (running, error) {
+	return startWarden(ctx, s, b.program, "", fmt.Sprintf(", max_insert_rate: %d", raisedRate))
+}
+
+// startWarden starts a program with its settings; sources and policy go on with their lines.
+func startWarden(ctx context.Context, s stage, program, sources, policy string) (running, error) {
 	share, err := memoryShare()
 	if err != nil {
 		return running{}, err
 	}
 	file := filepath.Join(s.dir, "ctwarden.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, config, ceiling, share, s.dir, sources, s.run), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, config, ceiling, share, s.dir, sources, s.run, policy), 0o600); err != nil {
 		return running{}, err
 	}
 	log, err := os.Create(filepath.Join(s.dir, "agent.log"))
@@ -126,7 +135,7 @@ func (b *bench) lines(ctx context.Context, s stage) (running, error) {
 	if err != nil {
 		return running{}, err
 	}
-	return startWarden(ctx, s, program, "")
+	return startWarden(ctx, s, program, "", "")
 }
 
 // secondly is the agent that samples once a second and reads no lines.
@@ -139,7 +148,7 @@ func (b *bench) secondly(ctx context.Context, s stage) (running, error) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		return running{}, err
 	}
-	return startWarden(ctx, s, program, fmt.Sprintf(noLines, empty))
+	return startWarden(ctx, s, program, fmt.Sprintf(noLines, empty), "")
 }
 
 // sampling is the program whose readings are so far apart, built from this source with one line more.
