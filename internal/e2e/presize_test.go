@@ -22,7 +22,7 @@ const (
 // setBuckets sizes the kernel's hash; the lock on the limit puts it back.
 func setBuckets(t *testing.T, buckets uint64) {
 	t.Helper()
-	if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_buckets", fmt.Appendf(nil, "%d\n", buckets), 0); err != nil {
+	if err := testkernel.SetBuckets(buckets); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -105,8 +105,8 @@ func (l *Lock) Saved() Limits { return l.saved }
 // SetMax writes the limit, in entries.
 func (l *Lock) SetMax(entries uint64) error { return writeNumber(maxPath, entries) }
 
-// SetBuckets writes the size of the hash; the kernel rounds it up.
-func (l *Lock) SetBuckets(buckets uint64) error { return writeNumber(bucketsPath, buckets) }
+// SetBuckets writes the size of the hash, which the kernel rounds up. Whoever calls it holds the lock.
+func SetBuckets(buckets uint64) error { return writeNumber(bucketsPath, buckets) }
 
 // Release removes what FirstNamespace set up, puts the limits back and gives the lock away. It does all of it whatever
 // fails, and may be called again.

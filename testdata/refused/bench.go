@@ -122,7 +122,7 @@ func (b *bench) setUp(ctx context.Context, r row) (s *stage, leave func() error,
 		}
 	}
 	if r.start.Buckets > 0 {
-		if err := s.lock.SetBuckets(r.start.Buckets); err != nil {
+		if err := testkernel.SetBuckets(r.start.Buckets); err != nil {
 			return s, leave, err
 		}
 	}

@@ -71,7 +71,7 @@ func TestWhichRowsHaveNoGoal(t *testing.T) {
 	want := []string{
 		"no tool", "ctwarden that never samples: lines alone", "ctwarden that samples every second, no lines",
 		"swatchdog, a script per line", "rsyslog omprog, a script per line",
-		"no tool, all senders", "ctwarden, all senders",
+		"no tool, all senders",
 	}
 	if !slices.Equal(without, want) {
 		t.Errorf("without a goal are %q, want %q", without, want)
