@@ -162,7 +162,7 @@ func TestSamplePeriod(t *testing.T) {
 		never      time.Duration // in observe mode and at the ceiling
 	}{
 		{"empty and large", 200000, 0, 0, 1 << 20, false, time.Second, time.Second, time.Second},
-		{"a quarter of the time it could fill in", 200000, 0, 45536, 65536, false, 25 * ms, 50 * ms, 100 * ms},
+		{"a quarter of the time it could fill in, less what a step takes", 200000, 0, 45536, 65536, false, 17 * ms, 50 * ms, 100 * ms},
 		{"half of the time, where that is no rare reading", 200000, 0, 61536, 65536, false, 10 * ms, 20 * ms, 20 * ms},
 		{"between the two", 200000, 0, 57536, 65536, false, 15 * ms, 20 * ms, 40 * ms},
 		{"nearly full", 200000, 0, 65000, 65536, false, 5 * ms, 100 * ms, 100 * ms},
@@ -173,7 +173,7 @@ func TestSamplePeriod(t *testing.T) {
 		{"faster than the fastest", 100000, 400000, 25536, 65536, false, 12500 * time.Microsecond, 50 * ms, 50 * ms},
 		{"faster than the fastest, and minutes of room", 100000, 200000, 0, 1 << 30, false, time.Second, time.Second, time.Second},
 		{"faster than the fastest, little room", 100000, 400000, 41536, 65536, false, 7500 * time.Microsecond, 30 * ms, 30 * ms},
-		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 25 * ms, 50 * ms, 100 * ms},
+		{"slower than the fastest", 200000, 4000, 45536, 65536, false, 17 * ms, 50 * ms, 100 * ms},
 		{"no rate", 0, 0, 65535, 65536, false, time.Second, time.Second, time.Second},
 	} {
 		p.MaxInsertRate = c.rate
@@ -212,7 +212,7 @@ func TestSparedAreReadLess(t *testing.T) {
 		want time.Duration
 	}{
 		{"spared", Sampling{Spared: true}, 100 * time.Millisecond},
-		{"not spared", Sampling{}, 50 * time.Millisecond},
+		{"not spared", Sampling{}, 42 * time.Millisecond},
 		{"growing", Sampling{Spared: true, Growth: 500_000}, 10 * time.Millisecond},
 		{"refusing", Sampling{Spared: true, Urgent: true}, 10 * time.Millisecond},
 	} {

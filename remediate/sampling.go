@@ -12,12 +12,14 @@ const (
 	// table that is full then. One that fills up and empties again between two readings must not go unseen.
 	barredPeriod = 20 * time.Millisecond
 	fullPeriod   = 100 * time.Millisecond
-	// haste is how many readings fall into the time in which a table could fill up at max_insert_rate: one that fills up
-	// two and a half times as fast is read in time all the same. hasteLess is the same of a table that is spared, or barred
-	// for a while, and as far as haste would have it read oftener than every hastePeriod: a table may stand high for days.
+	// haste is how many periods fall into the time in which a table could fill up at max_insert_rate: one that fills up
+	// three and a half times as fast is read in time all the same. stepTime is taken off a period: what waking up, reading
+	// and the step may take where all CPUs are busy. hasteLess is the same as haste of a table that is spared, or barred for
+	// a while, and as far as haste would have it read oftener than every hastePeriod: a table may stand high for days.
 	// hasteNone is the same in observe mode and at the ceiling, hasteMost that of the time in which a table will be full at
 	// a growth beyond that rate.
 	haste       = 4
+	stepTime    = 8 * time.Millisecond
 	hasteLess   = 2
 	hasteNone   = 1
 	hasteMost   = 8
@@ -37,9 +39,9 @@ type Sampling struct {
 }
 
 // SamplePeriod is how long a table may go unread after a reading: a quarter of the time in which it could fill up at
-// max_insert_rate (where that is less than 15 ms, up to half of the time), and an eighth of that in which it will be at
-// its own growth where that is faster. For a table that is spared it is half of the former, for one that is barred half of
-// either. In observe mode and at the ceiling it is the whole of the former, and half of the latter.
+// max_insert_rate, less 8 ms (where that leaves less than 15 ms, up to half of the time), and an eighth of that in which it
+// will be at its own growth where that is faster. For a table that is spared it is half of the former time, for one that is
+// barred half of either. In observe mode and at the ceiling it is the whole of the former, and half of the latter.
 func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
 	longest, least := MaxPeriod, MinPeriod
 	if s.Urgent {
@@ -62,7 +64,7 @@ func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
 	case never:
 		period = fills / hasteNone
 	case !barred && !s.Spared:
-		period = max(fills/haste, min(period, hastePeriod))
+		period = max(fills/haste-stepTime, min(period, hastePeriod))
 	}
 	if s.Growth > p.MaxInsertRate {
 		parts := time.Duration(hasteMost)

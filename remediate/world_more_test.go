@@ -68,16 +68,16 @@ func TestWorldFasterThanSaid(t *testing.T) {
 	}
 }
 
-// TestWorldBeyondTheRate: a load that comes at once, at up to two and a half times max_insert_rate, is refused nothing either
-// where the limit is full in 100 ms at that rate. The limit ends at twice what the load needs at most, as much earlier as a
-// step is due, or with a second's room at the rate, rounded up.
+// TestWorldBeyondTheRate: a load that comes at once, at up to three and a half times max_insert_rate, is refused nothing
+// either where the limit is full in 100 ms at that rate, also on a busy host: readings come up to 8 ms late. The limit ends
+// at twice what the load needs at most, as much earlier as a step is due, or with a second's room at the rate, rounded up.
 func TestWorldBeyondTheRate(t *testing.T) {
 	p := worldPolicy()
 	p.Ceiling = 1 << 23
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 103))
 		limit := uint64(20_000) << rng.IntN(4)
-		rate := p.MaxInsertRate * (0.5 + 2*rng.Float64())
+		rate := p.MaxInsertRate * (0.5 + 3*rng.Float64())
 		flows := float64(limit) * (1 + 10*rng.Float64())
 		begin := time.Second + time.Duration(rng.Int64N(int64(time.Second)))
 		w := newWorld(p, limit, func(at time.Duration) float64 {
@@ -86,7 +86,7 @@ func TestWorldBeyondTheRate(t *testing.T) {
 			}
 			return rate
 		})
-		w.late = func() time.Duration { return time.Duration(rng.Int64N(int64(2 * time.Millisecond))) }
+		w.late = func() time.Duration { return time.Duration(rng.Int64N(int64(8 * time.Millisecond))) }
 		w.run(begin + time.Duration(flows/rate*float64(time.Second)) + time.Second)
 		most := max(2*(flows+p.MaxInsertRate*StepLead.Seconds()), 2*flows/p.Pressure, 1.1*(flows+p.MaxInsertRate))
 		if w.refused > 0 || float64(w.limits.Max) > most || w.bound() != "" {
