@@ -164,7 +164,9 @@ func TestSamplePeriod(t *testing.T) {
 		{"empty and large", 200000, 0, 0, 1 << 20, false, time.Second, time.Second, time.Second},
 		{"a quarter of the time it could fill in, less what a step takes", 200000, 0, 45536, 65536, false, 17 * ms, 50 * ms, 100 * ms},
 		{"half of the time, where that is no rare reading", 200000, 0, 61536, 65536, false, 10 * ms, 20 * ms, 20 * ms},
-		{"between the two", 200000, 0, 57536, 65536, false, 15 * ms, 20 * ms, 40 * ms},
+		{"between the two", 200000, 0, 57536, 65536, false, 12 * ms, 20 * ms, 40 * ms},
+		{"where the two meet", 200000, 0, 49536, 65536, false, 12 * ms, 40 * ms, 80 * ms},
+		{"a little more", 200000, 0, 47136, 65536, false, 15 * ms, 46 * ms, 92 * ms},
 		{"nearly full", 200000, 0, 65000, 65536, false, 5 * ms, 100 * ms, 100 * ms},
 		{"over its limit", 200000, 0, 70000, 65536, false, 5 * ms, 100 * ms, 100 * ms},
 		{"urgent", 200000, 0, 0, 1 << 20, true, 10 * ms, 20 * ms, 20 * ms},
@@ -197,6 +199,34 @@ func TestSamplePeriod(t *testing.T) {
 			if got != c.never {
 				t.Errorf("%s, %s: SamplePeriod = %s, want %s", c.name, why, got, c.never)
 			}
+		}
+	}
+}
+
+func TestFullWithin(t *testing.T) {
+	remedy := allowed()
+	remedy.Ceiling = MaxLimit
+	observe, atCeiling, slow := remedy, remedy, remedy
+	observe.Mode, atCeiling.Ceiling, slow.MaxInsertRate = ModeObserve, 65536, 0
+	for _, c := range []struct {
+		name string
+		p    Policy
+		r    Reading
+		with Sampling
+		want bool
+	}{
+		{"in 10 ms", remedy, Reading{Count: 63_536, Max: 65536}, Sampling{}, false},
+		{"sooner", remedy, Reading{Count: 63_537, Max: 65536}, Sampling{}, true},
+		{"at its own growth", remedy, Reading{Count: 60_000, Max: 65536}, Sampling{Growth: 600_000}, true},
+		{"full", remedy, Reading{Count: 65536, Max: 65536}, Sampling{}, true},
+		{"full, and refused a step", remedy, Reading{Count: 65536, Max: 65536}, Sampling{Barred: true}, false},
+		{"full in observe mode", observe, Reading{Count: 65536, Max: 65536}, Sampling{}, false},
+		{"full at the ceiling", atCeiling, Reading{Count: 65536, Max: 65536}, Sampling{}, false},
+		{"not read yet", remedy, Reading{}, Sampling{}, false},
+		{"no rate", slow, Reading{Count: 65536, Max: 65536}, Sampling{}, false},
+	} {
+		if got := FullWithin(c.p, c.r, c.with, 10*time.Millisecond); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
 }

@@ -94,3 +94,26 @@ func TestWorldBeyondTheRate(t *testing.T) {
 		}
 	}
 }
+
+// TestWorldBeyondTheRateAtItsWorst has such a load begin at any moment between two readings, each of which comes 8 ms late.
+func TestWorldBeyondTheRateAtItsWorst(t *testing.T) {
+	p := worldPolicy()
+	for _, limit := range []uint64{20_000, 24_000, 32_000} {
+		for _, times := range []float64{2.5, 3, 3.5} {
+			for phase := range 120 {
+				begin := time.Second + time.Duration(phase)*time.Second/4000
+				w := newWorld(p, limit, func(at time.Duration) float64 {
+					if at < begin {
+						return 0
+					}
+					return times * p.MaxInsertRate
+				})
+				w.late = func() time.Duration { return 8 * time.Millisecond }
+				w.run(begin + 200*time.Millisecond)
+				if w.refused > 0 {
+					t.Errorf("a limit of %d, %v times the rate, from %v on: %s", limit, times, begin, w)
+				}
+			}
+		}
+	}
+}

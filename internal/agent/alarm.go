@@ -69,11 +69,11 @@ func (a *alarm) ring() {
 	}
 }
 
-// nearBy is what counts as near: a table that is sampled as often may be full in twice that, and in a busy program Go
-// looks at files every 10 ms only. nearAtRest is the same on a host at rest.
+// nearBy is what counts as near, since in a busy program Go looks at files every 10 ms only: a table that is read as often
+// could not do with that. nearAtRest is the same on a host at rest.
 const (
 	nearBy     = 100 * time.Millisecond
-	nearAtRest = 20 * time.Millisecond
+	nearAtRest = 10 * time.Millisecond
 )
 
 // set has it ring in d from now, and not when it was to ring before.

@@ -59,13 +59,13 @@ func (a *Agent) looks(now time.Time) bool {
 		}
 		a.lookWanted = now
 	}
-	return now.Sub(a.lookWanted) >= glanceEvery || !a.anyFullWithin(a.discoverCost)
+	return now.Sub(a.lookWanted) >= glanceEvery || !a.anyFullWithin(now, a.discoverCost)
 }
 
-// anyFullWithin tells whether a table may be full in less than d.
-func (a *Agent) anyFullWithin(d time.Duration) bool {
-	for _, s := range a.spaces {
-		if 2*s.period < d || s.period < d && s.period <= remediate.MinPeriod {
+// anyFullWithin tells whether a table may be full before a look that takes so long is over and it is read.
+func (a *Agent) anyFullWithin(now time.Time, cost time.Duration) bool {
+	for inode, s := range a.spaces {
+		if remediate.FullWithin(a.cfg.Policy, s.last, a.sampling(now, inode), s.period+cost) {
 			return true
 		}
 	}

@@ -228,12 +228,16 @@ func (a *Agent) readWith(s *space, counters bool) {
 	}
 	s.last, s.peak = r, max(s.peak, r.Count)
 	a.queueRead(now, a.tracker.Read(now, r))
-	growth, _ := a.tracker.Growth(s.ns.Inode)
-	s.period = remediate.SamplePeriod(a.cfg.Policy, r, remediate.Sampling{
-		Growth: growth, Urgent: a.tracker.Critical(s.ns.Inode), Barred: a.tracker.Barred(now, s.ns.Inode),
-		Spared: a.cover.off && !s.ns.Init && !s.holdsMuch(),
-	})
+	with := a.sampling(now, s.ns.Inode)
+	with.Spared = a.cover.off && !s.ns.Init && !s.holdsMuch()
+	s.period = remediate.SamplePeriod(a.cfg.Policy, r, with)
 	s.next = now.Add(s.period)
+}
+
+// sampling is what the tracker knows of a table that bears on how often it is read.
+func (a *Agent) sampling(now time.Time, inode uint64) remediate.Sampling {
+	growth, _ := a.tracker.Growth(inode)
+	return remediate.Sampling{Growth: growth, Urgent: a.tracker.Critical(inode), Barred: a.tracker.Barred(now, inode)}
 }
 
 // wantsCounters tells whether a namespace's counters are worth their price, which is high where it has to be entered.

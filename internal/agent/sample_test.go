@@ -86,18 +86,18 @@ func TestManyNamedAreNotAllEntered(t *testing.T) {
 		t.Errorf("%d were entered, want %d; the fullest of them at %v, before %v", entered, visitMost, fullest.counted, before)
 	}
 
-	// Where a record names another one, they are all counted, and no more of them entered than that.
-	for _, inode := range inodes {
-		a.spaces[inode].counted = time.Time{}
+	// Where a record names another one, they are all counted, and no more of them entered than that. Other tests may have
+	// namespaces at the same time, some of which may be among those entered.
+	for _, s := range a.spaces {
+		s.counted = time.Time{}
 	}
-	before, entered = time.Now(), 0
+	before, entered, read = time.Now(), 0, 0
 	a.check(map[uint64]bool{0: true})
-	for _, inode := range inodes {
-		s := a.spaces[inode]
-		if !s.counted.IsZero() {
+	for inode, s := range a.spaces {
+		if !s.ns.Init && !s.counted.IsZero() {
 			entered++
 		}
-		if s.last.At.After(before) {
+		if named[inode] && s.last.At.After(before) {
 			read++
 		}
 	}
@@ -179,33 +179,38 @@ func TestIdleDiscovery(t *testing.T) {
 	}
 }
 
-// TestDearLookWaits puts off a look that takes longer than a table may go unread, until that table has room or glanceEvery
-// is over.
+// TestDearLookWaits puts off a look in the course of which a table may fill up that a step would give room, until it has
+// room or glanceEvery is over.
 func TestDearLookWaits(t *testing.T) {
-	const cost = 60 * time.Millisecond
+	const limit, cost, period = 65_536, 60 * time.Millisecond, 12 * time.Millisecond
+	full := int(remediate.DefaultPolicy().MaxInsertRate * (cost + period).Seconds()) // so many free entries are not enough
 	for _, c := range []struct {
-		name   string
-		period func(waited time.Duration) time.Duration
-		want   time.Duration
+		name string
+		mode remediate.Mode
+		free func(waited time.Duration) int
+		want time.Duration
 	}{
-		{"room", func(time.Duration) time.Duration { return cost / 2 }, 0},
-		{"a table that a step gives room", func(waited time.Duration) time.Duration {
+		{"room", remediate.ModeRemediate, func(time.Duration) int { return full + 1 }, 0},
+		{"a table that a step gives room", remediate.ModeRemediate, func(waited time.Duration) int {
 			if waited < 300*time.Millisecond {
-				return cost/2 - 1
+				return full - 1
 			}
-			return time.Second
+			return limit
 		}, 300 * time.Millisecond},
-		{"a table that stays full", func(time.Duration) time.Duration { return urgentPeriod / 2 }, glanceEvery},
+		{"a table that stays full", remediate.ModeRemediate, func(time.Duration) int { return 0 }, glanceEvery},
+		{"a full table that gets no step", remediate.ModeObserve, func(time.Duration) int { return 0 }, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &space{}
-			a := newScratch(t).open(t) // without loadavg: whether there are new ones cannot be told, but at each glance
+			s := &space{period: period}
+			scratch := newScratch(t) // without loadavg: whether there are new ones cannot be told, but at each glance
+			scratch.cfg.Policy.Mode = c.mode
+			a := scratch.open(t)
 			a.discoverCost = cost
 			a.spaces = map[uint64]*space{hostInode: s, hostInode + 1: {period: time.Second}}
 			begin := time.Now()
 			a.discoveredAt = begin.Add(-discoverEvery)
 			for waited := time.Duration(0); ; waited += 10 * time.Millisecond {
-				s.period = c.period(waited)
+				s.last = remediate.Reading{Count: uint64(limit - c.free(waited)), Max: limit}
 				if !a.looks(begin.Add(waited)) && waited <= glanceEvery {
 					continue
 				}

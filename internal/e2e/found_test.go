@@ -10,6 +10,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/internal/testkernel"
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // How long the agent may take to find a namespace, with what a busy machine adds: one that shows in the list of mounts or
@@ -23,7 +24,7 @@ const (
 func TestNamespacesAreFound(t *testing.T) {
 	testhost.NeedRoot(t)
 	testkernel.Require(t)
-	a := startAgent(t, fmt.Sprintf(idle, "/does/not/exist"))
+	a := startAgent(t, fmt.Sprintf(idle, remediate.ModeObserve, "/does/not/exist"))
 	wait := mover(t)
 	young := time.Now()
 	testhost.Eventually(t, "the process is an old one", func() bool { return time.Since(young) > 6*time.Second })

@@ -10,22 +10,30 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/testhost"
 	"github.com/ctwarden/ctwarden/internal/testkernel"
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // idleWaits is how often in a second the threads of an agent to which nothing happens may go to sleep, all together.
 // Some 12 were measured, 60 where each file is looked at every two seconds, and over 200 where it is ten times a second.
 const idleWaits = 30
 
-// idle has all sources but the journal. The argument is the list of files.
+// idle has all sources but the journal. The arguments are the mode and the list of files.
 const idle = `
+mode: %s
 sources: {lookback: 0s, journal: {enabled: false}, syslog: {files: [%s]}}
 `
 
-// TestIdleAgentSleeps counts how often the program is woken up. It takes the quietest of some windows, since the kernel
-// may print something, and other programs come and go.
+// TestIdleAgentSleeps counts how often the program is woken up.
 func TestIdleAgentSleeps(t *testing.T) {
 	testhost.NeedRoot(t)
 	testkernel.Hold(t) // a limit that another test lowers has every table read more often
+	for _, mode := range []remediate.Mode{remediate.ModeObserve, remediate.ModeRemediate} {
+		t.Run(string(mode), func(t *testing.T) { sleeps(t, mode) })
+	}
+}
+
+// sleeps takes the quietest of some windows, since the kernel may print something, and other programs come and go.
+func sleeps(t *testing.T, mode remediate.Mode) {
 	dir := t.TempDir()
 	files := []string{filepath.Join(dir, "not-there")}
 	for i := range 6 {
@@ -33,7 +41,7 @@ func TestIdleAgentSleeps(t *testing.T) {
 		writeFile(t, file, "2026-03-01T00:00:00Z h1 cron[1]: a line\n", 0o644)
 		files = append(files, file)
 	}
-	a := startAgent(t, fmt.Sprintf(idle, strings.Join(files, ", ")))
+	a := startAgent(t, fmt.Sprintf(idle, mode, strings.Join(files, ", ")))
 	const window = 4 * time.Second
 	least, from, begun := -1.0, waitsOf(t, a.cmd.Process.Pid), time.Now()
 	testhost.Eventually(t, fmt.Sprintf("a window with at most %d waits a second", idleWaits), func() bool {

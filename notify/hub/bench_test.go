@@ -63,11 +63,11 @@ func BenchmarkStorm(b *testing.B) {
 	defer tick.Stop()
 	for {
 		<-tick.C
-		c, err := js.Consumer(b.Context(), notify.StreamName, Consumer)
+		done, err := allAcknowledged(b.Context(), js)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if i := c.CachedInfo(); i.NumPending == 0 && i.NumAckPending == 0 {
+		if done {
 			break
 		}
 	}

@@ -208,17 +208,27 @@ func putState(t *testing.T, nc *nats.Conn, site, host string, body []byte) {
 	}
 }
 
-// settled waits until the stream's consumer has nothing left.
+// settled waits until all that the stream has is acknowledged.
 func settled(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
 	testhost.Eventually(t, "every event is acknowledged", func() bool {
-		c, err := js.Consumer(t.Context(), notify.StreamName, Consumer)
-		if err != nil {
-			return false
-		}
-		i := c.CachedInfo()
-		return i.NumPending == 0 && i.NumAckPending == 0
+		done, err := allAcknowledged(t.Context(), js)
+		return err == nil && done
 	})
+}
+
+// allAcknowledged goes by the stream's last event. What is pending for the consumer the server counts a moment after it
+// has stored an event.
+func allAcknowledged(ctx context.Context, js jetstream.JetStream) (bool, error) {
+	s, err := js.Stream(ctx, notify.StreamName)
+	if err != nil {
+		return false, err
+	}
+	c, err := s.Consumer(ctx, Consumer)
+	if err != nil {
+		return false, err
+	}
+	return c.CachedInfo().AckFloor.Stream >= s.CachedInfo().State.LastSeq, nil
 }
 
 // prefixIn is what precedes the keys in the bucket.

@@ -19,7 +19,7 @@ import (
 // where a new one has the inode of an old one, and opens the new ones' counts. A namespace that it does not return is
 // ErrGone to Read.
 //
-// It costs about 2 µs a process and 20 µs a namespace; call it every nine to thirty seconds, and when Changed says so. Processes that
+// It costs about 2 µs a process and 20 µs a namespace; call it every 9 to 25 seconds, and when Changed says so. Processes that
 // this one may not look at are passed over.
 func (t *Table) Discover() ([]remediate.NetNS, error) {
 	if err := t.lookAround(); err != nil {

@@ -5,8 +5,8 @@
 // with the limit, and its own counters of what was refused. A [Table] reads them all:
 //
 //	table, err := conntrack.Open("/", time.Now)
-//	spaces, err := table.Discover()              // every nine to thirty seconds, and when table.Changed() says so
-//	reading, err := table.Read(inode, true)      // as often as the table could fill
+//	spaces, err := table.Discover()              // every 9 to 25 seconds, and when table.Changed() says so
+//	reading, err := table.Read(inode, true)      // as often as remediate.SamplePeriod says
 //
 // The agent's own namespace is cheap to read: its files stay open, a look at all of them takes a few microseconds.
 // Another namespace must not be kept alive by being watched, and an open counter file, netlink socket or namespace file

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -9,8 +10,11 @@ import (
 type bounds struct{ least, most int }
 
 func (b bounds) String() string {
-	if b.least == b.most {
+	switch {
+	case b.least == b.most:
 		return thousands(b.least)
+	case b.most == math.MaxInt:
+		return "at least " + thousands(b.least)
 	}
 	return thousands(b.least) + " to " + thousands(b.most)
 }
@@ -20,6 +24,7 @@ type goal struct {
 	lost  bounds // refused, and thrown out early, each: nothing, but where the hash has to be sized first
 	limit bounds // at the end
 	steps bounds
+	rate  int // so many packets a second at least: senders that were held up have shown nothing
 }
 
 // reserve is what has to be free of a table at any time if nothing is to be refused: 20 ms of max_insert_rate, and at least
@@ -48,13 +53,19 @@ func (g *goal) sized() *goal {
 	return g
 }
 
+// at is the goal of a load that is to come at so many packets a second, 19 of 20 of which must have come.
+func (g *goal) at(rate int) *goal {
+	g.rate = rate * 19 / 20
+	return g
+}
+
 // stands is the goal of a table that does not get fuller in the end: every step is needless.
 func stands() *goal { return &goal{limit: bounds{limit, limit}} }
 
 // judge writes the figures of a column, with the goal where a run missed it.
 func (c column) judge(g *goal, values []int) (cell string, missed bool) {
 	cell = spread(values)
-	if g == nil || c.goal == nil {
+	if g == nil {
 		return cell, false
 	}
 	want, n := c.goal(*g), 0

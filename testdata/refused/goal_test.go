@@ -30,6 +30,9 @@ func TestRowsAreJudgedByEachRun(t *testing.T) {
 		{"no step", holds(entries), func(o *outcome) { o.steps = 0 }, "| 0 / 3 / 3: MISSED 1 to 5 in 1 of 3 |"},
 		{"as many lost as a resize may cost", holds(entries).sized(), func(o *outcome) { o.refused, o.early = 10_000, 10_000 }, ""},
 		{"one more", holds(entries).sized(), func(o *outcome) { o.refused = 10_001 }, "| 0 / 0 / 10,001: MISSED 0 to 10,000 in 1 of 3 |"},
+		{"as slow as may be", holds(entries).at(100_000), func(o *outcome) { o.rate = 95_000 }, ""},
+		{"slower", holds(entries).at(100_000), func(o *outcome) { o.rate = 94_999 },
+			"| 94,999 / 99,970 / 99,970: MISSED at least 95,000 in 1 of 3 |"},
 		{"without a goal", nil, func(o *outcome) { *o = outcome{refused: 70_000, eperm: 70_000, limit: 20_000} }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -100,7 +103,7 @@ func TestLatenciesAreJudged(t *testing.T) {
 		{"two of a hundred late", trials(2, 10100*time.Microsecond), "| 2.0 ms | 10.1 ms: MISSED 10.0 ms | 10.1 ms |", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			text, err := latencyLine(c.after, []int{5, 9})
+			text, err := latencyLine("latency", c.after, []int{5, 9})
 			if (err == nil) != c.met || !strings.HasSuffix(text, c.want) {
 				t.Errorf("%v of %s; want %s, met: %v", err, text, c.want, c.met)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -53,7 +54,7 @@ func release() string {
 type column struct {
 	name string
 	of   func(outcome) int
-	goal func(goal) bounds // nil: it has none
+	goal func(goal) bounds
 }
 
 func lost(g goal) bounds { return g.lost }
@@ -65,7 +66,7 @@ var columns = []column{
 	{"thrown out early", func(o outcome) int { return o.early }, lost},
 	{"limit at the end", func(o outcome) int { return o.limit }, func(g goal) bounds { return g.limit }},
 	{"steps", func(o outcome) int { return o.steps }, func(g goal) bounds { return g.steps }},
-	{"packets/s", func(o outcome) int { return int(o.rate) }, nil},
+	{"packets/s", func(o outcome) int { return int(o.rate) }, func(g goal) bounds { return bounds{g.rate, math.MaxInt} }},
 }
 
 // table plays the rows of a table that are wanted, and prints each as it is done. It goes on after a row that failed or
