@@ -103,7 +103,7 @@ func TestLatenciesAreJudged(t *testing.T) {
 		{"two of a hundred late", trials(2, 10100*time.Microsecond), "| 2.0 ms | 10.1 ms: MISSED 10.0 ms | 10.1 ms |", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			text, err := latencyLine("latency", c.after, []int{5, 9})
+			text, err := latencyLine("latency", halfWithin, c.after, []int{5, 9})
 			if (err == nil) != c.met || !strings.HasSuffix(text, c.want) {
 				t.Errorf("%v of %s; want %s, met: %v", err, text, c.want, c.met)
 			}
