@@ -39,7 +39,7 @@ type Sampling struct {
 }
 
 // SamplePeriod is how long a table may go unread after a reading: a quarter of the time in which it could fill up at
-// max_insert_rate, less 8 ms (where that leaves less than 12 ms it is 12, or half of the time), and an eighth of that in which it
+// max_insert_rate, less 8 ms (where that leaves less than 12 ms: 12, or half of the time if that is less), and an eighth of that in which it
 // will be at its own growth where that is faster. For a table that is spared it is half of the former time, for one that is
 // barred half of either. In observe mode and at the ceiling it is the whole of the former, and half of the latter.
 func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
@@ -76,8 +76,8 @@ func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
 	return max(min(period, longest), least)
 }
 
-// FullWithin tells whether a table that goes unread for d may be full meanwhile, at max_insert_rate or its own growth, where
-// a step would have prevented it.
+// FullWithin tells whether a table that goes unread for d, seconds at most, may be full meanwhile, at max_insert_rate or its
+// own growth, where a step would have prevented it.
 func FullWithin(p Policy, r Reading, s Sampling, d time.Duration) bool {
 	rate := max(p.MaxInsertRate, s.Growth)
 	return r.Max > 0 && rate > 0 && !s.Barred && !noStep(p, r) && fillsIn(r, rate) < d

@@ -100,7 +100,7 @@ func TestWorldBeyondTheRateAtItsWorst(t *testing.T) {
 	p := worldPolicy()
 	for _, limit := range []uint64{20_000, 24_000, 32_000} {
 		for _, times := range []float64{2.5, 3, 3.5} {
-			for phase := range 120 {
+			for phase := range 160 { // 40 ms, as far apart as two readings are at most
 				begin := time.Second + time.Duration(phase)*time.Second/4000
 				w := newWorld(p, limit, func(at time.Duration) float64 {
 					if at < begin {

@@ -70,10 +70,10 @@ func (a *alarm) ring() {
 }
 
 // nearBy is what counts as near, since in a busy program Go looks at files every 10 ms only: a table that is read as often
-// could not do with that. nearAtRest is the same on a host at rest.
+// could not do with that. nearAtRest is the same on a host at rest, where lines that say nothing may keep the program busy.
 const (
 	nearBy     = 100 * time.Millisecond
-	nearAtRest = 10 * time.Millisecond
+	nearAtRest = 20 * time.Millisecond
 )
 
 // set has it ring in d from now, and not when it was to ring before.

@@ -50,8 +50,8 @@ func (a *Agent) needsDiscovery(now time.Time) bool {
 	return false
 }
 
-// looks tells whether a look for namespaces is taken in a turn at now. One that takes longer than a table needs to be full
-// waits until that table has room again, for glanceEvery at most.
+// looks tells whether a look for namespaces is taken in a turn at now. One in the course of which a table could be full that
+// a step would give room waits until it has room again, for glanceEvery at most.
 func (a *Agent) looks(now time.Time) bool {
 	if a.lookWanted.IsZero() {
 		if !a.needsDiscovery(now) {
@@ -65,7 +65,11 @@ func (a *Agent) looks(now time.Time) bool {
 // anyFullWithin tells whether a table may be full before a look that takes so long is over and it is read.
 func (a *Agent) anyFullWithin(now time.Time, cost time.Duration) bool {
 	for inode, s := range a.spaces {
-		if remediate.FullWithin(a.cfg.Policy, s.last, a.sampling(now, inode), s.period+cost) {
+		r := s.last
+		if a.cover.known && !s.holdsMuch() {
+			r.Count = max(r.Count, min(a.cover.entries, r.Max)) // it went unread for that
+		}
+		if remediate.FullWithin(a.cfg.Policy, r, a.sampling(now, inode), s.period+cost) {
 			return true
 		}
 	}

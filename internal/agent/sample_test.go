@@ -188,24 +188,27 @@ func TestDearLookWaits(t *testing.T) {
 		name string
 		mode remediate.Mode
 		free func(waited time.Duration) int
+		all  uint64 // what all hold that hold little; 0: it is not told
 		want time.Duration
 	}{
-		{"room", remediate.ModeRemediate, func(time.Duration) int { return full + 1 }, 0},
+		{"room", remediate.ModeRemediate, func(time.Duration) int { return full + 1 }, 0, 0},
 		{"a table that a step gives room", remediate.ModeRemediate, func(waited time.Duration) int {
 			if waited < 300*time.Millisecond {
 				return full - 1
 			}
 			return limit
-		}, 300 * time.Millisecond},
-		{"a table that stays full", remediate.ModeRemediate, func(time.Duration) int { return 0 }, glanceEvery},
-		{"a full table that gets no step", remediate.ModeObserve, func(time.Duration) int { return 0 }, 0},
+		}, 0, 300 * time.Millisecond},
+		{"a table that stays full", remediate.ModeRemediate, func(time.Duration) int { return 0 }, 0, glanceEvery},
+		{"a full table that gets no step", remediate.ModeObserve, func(time.Duration) int { return 0 }, 0, 0},
+		{"tables that go unread", remediate.ModeRemediate, func(time.Duration) int { return limit }, uint64(limit - full - 1), 0},
+		{"what may have filled one", remediate.ModeRemediate, func(time.Duration) int { return limit }, uint64(limit - full + 1), glanceEvery},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &space{period: period}
 			scratch := newScratch(t) // without loadavg: whether there are new ones cannot be told, but at each glance
 			scratch.cfg.Policy.Mode = c.mode
 			a := scratch.open(t)
-			a.discoverCost = cost
+			a.discoverCost, a.cover = cost, cover{known: c.all > 0, entries: c.all}
 			a.spaces = map[uint64]*space{hostInode: s, hostInode + 1: {period: time.Second}}
 			begin := time.Now()
 			a.discoveredAt = begin.Add(-discoverEvery)

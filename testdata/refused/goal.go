@@ -83,6 +83,7 @@ func (c column) judge(g *goal, values []int) (cell string, missed bool) {
 // The goals of the time from the first refused packet to the raised limit.
 const (
 	halfWithin = 3 * time.Millisecond  // p50
+	tickWithin = 4 * time.Millisecond  // p50 where the kernel's line alone leads to it, which comes with the next tick
 	mostWithin = 10 * time.Millisecond // p99
 )
 

@@ -89,6 +89,14 @@ func TestLatenciesAreJudged(t *testing.T) {
 		}
 		return all
 	}
+	all := new(bench).delays()
+	agent, lines := all[0], all[1]
+	if text, err := lines.line(trials(51, 4*time.Millisecond), []int{5}); err != nil {
+		t.Errorf("%v of %s", err, text)
+	}
+	if text, err := lines.line(trials(51, 4100*time.Microsecond), []int{5}); err == nil || !strings.Contains(text, "MISSED 4.0 ms") {
+		t.Errorf("%v of %s, want it missed", err, text)
+	}
 	for _, c := range []struct {
 		name  string
 		after []time.Duration
@@ -103,7 +111,7 @@ func TestLatenciesAreJudged(t *testing.T) {
 		{"two of a hundred late", trials(2, 10100*time.Microsecond), "| 2.0 ms | 10.1 ms: MISSED 10.0 ms | 10.1 ms |", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			text, err := latencyLine("latency", halfWithin, c.after, []int{5, 9})
+			text, err := agent.line(c.after, []int{5, 9})
 			if (err == nil) != c.met || !strings.HasSuffix(text, c.want) {
 				t.Errorf("%v of %s; want %s, met: %v", err, text, c.want, c.met)
 			}

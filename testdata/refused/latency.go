@@ -28,68 +28,74 @@ type trial struct {
 	after   time.Duration // from the first refusal to the raised limit; 0: nothing was refused
 }
 
+// delay is a row of latencies.
+type delay struct {
+	name string
+	tool tool
+	half time.Duration // the goal of half of the trials
+}
+
+// delays lists them. A table that is nearly full is read every 5 ms, so that what the kernel's line does is shown by the agent
+// that is led by lines alone.
+func (b *bench) delays() []delay {
+	return []delay{{"latency", b.warden, halfWithin}, {"latency, lines alone", b.lines, tickWithin}}
+}
+
 // latencies measures how long after the first refused packet the limit is raised, as the sender sees both: after every
 // eight packets it reads the limit. It has the usual priority, as what fills a table on a host has, and the agent that of its
-// unit. A table as full as that is read every 5 ms: what a line of the kernel's does, and that one is heard at all, the agent
-// shows that is led by lines alone. The kernel's own wait is most of its time, so that
-// it has a goal for the slowest alone.
+// unit.
 func (b *bench) latencies(ctx context.Context) error {
+	wanted := slices.DeleteFunc(b.delays(), func(d delay) bool { return !b.rows.MatchString(d.name) })
+	if len(wanted) == 0 {
+		return nil
+	}
+	fmt.Print("\n### From the first refused packet to the raised limit\n\n" +
+		"| | trials | refused meanwhile | p50 | p99 | most |\n|---|---|---|---|---|---|\n")
 	var errs []error
-	head := "\n### From the first refused packet to the raised limit\n\n" +
-		"| | trials | refused meanwhile | p50 | p99 | most |\n|---|---|---|---|---|---|\n"
-	for _, r := range []struct {
-		name string
-		tool tool
-		half time.Duration
-	}{{"latency", b.warden, halfWithin}, {"latency, lines alone", b.lines, mostWithin}} {
-		if !b.rows.MatchString(r.name) {
-			continue
-		}
-		fmt.Print(head)
-		head = ""
-		errs = append(errs, b.latency(ctx, r.name, r.tool, r.half))
+	for _, d := range wanted {
+		errs = append(errs, b.latency(ctx, d))
 	}
 	return errors.Join(errs...)
 }
 
-// latency prints one row. The goal of half of the trials is the row's own.
-func (b *bench) latency(ctx context.Context, name string, start tool, within time.Duration) error {
+// latency prints one row.
+func (b *bench) latency(ctx context.Context, d delay) error {
 	want := trialsPerRun * b.runs
 	var after []time.Duration
 	var refused []int
 	early := 0
 	for len(after) < want {
-		t, err := b.trial(ctx, start)
+		t, err := b.trial(ctx, d.tool)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", d.name, err)
 		}
-		fmt.Fprintf(os.Stderr, "%s: %d refused, raised after %v\n", name, t.refused, t.after)
+		fmt.Fprintf(os.Stderr, "%s: %d refused, raised after %v\n", d.name, t.refused, t.after)
 		if t.after > 0 {
 			after, refused = append(after, t.after), append(refused, t.refused)
 			continue
 		}
 		if early++; early > triesPerTrial*want {
-			return fmt.Errorf("%s: the limit is raised before anything is refused: there is nothing to measure", name)
+			return fmt.Errorf("%s: the limit is raised before anything is refused: there is nothing to measure", d.name)
 		}
 	}
-	text, err := latencyLine(name, within, after, refused)
+	text, err := d.line(after, refused)
 	fmt.Println(text)
 	if early > 0 {
-		fmt.Fprintf(os.Stderr, "%s: %d more trials refused nothing: the limit was raised first\n", name, early)
+		fmt.Fprintf(os.Stderr, "%s: %d more trials refused nothing: the limit was raised first\n", d.name, early)
 	}
 	return err
 }
 
-// latencyLine is a row of latencies. Its error says that a goal was missed.
-func latencyLine(name string, within time.Duration, after []time.Duration, refused []int) (text string, err error) {
+// line is the row. Its error says that a goal was missed.
+func (d delay) line(after []time.Duration, refused []int) (text string, err error) {
 	after = slices.Sorted(slices.Values(after))
-	half, halfMissed := judgeTime(percentile(after, 50), within)
+	half, halfMissed := judgeTime(percentile(after, 50), d.half)
 	most, mostMissed := judgeTime(percentile(after, 99), mostWithin)
 	if halfMissed || mostMissed {
-		err = fmt.Errorf("%s: p50 %s, p99 %s", name, half, most)
+		err = fmt.Errorf("%s: p50 %s, p99 %s", d.name, half, most)
 	}
 	return fmt.Sprintf("| %s | %d | %s | %s | %s | %s |",
-		name, len(after), spread(refused), half, most, ms(after[len(after)-1])), err
+		d.name, len(after), spread(refused), half, most, ms(after[len(after)-1])), err
 }
 
 // trial fills what room is left in one burst, and goes on until the limit is raised.

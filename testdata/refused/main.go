@@ -46,7 +46,7 @@ type options struct {
 
 func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("refused", flag.ContinueOnError)
-	flags.IntVar(&o.runs, "runs", 10, "runs of each row; the row of latencies has ten times as many trials")
+	flags.IntVar(&o.runs, "runs", 10, "runs of each row; a row of latencies has ten times as many trials")
 	rows := flags.String("rows", "", "a regular expression: only the rows whose names it matches")
 	flags.StringVar(&o.program, "program", "bin/ctwarden", "the agent to measure")
 	if err := flags.Parse(args); err != nil {
