@@ -39,9 +39,10 @@ type Sampling struct {
 }
 
 // SamplePeriod is how long a table may go unread after a reading: a quarter of the time in which it could fill up at
-// max_insert_rate, less 8 ms (where that leaves less than 12 ms: 12, or half of the time if that is less), and an eighth of that in which it
-// will be at its own growth where that is faster. For a table that is spared it is half of the former time, for one that is
-// barred half of either. In observe mode and at the ceiling it is the whole of the former, and half of the latter.
+// max_insert_rate, less 8 ms (where that leaves less than 12 ms: 12, or half of the time if that is less), and an eighth of
+// that in which it will be at its own growth where that is faster. For a table that is spared it is half of the former time,
+// for one that is barred half of either. In observe mode and at the ceiling it is the whole of the former, and half of the
+// latter.
 func SamplePeriod(p Policy, r Reading, s Sampling) time.Duration {
 	longest, least := MaxPeriod, MinPeriod
 	if s.Urgent {
