@@ -16,7 +16,7 @@ import (
 	"github.com/ctwarden/ctwarden/remediate/conntrack"
 )
 
-// raisedRate is max_insert_rate on a host that may see two and a half times as many new connections a second.
+// raisedRate is max_insert_rate on a host that may see more new connections a second than the default is meant for.
 const raisedRate = 300_000
 
 // priority is what the agent has by its unit (systemd/ctwarden.service).
@@ -41,7 +41,7 @@ func (b *bench) warden(ctx context.Context, s stage) (running, error) {
 	return startWarden(ctx, s, b.program, "", "")
 }
 
-// raised is the agent on a host that sees more new connections a second than the default expects.
+// raised is the agent with that setting.
 func (b *bench) raised(ctx context.Context, s stage) (running, error) {
 	return startWarden(ctx, s, b.program, "", fmt.Sprintf(", max_insert_rate: %d", raisedRate))
 }
